@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to, and move it to `path` when the block ends well.
+
+    The temporary name keeps the suffix of `path`, because writers choose their format by it. On any
+    exception, `KeyboardInterrupt` included, the temporary file goes and what stood at `path` stays.
+    Raises `FileNotFoundError` when the folder does not exist, `IsADirectoryError` when `path` is one.
+    """
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()  # replace what the link points to, not the link
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file to write")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it or write elsewhere")
+    if target.exists() and not target.is_file():
+        yield target  # a pipe or device is written in place: a rename would put a plain file over it
+        return
+    stem = target.name.removesuffix(target.suffix)[:100]  # file names have a length limit
+    unfinished = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()
+        raise

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from molmo2_ground._atomic import atomic_path
+
+
+def test_the_file_appears_with_its_content(tmp_path: Path) -> None:
+    target = tmp_path / "out.json"
+    with atomic_path(target) as unfinished:
+        unfinished.write_text("whole")
+        assert not target.exists()
+        assert unfinished.parent == tmp_path
+        assert unfinished.suffix == ".json"
+    assert target.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("broken"), id="error"),
+        pytest.param(KeyboardInterrupt(), id="ctrl-c"),
+        pytest.param(SystemExit(3), id="exit"),
+    ],
+)
+@pytest.mark.parametrize(
+    "written", [pytest.param(True, id="half-written"), pytest.param(False, id="not-begun")]
+)
+def test_what_stood_there_stays_when_the_block_fails(
+    tmp_path: Path, error: BaseException, written: bool
+) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_text("before")
+
+    def write() -> None:
+        with atomic_path(target) as unfinished:
+            if written:
+                unfinished.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert target.read_text() == "before"
+    assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError, match="no/such does not exist"),
+        atomic_path(tmp_path / "no/such/a.png"),
+    ):
+        pass
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a folder"), atomic_path(tmp_path):
+        pass
+
+
+def test_a_link_keeps_pointing_to_the_file_that_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    with atomic_path(link) as unfinished:
+        unfinished.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_a_pipe_is_written_in_place(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with atomic_path(pipe) as unfinished:
+        assert unfinished == pipe
+    assert pipe.is_fifo()
+
+
+def test_a_name_at_the_limit_of_the_file_system_works(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 250 + ".txt")
+    with atomic_path(target) as unfinished:
+        unfinished.write_text("long")
+    assert target.read_text() == "long"
