@@ -1,0 +1,20 @@
+"""The one door to optional libraries."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from molmo2_ground.errors import MissingExtraError
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import `module`, or raise `MissingExtraError` naming the extra of this package that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        # A library that is there but broken must not be reported as absent: keep its own words.
+        raise MissingExtraError(
+            f"{module} is needed for this and could not be imported ({error}); "
+            f"install it with: pip install 'molmo2-ground[{extra}]'"
+        ) from error
