@@ -29,6 +29,8 @@ _LAWNS: tuple[Rgb, ...] = (
     (172, 160, 124),
     (96, 118, 84),
 )
+_SLABS: tuple[Rgb, ...] = ((156, 153, 146), (168, 165, 158), (180, 177, 168), (172, 160, 150))
+_TARMACS: tuple[Rgb, ...] = ((94, 94, 97), (106, 106, 109), (118, 118, 120))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,10 @@ def _textures() -> dict[str, Bytes]:
 
 def paint_ground(layout: Layout, pads: tuple[Pad, ...], rng: np.random.Generator) -> Bytes:
     """Paint the ground, uint8[360, 640, 3]."""
-    lawn_rgb = _jittered(_LAWNS[int(rng.integers(len(_LAWNS)))], 9, rng)
-    lawn = _surface(str(rng.choice(["grass", "grass", "mown"])), lawn_rgb, rng)
-    tone = int(rng.integers(152, 182))
-    slab_rgb = _jittered((tone, tone - 3, tone - 10), 6, rng)
-    paved = _surface("slabs" if rng.random() < 0.7 else "bricks", slab_rgb, rng)
-    grey = int(rng.integers(92, 122))
-    tarmac = _surface("tarmac", _jittered((grey, grey, grey + 3), 4, rng), rng)
+    lawn = _surface(str(rng.choice(["grass", "mown"], p=[0.65, 0.35])), _one_of(_LAWNS, rng), rng, spread=9)
+    slab_rgb = _one_of(_SLABS, rng)
+    paved = _surface("slabs" if rng.random() < 0.7 else "bricks", slab_rgb, rng, spread=6)
+    tarmac = _surface("tarmac", _one_of(_TARMACS, rng), rng, spread=4)
     ground = paved.copy() if layout.plan == "plaza" else lawn
     if layout.plan == "plaza":
         _flower_beds(ground, lawn, rng)
@@ -100,25 +99,29 @@ def darken(ground: Bytes, mask: Bytes) -> None:
     cv2.multiply(ground, cv2.merge([keep, keep, keep]), dst=ground, scale=1 / 255)
 
 
-def _jittered(colour: Rgb, spread: int, rng: np.random.Generator) -> Rgb:
-    shift = rng.integers(-spread, spread + 1, 3)
-    return (colour[0] + int(shift[0]), colour[1] + int(shift[1]), colour[2] + int(shift[2]))
+def _one_of(colours: tuple[Rgb, ...], rng: np.random.Generator) -> Rgb:
+    return colours[int(rng.integers(len(colours)))]
 
 
 def _scaled(colour: Rgb, factor: float) -> Rgb:
     return (int(colour[0] * factor), int(colour[1] * factor), int(colour[2] * factor))
 
 
-def _surface(texture: str, colour: Rgb, rng: np.random.Generator) -> Bytes:
-    """A full frame of one texture in one colour, cut from a random place of it."""
-    left, top = (int(v) for v in rng.integers(0, _SPARE_PX, 2))
-    grey = _textures()[texture][top : top + FRAME_HEIGHT_PX, left : left + FRAME_WIDTH_PX]
-    if rng.random() < 0.5:
-        grey = grey[:, ::-1]
-    grey = np.ascontiguousarray(grey)
+@lru_cache(maxsize=32)
+def _tinted(texture: str, colour: Rgb) -> Bytes:
+    """A texture in one colour, uint8[h, w, 3], larger than a frame."""
     ramp = np.arange(256, dtype=np.float32)[:, None] / 128 * np.array(colour, dtype=np.float32)
-    table = np.clip(ramp, 0, 255).astype(np.uint8).reshape(1, 256, 3)
-    return np.asarray(cv2.LUT(cv2.merge([grey, grey, grey]), table), dtype=np.uint8)
+    table = np.clip(ramp, 0, 255).astype(np.uint8)
+    return np.asarray(table[_textures()[texture]], dtype=np.uint8)
+
+
+def _surface(texture: str, colour: Rgb, rng: np.random.Generator, *, spread: int) -> Bytes:
+    """A full frame of a texture, cut from a random place of it, its colour shifted a little."""
+    left, top = (int(v) for v in rng.integers(0, _SPARE_PX, 2))
+    cut = _tinted(texture, colour)[top : top + FRAME_HEIGHT_PX, left : left + FRAME_WIDTH_PX]
+    shift = rng.integers(-spread, spread + 1, 3)
+    shifted = cv2.add(cut, (float(shift[0]), float(shift[1]), float(shift[2]), 0.0))
+    return np.asarray(cv2.flip(shifted, 1) if rng.random() < 0.5 else shifted, dtype=np.uint8)
 
 
 def _pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:

@@ -34,7 +34,7 @@ SUNS: tuple[tuple[int, int], ...] = ((5, 6), (-5, 6), (6, 3), (-6, 3))
 HEADING_STEP_DEG = 3
 _GLASS: Rgb = (84, 108, 128)
 _DARK: Rgb = (44, 44, 48)
-_DRAW_SCALE = 8  # drawn this much larger than life, then shrunk, for smooth edges
+_DRAW_SCALE = 6  # drawn this much larger than life, then shrunk, for smooth edges
 _STORE_SCALE = 2  # kept at this scale, so that turning it keeps it sharp
 _MARGIN_PX = 10  # room for the shadow and the soft edge
 
@@ -187,7 +187,7 @@ def _drawn(kind: Kind, colour: Colour, shade: int) -> Bytes:
     shape = (int(width + 12) * _DRAW_SCALE, int(length + 12) * _DRAW_SCALE)
     canvas = _Canvas(rgb=np.zeros((*shape, 3), np.uint8), cover=np.zeros(shape, np.uint8))
     _DRAW[kind](canvas, _toned(COLOUR_RGB[colour], (0.92, 1.0, 1.07)[shade]))
-    layers = np.dstack([canvas.rgb, canvas.cover])
+    layers = cv2.merge([*cv2.split(canvas.rgb), canvas.cover])
     size = (shape[1] * _STORE_SCALE // _DRAW_SCALE, shape[0] * _STORE_SCALE // _DRAW_SCALE)
     return np.asarray(cv2.resize(layers, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
