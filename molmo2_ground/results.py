@@ -44,10 +44,11 @@ class ParseReport(_Value):
 class Receipt(_Value):
     """How a result came about: enough to derive it again without the model (`molmo2-ground replay`).
 
-    size_px    (width, height) of the first picture as a player shows it, pixels.
-    sizes_px   one size a picture when they differ (a list of images); empty when all are `size_px`.
-    windows    one receipt a window when the video was longer than the model can see at once.
-    notes      what a reader should know: a cap that was hit, frames that were left out.
+    size_px      (width, height) of the first picture as a player shows it, pixels.
+    sizes_px     one size a picture when they differ (a list of images); empty when all are `size_px`.
+    max_objects  the limit that was asked for, None for none; replay needs it to leave out the same objects.
+    windows      one receipt a window when the video was longer than the model can see at once.
+    notes        what a reader should know: a cap that was hit, frames that were left out.
     """
 
     schema_version: int = 1
@@ -67,6 +68,7 @@ class Receipt(_Value):
     size_px: tuple[int, int]
     sizes_px: tuple[tuple[int, int], ...] = ()
     source_fps: float | None = None
+    max_objects: int | None = None
     lost: tuple[str, ...] = ()
     report: ParseReport = ParseReport()
     timings_ms: dict[str, float] = {}
