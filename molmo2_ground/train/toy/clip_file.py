@@ -1,0 +1,147 @@
+"""Writes a scene as an H.264 file, and what is true in each of its frames as a JSON file beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from molmo2_ground.train.toy.actors import Actor, ActorState
+from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from molmo2_ground.train.toy.scene import Scene
+from molmo2_ground.train.toy.stamp import Bytes
+
+Bools = npt.NDArray[np.bool_]
+
+TRUTH_VERSION = 1
+_SOUND_RATE_HZ = 48_000
+_SOUND_BLOCK = 1024
+
+
+def frame_count(scene: Scene, *, fps: float) -> int:
+    """Number of frames of a scene at this rate, at least one. Frame i shows time i / fps."""
+    if not fps > 0:
+        raise ValueError(f"fps must be above 0; got {fps}")
+    return max(1, round(scene.duration_s * fps))
+
+
+def write_clip(scene: Scene, path: str | Path, *, fps: float = 30, audio: bool = False) -> None:
+    """Write an mp4 that browsers play: H.264, yuv420p, index first; `audio` adds a quiet hum as AAC.
+
+    The file appears under its name when it is complete, never half written.
+    """
+    rate = Fraction(fps).limit_denominator(1001)
+    count = frame_count(scene, fps=fps)
+    with _finished_only(Path(path)) as unfinished, av.open(
+        str(unfinished), "w", format="mp4", options={"movflags": "faststart"}
+    ) as container:
+        # One thread and no B-frame guesses from the clock: the same scene gives the same bytes.
+        video = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+        video.width, video.height, video.pix_fmt = FRAME_WIDTH_PX, FRAME_HEIGHT_PX, "yuv420p"
+        video.codec_context.thread_count = 1
+        sound = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono") if audio else None
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(scene.render(index / fps)[0], format="rgb24")
+            frame.pts, frame.time_base = index, 1 / rate
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if sound is not None:
+            for block in _hum(count / fps):
+                container.mux(sound.encode(block))
+            container.mux(sound.encode(None))
+
+
+def write_truth(scene: Scene, path: str | Path, *, fps: float = 30) -> None:
+    """Write what every frame of `write_clip` with the same rate shows, as JSON.
+
+    Per frame and actor: its point, whether it counts as visible, the share that shows and its visible
+    mask as run lengths (see `run_lengths`).
+    """
+    frames = []
+    for index in range(frame_count(scene, fps=fps)):
+        _, ids = scene.render(index / fps)
+        states = scene.truth(index / fps, ids)
+        frames.append(
+            {
+                "frame_index": index,
+                "time_s": round(index / fps, 6),
+                "objects": [_state_row(state, ids) for state in states if state.visible_share > 0],
+            }
+        )
+    truth = {
+        "truth_version": TRUTH_VERSION,
+        "seed": scene.seed,
+        "fps": fps,
+        "width_px": FRAME_WIDTH_PX,
+        "height_px": FRAME_HEIGHT_PX,
+        "actors": [_actor_row(actor) for actor in scene.actors],
+        "frames": frames,
+    }
+    with _finished_only(Path(path)) as unfinished:
+        unfinished.write_text(json.dumps(truth, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def run_lengths(mask: Bools | Bytes) -> list[int]:
+    """Lengths of the runs of a mask [h, w] read row by row, off and on in turn, off first (may be 0)."""
+    flat = np.asarray(mask).reshape(-1) != 0
+    turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], turns, [flat.size]]))
+    return [*([0] if flat.size and flat[0] else []), *(int(length) for length in lengths)]
+
+
+def mask_from_runs(runs: list[int], *, width_px: int, height_px: int) -> Bools:
+    """The mask bool[height, width] of these run lengths; ValueError when they do not add up to its size."""
+    if sum(runs) != width_px * height_px or min(runs, default=0) < 0:
+        raise ValueError(f"runs must add up to {width_px} x {height_px} pixels; they add up to {sum(runs)}")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.asarray(np.repeat(values, runs).reshape(height_px, width_px), dtype=np.bool_)
+
+
+def _state_row(state: ActorState, ids: Bytes) -> dict[str, object]:
+    return {
+        "object_id": state.object_id,
+        "x_px": state.x_px,
+        "y_px": state.y_px,
+        "visible": state.visible,
+        "visible_share": round(state.visible_share, 4),
+        "runs": run_lengths(ids == state.object_id),
+    }
+
+
+def _actor_row(actor: Actor) -> dict[str, object]:
+    return {
+        "object_id": actor.object_id,
+        "kind": actor.kind,
+        "colour": actor.colour,
+        "size": actor.size,
+        "moving": actor.moving,
+    }
+
+
+def _hum(duration_s: float) -> Iterator[av.AudioFrame]:
+    """A quiet low tone in blocks."""
+    total = round(duration_s * _SOUND_RATE_HZ)
+    for start in range(0, total, _SOUND_BLOCK):
+        places = np.arange(start, min(start + _SOUND_BLOCK, total))
+        wave = 0.05 * np.sin(2 * np.pi * 110 * places / _SOUND_RATE_HZ).astype(np.float32)
+        block = av.AudioFrame.from_ndarray(wave.reshape(1, -1), format="fltp", layout="mono")
+        block.sample_rate, block.pts, block.time_base = _SOUND_RATE_HZ, start, Fraction(1, _SOUND_RATE_HZ)
+        yield block
+
+
+@contextmanager
+def _finished_only(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; renamed to `path` at the end, removed when anything goes wrong."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
