@@ -1,0 +1,1 @@
+"""Molmo2 as we run it: checkpoint, inputs, vision, attention, decoding."""
