@@ -53,11 +53,11 @@ class Motion:
 
     def pose(self, time_s: float) -> Pose:
         """The pose at one time."""
-        x, y, heading = self.path.at(float(np.interp(time_s, self.times_s, self.distances_px)))
-        return Pose(x_px=float(x), y_px=float(y), heading_deg=math.degrees(float(heading)))
+        x, y, heading = self.path.place(float(np.interp(time_s, self.times_s, self.distances_px)))
+        return Pose(x_px=x, y_px=y, heading_deg=math.degrees(heading))
 
     def poses(self, times_s: Floats) -> tuple[Floats, Floats, Floats]:
-        """x pixels, y pixels and heading radians at these times, float64[K] each."""
+        """Places at these times: x pixels, y pixels, heading radians, float64[K] each."""
         return self.path.at(np.interp(times_s, self.times_s, self.distances_px))
 
 

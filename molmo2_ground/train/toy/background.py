@@ -95,7 +95,7 @@ def paint_ground(layout: Layout, pads: tuple[Pad, ...], rng: np.random.Generator
 
 def darken(ground: Bytes, mask: Bytes) -> None:
     """Lay a shadow on the ground in place, 255 in the uint8[h, w] mask is full shadow."""
-    keep = cv2.bitwise_not(cv2.multiply(mask, 0.4))
+    keep = cv2.bitwise_not(cv2.convertScaleAbs(mask, alpha=0.4))
     cv2.multiply(ground, cv2.merge([keep, keep, keep]), dst=ground, scale=1 / 255)
 
 
@@ -119,8 +119,7 @@ def _surface(texture: str, colour: Rgb, rng: np.random.Generator, *, spread: int
     """A full frame of a texture, cut from a random place of it, its colour shifted a little."""
     left, top = (int(v) for v in rng.integers(0, _SPARE_PX, 2))
     cut = _tinted(texture, colour)[top : top + FRAME_HEIGHT_PX, left : left + FRAME_WIDTH_PX]
-    shift = rng.integers(-spread, spread + 1, 3)
-    shifted = cv2.add(cut, (float(shift[0]), float(shift[1]), float(shift[2]), 0.0))
+    shifted = cv2.add(cut, rng.integers(-spread, spread + 1, 4).astype(np.float64))
     return np.asarray(cv2.flip(shifted, 1) if rng.random() < 0.5 else shifted, dtype=np.uint8)
 
 

@@ -66,7 +66,7 @@ class Cast:
 
 @dataclass(slots=True, kw_only=True)
 class _Room:
-    """Keeps the places of those already cast: three discs along each one's heading, at every time looked at."""
+    """The places of those already cast: three discs along each one's heading, at every time looked at."""
 
     times_s: Floats
     discs_px: list[Floats] = field(default_factory=list)
@@ -76,9 +76,8 @@ class _Room:
         """float64[T, 3, 2]: the middles of the discs."""
         x, y, heading = motion.poses(self.times_s)
         reach = (size_px[0] - size_px[1]) / 2 * np.array([-1.0, 0.0, 1.0])
-        return np.stack(
-            [x[:, None] + np.cos(heading)[:, None] * reach, y[:, None] + np.sin(heading)[:, None] * reach], axis=2
-        )
+        ahead_x, ahead_y = np.cos(heading)[:, None] * reach, np.sin(heading)[:, None] * reach
+        return np.stack([x[:, None] + ahead_x, y[:, None] + ahead_y], axis=2)
 
     def crowded(self, discs: Floats, radius_px: float, *, still: bool) -> bool:
         """True when the newcomer would stand on somebody at the start or for long."""
@@ -208,7 +207,7 @@ def _motion(
 
 
 def _speeds(kind: Kind, times_s: Floats, rng: np.random.Generator, duration_s: float) -> Floats:
-    """The speed as a share of the full one, float64[K]: steady, with a stop, starting late or ending early."""
+    """Speed as a share of the full one, float64[K]: steady, with a stop, starting late or ending early."""
     ones = np.ones_like(times_s)
     if kind == "ball":
         # Balls lose speed evenly and may come to rest.
@@ -254,14 +253,15 @@ def _path(kind: Kind, layout: Layout, rng: np.random.Generator, *, still: bool) 
 def _wobbled(path: Path, rng: np.random.Generator) -> Path:
     """Nobody walks like a ruler: a slow sway around the path."""
     x, y, _ = path.at(np.linspace(0.0, path.length_px, 28))
-    sway = float(rng.uniform(3, 9)) * np.sin(np.linspace(0, float(rng.uniform(4, 11)), 28) + float(rng.uniform(0, 6)))
+    width_px, swings, phase = (float(v) for v in rng.uniform([3, 4, 0], [9, 11, 6]))
+    sway = width_px * np.sin(np.linspace(phase, phase + swings, 28))
     return make_path(np.stack([x, y], axis=1)).offset(sway)
 
 
 def _roam(rng: np.random.Generator, *, bend_px: float) -> Path:
     """A gentle curve over open ground, from one edge region to any other."""
     angle = float(rng.uniform(0, 2 * math.pi))
-    centre = rng.uniform([0.25 * FRAME_WIDTH_PX, 0.25 * FRAME_HEIGHT_PX], [0.75 * FRAME_WIDTH_PX, 0.75 * FRAME_HEIGHT_PX])
+    centre = rng.uniform(0.25, 0.75, 2) * (FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
     along = np.array([math.cos(angle), math.sin(angle)])
     reach = 300.0
     bends = rng.uniform(-bend_px, bend_px, 2)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from molmo2_ground._atomic import atomic_path
 from molmo2_ground.train.toy.actors import Actor, ActorState
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from molmo2_ground.train.toy.scene import Scene
@@ -39,9 +38,10 @@ def write_clip(scene: Scene, path: str | Path, *, fps: float = 30, audio: bool =
     """
     rate = Fraction(fps).limit_denominator(1001)
     count = frame_count(scene, fps=fps)
-    with _finished_only(Path(path)) as unfinished, av.open(
-        str(unfinished), "w", format="mp4", options={"movflags": "faststart"}
-    ) as container:
+    with (
+        atomic_path(path) as unfinished,
+        av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
         # One thread and no B-frame guesses from the clock: the same scene gives the same bytes.
         video = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = FRAME_WIDTH_PX, FRAME_HEIGHT_PX, "yuv420p"
@@ -84,7 +84,7 @@ def write_truth(scene: Scene, path: str | Path, *, fps: float = 30) -> None:
         "actors": [_actor_row(actor) for actor in scene.actors],
         "frames": frames,
     }
-    with _finished_only(Path(path)) as unfinished:
+    with atomic_path(path) as unfinished:
         unfinished.write_text(json.dumps(truth, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
@@ -134,14 +134,3 @@ def _hum(duration_s: float) -> Iterator[av.AudioFrame]:
         block = av.AudioFrame.from_ndarray(wave.reshape(1, -1), format="fltp", layout="mono")
         block.sample_rate, block.pts, block.time_base = _SOUND_RATE_HZ, start, Fraction(1, _SOUND_RATE_HZ)
         yield block
-
-
-@contextmanager
-def _finished_only(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; renamed to `path` at the end, removed when anything goes wrong."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -53,9 +53,15 @@ class Layout:
 def make_layout(rng: np.random.Generator) -> Layout:
     """A random ground plan."""
     draw = rng.random()
-    for plan, share in (("horizontal", 0.26), ("vertical", 0.42), ("crossing", 0.62), ("curve", 0.80)):
+    plans: tuple[tuple[Plan, float], ...] = (
+        ("horizontal", 0.26),
+        ("vertical", 0.42),
+        ("crossing", 0.62),
+        ("curve", 0.80),
+    )
+    for plan, share in plans:
         if draw < share:
-            return _with_roads(plan, rng)  # type: ignore[arg-type]  # the tuple above holds plans only
+            return _with_roads(plan, rng)
     return _without_roads("park" if draw < 0.93 else "plaza", rng)
 
 
@@ -77,6 +83,7 @@ def _with_roads(plan: Plan, rng: np.random.Generator) -> Layout:
     half, pavement = float(rng.uniform(58, 68)), float(rng.uniform(34, 48))
     width, height = FRAME_WIDTH_PX, FRAME_HEIGHT_PX
     across, down = _straight_x(rng.uniform(0.3, 0.7) * height), _straight_y(rng.uniform(0.22, 0.78) * width)
+    middles: tuple[Path, ...]
     if plan == "horizontal":
         middles = (across,)
     elif plan == "vertical":
@@ -134,7 +141,7 @@ def _zebras(
             low, high = (junction[0], junction[2]) if flat else (junction[1], junction[3])
             places = [low + _OUTSIDE_PX - 26, high + _OUTSIDE_PX + 26]
         for place in places:
-            x, y, heading = (float(v) for v in middle.at(place))
+            x, y, heading = middle.place(place)
             right = (-math.sin(heading) * half, math.cos(heading) * half)
             found.append(make_path([(x - right[0], y - right[1]), (x + right[0], y + right[1])]))
     return found

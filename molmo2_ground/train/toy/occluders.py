@@ -9,11 +9,16 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Layout
+from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Layout, Road
+from molmo2_ground.train.toy.path import Floats
 from molmo2_ground.train.toy.sprites import SUNS
 from molmo2_ground.train.toy.stamp import Bytes, Stamp, make_stamp
 
 TREE_LOOKS = 5
+# From any place in the picture a bridge reaches past the opposite corner.
+_BRIDGE_REACH_PX = 900
+# Distance from the bridge's edge, colour and thickness of the lines of a railing, pixels.
+_RAILING = ((4.0, (74, 68, 62), 6), (4.0, (196, 190, 180), 2), (11.0, (112, 104, 94), 3))
 _CROWNS = ((74, 96, 56), (88, 104, 58), (66, 88, 60), (98, 106, 62), (82, 92, 48))
 
 
@@ -56,13 +61,7 @@ def plan_trees(layout: Layout, rng: np.random.Generator) -> tuple[Tree, ...]:
             break
         x, y = int(rng.integers(10, FRAME_WIDTH_PX - 10)), int(rng.integers(10, FRAME_HEIGHT_PX - 10))
         radius = int(rng.integers(34, 60))
-        on_road = any(
-            np.hypot(road.middle.points_px[:, 0] - x, road.middle.points_px[:, 1] - y).min()
-            < road.half_width_px + 8
-            if len(road.middle.points_px) > 2
-            else abs(_side(road.middle.points_px, x, y)) < road.half_width_px + 8
-            for road in layout.roads
-        )
+        on_road = any(_on(road, x, y) for road in layout.roads)
         apart = all(math.hypot(t.x_px - x, t.y_px - y) > t.radius_px + radius - 12 for t in trees)
         if apart and not on_road:
             trees.append(Tree(x_px=x, y_px=y, radius_px=radius, look=int(rng.integers(TREE_LOOKS))))
@@ -75,11 +74,12 @@ def plan_bridge(layout: Layout, rng: np.random.Generator) -> Bridge | None:
     if not lines or rng.random() > 0.3:
         return None
     line = lines[int(rng.integers(len(lines)))]
-    x, y, heading = (float(v) for v in line.at(float(rng.uniform(0.28, 0.72)) * line.length_px))
+    x, y, heading = line.place(float(rng.uniform(0.28, 0.72)) * line.length_px)
+    tilt_deg = float(rng.uniform(-8, 8)) if rng.random() < 0.4 else 0.0
     return Bridge(
         x_px=x,
         y_px=y,
-        heading_deg=round((math.degrees(heading) + 90) / 90) * 90 + float(rng.uniform(-8, 8)) * (rng.random() < 0.4),
+        heading_deg=round((math.degrees(heading) + 90) / 90) * 90 + tilt_deg,
         width_px=float(rng.uniform(56, 150)),
         wooden=bool(rng.random() < 0.5),
     )
@@ -105,9 +105,10 @@ def build(trees: tuple[Tree, ...], bridge: Bridge | None, *, sun: int) -> tuple[
     return tuple(found), shadow
 
 
-def _side(points_px: np.ndarray[tuple[int, ...], np.dtype[np.float64]], x_px: float, y_px: float) -> float:
-    (ax, ay), (bx, by) = points_px[0], points_px[-1]
-    return float(((bx - ax) * (y_px - ay) - (by - ay) * (x_px - ax)) / math.hypot(bx - ax, by - ay))
+def _on(road: Road, x_px: float, y_px: float) -> bool:
+    """Whether a trunk here would stand on the road."""
+    x, y, _ = road.middle.at(np.linspace(0.0, road.middle.length_px, 40))
+    return float(np.hypot(x - x_px, y - y_px).min()) < road.half_width_px + 8
 
 
 @lru_cache(maxsize=128)
@@ -138,45 +139,52 @@ def _crown(look: int, radius_px: int) -> Stamp:
         if layer == 0:
             dab(0, 0, radius_px * 0.78, (int(base[0] * 0.76), int(base[1] * 0.76), int(base[2] * 0.76)))
     size = (2 * half, 2 * half)
-    cover = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
-    ink = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    return make_stamp(ink, cover, np.asarray(cv2.compare(cover, 127, cv2.CMP_GT), dtype=np.uint8))
+    ink = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    opacity = np.asarray(cv2.resize(cover, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    solid = cv2.threshold(opacity, 127, 255, cv2.THRESH_BINARY)[1]
+    return make_stamp(ink, opacity, np.asarray(solid, dtype=np.uint8))
 
 
-def _corners(bridge: Bridge, width_px: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _axes(bridge: Bridge) -> tuple[Floats, Floats]:
+    """Unit vectors along and across the bridge."""
     angle = math.radians(bridge.heading_deg)
-    along, across = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([cos, sin]), np.array([-sin, cos])
+
+
+def _corners(bridge: Bridge, width_px: float) -> Floats:
+    along, across = _axes(bridge)
     middle = np.array([bridge.x_px, bridge.y_px])
-    long, side = along * 900, across * width_px / 2
+    long, side = along * _BRIDGE_REACH_PX, across * width_px / 2
     return np.array([middle - long - side, middle + long - side, middle + long + side, middle - long + side])
 
 
 def _bridge(bridge: Bridge) -> Occluder:
     """Planks or slabs between two railings."""
-    corners = _corners(bridge, bridge.width_px)
-    outline = np.round(corners).astype(np.int32)
+    outline = np.round(_corners(bridge, bridge.width_px)).astype(np.int32)
     left, top, width, height = cv2.boundingRect(outline)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + width, FRAME_WIDTH_PX), min(top + height, FRAME_HEIGHT_PX)
-    origin = np.array([x0, y0])
     shape = (max(y1 - y0, 1), max(x1 - x0, 1))
     cover = np.zeros(shape, np.uint8)
-    cv2.fillConvexPoly(cover, outline - origin, 255)
-    base = (150, 128, 104) if bridge.wooden else (158, 156, 150)
-    rgb = np.full((*shape, 3), base, np.uint8)
-    angle = math.radians(bridge.heading_deg)
-    along, across = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
-    middle = np.array([bridge.x_px, bridge.y_px]) - origin
-    spacing = 14 if bridge.wooden else 40
-    joint = (120, 100, 80) if bridge.wooden else (130, 128, 124)
-    for place in range(-60 * 12, 60 * 12, spacing):
-        ends = middle + along * place + np.outer([-1, 1], across * bridge.width_px / 2)
-        first, second = np.round(ends).astype(int)
-        cv2.line(rgb, (int(first[0]), int(first[1])), (int(second[0]), int(second[1])), joint, 2, cv2.LINE_AA)
+    cv2.fillConvexPoly(cover, outline - np.array([x0, y0]), 255)
+    rgb = np.full((*shape, 3), (150, 128, 104) if bridge.wooden else (158, 156, 150), np.uint8)
+    along, across = _axes(bridge)
+    middle = np.array([bridge.x_px - x0, bridge.y_px - y0])
+    half = bridge.width_px / 2
+    joint, spacing = ((120, 100, 80), 14) if bridge.wooden else ((130, 128, 124), 40)
+    # Only joints that can lie in the picture: none is farther from the middle than its diagonal.
+    for place in range(-740 // spacing * spacing, 740, spacing):
+        at = middle + along * place
+        _line(rgb, at - across * half, at + across * half, joint, 2)
     for sign in (-1.0, 1.0):
-        for inset, tone, thickness in ((4.0, (74, 68, 62), 6), (4.0, (196, 190, 180), 2), (11.0, (112, 104, 94), 3)):
-            ends = middle + across * sign * (bridge.width_px / 2 - inset) + np.outer([-900, 900], along)
-            first, second = np.round(ends).astype(int)
-            cv2.line(rgb, (int(first[0]), int(first[1])), (int(second[0]), int(second[1])), tone, thickness, cv2.LINE_AA)
+        for inset, tone, thickness in _RAILING:
+            at, long = middle + across * sign * (half - inset), along * _BRIDGE_REACH_PX
+            _line(rgb, at - long, at + long, tone, thickness)
     rgb[cover == 0] = 0
     return Occluder(stamp=make_stamp(rgb, cover, cover), left_px=x0, top_px=y0)
+
+
+def _line(rgb: Bytes, start: Floats, end: Floats, colour: tuple[int, int, int], thickness_px: int) -> None:
+    first, second = (round(start[0]), round(start[1])), (round(end[0]), round(end[1]))
+    cv2.line(rgb, first, second, colour, thickness_px, cv2.LINE_AA)

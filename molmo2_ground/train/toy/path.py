@@ -36,16 +36,19 @@ class Path:
         """Length of the line without its extensions, pixels."""
         return float(self.reach_px[-2])
 
-    def at(self, distances_px: Floats | float) -> tuple[Floats, Floats, Floats]:
+    def at(self, distances_px: Floats) -> tuple[Floats, Floats, Floats]:
         """Places at these distances: x pixels, y pixels, heading radians; shaped as the input."""
-        return (
-            np.interp(distances_px, self.reach_px, self.nodes_px[:, 0]),
-            np.interp(distances_px, self.reach_px, self.nodes_px[:, 1]),
-            np.interp(distances_px, self.reach_px, self.headings_rad),
-        )
+        x = np.interp(distances_px, self.reach_px, self.nodes_px[:, 0])
+        y = np.interp(distances_px, self.reach_px, self.nodes_px[:, 1])
+        return x, y, np.interp(distances_px, self.reach_px, self.headings_rad)
+
+    def place(self, distance_px: float) -> tuple[float, float, float]:
+        """The place at one distance: x pixels, y pixels, heading radians."""
+        x, y, heading = self.at(np.array([distance_px]))
+        return float(x[0]), float(y[0]), float(heading[0])
 
     def offset(self, side_px: float | Floats) -> Path:
-        """The path `side_px` pixels to the right of this one (left when negative); one value a point works too."""
+        """This path moved to its right by `side_px` pixels, left when negative; one value or one a point."""
         headings = self.headings_rad[1:-1]
         normals = np.stack([-np.sin(headings), np.cos(headings)], axis=1)
         return make_path(self.points_px + normals * np.reshape(side_px, (-1, 1)))

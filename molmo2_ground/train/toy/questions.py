@@ -55,7 +55,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
-    """A description and its answer: what it says in the singular and in the plural ("" when it has no such form)."""
+    """A description in the singular and the plural ("" when it has none), and the ids it means."""
 
     singular: str
     plural: str
@@ -194,7 +194,7 @@ def _by_motion(view: _View) -> list[_Meaning]:
 
 
 def _moves(actor: Actor, view: _View) -> bool | None:
-    """Whether an actor clearly moves (or clearly never does) in the frames shown; None when one cannot tell."""
+    """Whether an actor clearly moves or clearly does not in the frames shown; None when one cannot tell."""
     shown = [s for frame in view.states for s in frame if s.object_id == actor.object_id and s.visible]
     if len(shown) < 2:
         return None
@@ -249,9 +249,7 @@ def _one(singular: str, actor: Actor, group: Group) -> _Meaning:
     return _Meaning(singular=singular, plural="", object_ids=(actor.object_id,), group=group)
 
 
-def _place_question(
-    task: ToyTask, meanings: Sequence[_Meaning], rng: np.random.Generator
-) -> Question | None:
+def _place_question(task: ToyTask, meanings: Sequence[_Meaning], rng: np.random.Generator) -> Question | None:
     """A question to track or to point."""
     if rng.random() < _NONE_SHARE or not any(m.object_ids for m in meanings):
         meaning = _absent(meanings, rng)
@@ -259,7 +257,8 @@ def _place_question(
         meaning = _present(meanings, rng)
     if meaning is None:
         return None
-    return Question(task=task, phrase=_worded(meaning, rng), object_ids=meaning.object_ids, group=meaning.group)
+    phrase = _worded(meaning, rng)
+    return Question(task=task, phrase=phrase, object_ids=meaning.object_ids, group=meaning.group)
 
 
 def _present(meanings: Sequence[_Meaning], rng: np.random.Generator) -> _Meaning | None:
@@ -283,7 +282,8 @@ def _absent(meanings: Sequence[_Meaning], rng: np.random.Generator) -> _Meaning 
     if not empty:
         return None
     if rng.random() < 0.7:
-        words = {w for m in meanings if m.object_ids and m.group in ("kind", "colour") for w in m.singular.split()}
+        answered = [m for m in meanings if m.object_ids and m.group in ("kind", "colour")]
+        words = {word for meaning in answered for word in meaning.singular.split()}
         words.discard("object")
         near = [m for m in empty if m.group == "motion" or _near(m, words)]
         empty = near or empty

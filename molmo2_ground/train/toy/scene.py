@@ -69,7 +69,7 @@ class Scene:
     def _state(self, actor: Actor, time_s: float, ids: Bytes) -> ActorState:
         stamp, left, top = self._placed(actor, time_s)
         part = overlap(stamp, left, top, (FRAME_HEIGHT_PX, FRAME_WIDTH_PX))
-        shown = None if part is None else cv2.compare(ids[part.in_frame], actor.object_id, cv2.CMP_EQ)
+        shown = None if part is None else ids[part.in_frame] == actor.object_id
         count = 0 if shown is None else cv2.countNonZero(shown)
         if part is None or shown is None or count == 0:
             pose = actor.motion.pose(time_s)
@@ -89,7 +89,7 @@ class Scene:
 
 
 def _place_inside(mask: Bytes) -> tuple[int, int]:
-    """Column and row of the place inside a mask (not empty) nearest to its centroid, off its edges if it can be."""
+    """Column and row inside a mask (not empty), nearest to its centroid, off its edges where it is wide."""
     moments = cv2.moments(mask, binaryImage=True)
     x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
     column, row = round(x), round(y)

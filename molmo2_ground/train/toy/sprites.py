@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -54,7 +54,9 @@ class _Canvas:
         cv2.fillPoly(self.rgb, [corners], colour)
         cv2.fillPoly(self.cover, [corners], 255)
 
-    def ellipse(self, x: float, y: float, half_x: float, half_y: float, colour: Rgb, turn: float = 0.0) -> None:
+    def ellipse(
+        self, x: float, y: float, half_x: float, half_y: float, colour: Rgb, turn: float = 0.0
+    ) -> None:
         angles = np.linspace(0, 2 * math.pi, 40, endpoint=False)
         cos, sin = math.cos(turn), math.sin(turn)
         local = [(half_x * math.cos(a), half_y * math.sin(a)) for a in angles]
@@ -125,7 +127,8 @@ def _draw_bike(canvas: _Canvas, colour: Rgb) -> None:
     canvas.box(-16, -3.6, 20, 3.6, colour, 3)
     canvas.polygon([(13, -14), (17, -14), (18, 0), (17, 14), (13, 14), (14, 0)], _DARK)
     for side in (-1.0, 1.0):
-        canvas.polygon([(-2, 7 * side), (13, 11 * side), (14, 14 * side), (-5, 12 * side)], _toned(colour, 0.85))
+        arm = [(-2.0, 7 * side), (13.0, 11 * side), (14.0, 14 * side), (-5.0, 12 * side)]
+        canvas.polygon(arm, _toned(colour, 0.85))
     canvas.ellipse(-5, 0, 9.5, 12.5, _line_tone(colour))
     canvas.ellipse(-5, 0, 8.5, 11.5, colour)
     canvas.ellipse(1, 0, 6, 5.4, (232, 226, 214))
@@ -180,7 +183,7 @@ _DRAW: dict[Kind, Callable[[_Canvas, Rgb], None]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _drawn(kind: Kind, colour: Colour, shade: int) -> Bytes:
     """The thing facing right, uint8[h, w, 4], colour times coverage and coverage, at the stored scale."""
     length, width = KIND_SIZE_PX[kind]
@@ -214,6 +217,6 @@ def turned(kind: Kind, colour: Colour, size: Size, shade: int, heading_step: int
     shadow = cv2.blur(cv2.warpAffine(cover, shift, out, flags=cv2.INTER_NEAREST), (5, 5))
     under = cv2.multiply(cv2.bitwise_not(cover), shadow, scale=0.42 / 255)
     opacity = np.asarray(cv2.add(cover, under), dtype=np.uint8)
-    solid = np.asarray(cv2.compare(cover, 127, cv2.CMP_GT), dtype=np.uint8)
+    solid = np.asarray(cv2.threshold(cover, 127, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     ink = np.asarray(cv2.cvtColor(layers, cv2.COLOR_BGRA2BGR), dtype=np.uint8)
     return make_stamp(ink, opacity, solid)

@@ -62,7 +62,9 @@ def overlap(stamp: Stamp, left_px: int, top_px: int, frame_shape: tuple[int, int
     )
 
 
-def lay(stamp: Stamp, left_px: int, top_px: int, *, rgb: Bytes, ids: Bytes | None = None, id_: int = 0) -> None:
+def lay(
+    stamp: Stamp, left_px: int, top_px: int, *, rgb: Bytes, ids: Bytes | None = None, id_: int = 0
+) -> None:
     """Lay a stamp over a frame uint8[H, W, 3] in place, and write `id_` into its id map uint8[H, W]."""
     part = overlap(stamp, left_px, top_px, (rgb.shape[0], rgb.shape[1]))
     if part is None:

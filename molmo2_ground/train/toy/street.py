@@ -18,7 +18,10 @@ _STEP_S = 0.1
 
 
 def make_scene(seed: int, *, duration_s: float, max_actors: int = 12, occluders: bool = True) -> Scene:
-    """The scene of a seed, the same every time. Durations below 0 and more than 255 actors raise ValueError."""
+    """The scene of a seed, the same every time.
+
+    Raises ValueError for a negative duration or more than 255 actors.
+    """
     if duration_s < 0:
         raise ValueError(f"duration_s must not be negative; got {duration_s}")
     if not 0 <= max_actors <= 255:
