@@ -131,8 +131,9 @@ def _draw_bike(canvas: _Canvas, colour: Rgb) -> None:
         canvas.polygon(arm, _toned(colour, 0.85))
     canvas.ellipse(-5, 0, 9.5, 12.5, _line_tone(colour))
     canvas.ellipse(-5, 0, 8.5, 11.5, colour)
-    canvas.ellipse(1, 0, 6, 5.4, (232, 226, 214))
-    canvas.box(-4, -0.8, 6, 0.8, _DARK)
+    canvas.ellipse(1, 0, 6.4, 5.8, _line_tone(colour))
+    canvas.ellipse(0.5, 0, 5.2, 4.6, _toned(colour, 1.12))
+    canvas.polygon([(5.5, -3.4), (7.6, 0), (5.5, 3.4), (4.5, 0)], _GLASS)
 
 
 def _draw_person(canvas: _Canvas, colour: Rgb) -> None:
@@ -161,16 +162,18 @@ def _draw_ball(canvas: _Canvas, colour: Rgb) -> None:
 
 def _draw_dog(canvas: _Canvas, colour: Rgb) -> None:
     limb = _toned(colour, 0.75) if sum(colour) > 180 else _toned(colour, 1.15)
-    for x, y in ((10.0, 9.0), (7.0, -9.0), (-13.0, 9.0), (-10.0, -9.0)):
-        canvas.ellipse(x, y, 5, 3.2, limb)
-    canvas.polygon([(-16, -2.5), (-26, -6), (-26, -3), (-16, 2.5)], limb)
-    canvas.ellipse(-3, 0, 17, 9.4, _line_tone(colour))
-    canvas.ellipse(-3, 0, 15.8, 8.3, colour)
-    canvas.ellipse(16, 0, 8, 7.4, colour)
-    canvas.ellipse(13, -7.4, 4.4, 3, limb, 0.5)
-    canvas.ellipse(13, 7.4, 4.4, 3, limb, -0.5)
-    canvas.ellipse(22.5, 0, 3.6, 3.4, limb)
-    canvas.ellipse(25, 0, 1.4, 1.8, (20, 20, 20))
+    for x, y in ((9.0, 8.0), (5.0, -8.5), (-15.0, 8.0), (-11.0, -8.5)):
+        canvas.ellipse(x, y, 5.2, 2.6, limb, 0.25 if y > 0 else -0.25)
+    canvas.polygon([(-17, -2), (-22, -2.5), (-26, -6.5), (-24.5, -1.5), (-17, 2.5)], limb)
+    canvas.ellipse(-4, 0, 17, 7.6, _line_tone(colour))
+    for x, half_x, half_y in ((-10.0, 9.5, 7.4), (4.0, 9.5, 8.2), (-3.0, 12.0, 6.6), (12.0, 5.0, 5.0)):
+        canvas.ellipse(x, 0, half_x, half_y, colour)
+    canvas.box(8.6, -5.4, 10.4, 5.4, (176, 178, 182))
+    canvas.ellipse(17, 0, 6.6, 6.2, colour)
+    canvas.ellipse(21.8, 0, 4.2, 3, limb)
+    canvas.ellipse(14.5, -6.6, 4.6, 2.8, limb, 0.75)
+    canvas.ellipse(14.5, 6.6, 4.6, 2.8, limb, -0.75)
+    canvas.ellipse(25, 0, 1.4, 1.7, (20, 20, 20))
 
 
 _DRAW: dict[Kind, Callable[[_Canvas, Rgb], None]] = {
