@@ -1,0 +1,116 @@
+"""The whole of a result, drawn over its media, in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+from molmo2_ground.clip import Clip, Frame, RgbArray
+from molmo2_ground.render.draw import Painter
+from molmo2_ground.render.picture import PICTURE_SUFFIXES, write_picture
+from molmo2_ground.render.sheet import contact_sheet
+from molmo2_ground.render.sound import Sound
+from molmo2_ground.render.trajectory import Result
+from molmo2_ground.render.video import VIDEO_SUFFIXES, write_video
+from molmo2_ground.sources import MediaLike, iter_frames, open_clip, probe
+
+
+def render(
+    media: MediaLike,
+    result: Result,
+    out_path: str | Path,
+    *,
+    trail_s: float = 2.0,
+    on_progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Write the media with the result drawn on it, and return where.
+
+    A video becomes .mp4, .m4v or .mov: H.264 in yuv420p with the index in front, at the source's size (an
+    odd width or height gets one more pixel) and at its frames' own times, rotation applied, sound copied
+    where mp4 holds it and browsers play it, else as AAC. One image becomes .png, .jpg, .jpeg or .webp;
+    several images, or a video under such a name, a contact sheet. `trail_s` is how many seconds of the past
+    a trail shows. `on_progress` hears the share that is done, 0 to 1. The file appears whole or not at all.
+
+    Raises `SourceError` when the media cannot be read, and `ValueError` for a suffix that does not fit, or
+    when the file would take the place of its own source.
+    """
+    out = Path(out_path).expanduser()
+    _check_target(media, out)
+    kind = media.kind if isinstance(media, Clip) else probe(media).kind
+    if out.suffix.lower() in VIDEO_SUFFIXES:
+        if kind == "images":
+            raise ValueError(
+                f"images are not written as a video; name the file {out.stem}.png instead of {out.name}"
+            )
+        return _video(media, result, out, trail_s=trail_s, on_progress=on_progress)
+    if kind == "images":
+        clip = media if isinstance(media, Clip) else open_clip(media)
+        if len(clip) == 1:
+            frame = clip.frames[0]
+            return write_picture(Painter(result).paint(frame.rgb, source_index=frame.source_index), out)
+    return contact_sheet(media, result, out)
+
+
+def _video(
+    media: MediaLike,
+    result: Result,
+    out: Path,
+    *,
+    trail_s: float,
+    on_progress: Callable[[float], None] | None,
+) -> Path:
+    painter = Painter(result, trail_s=trail_s)
+    if isinstance(media, Clip):
+        frames, fps, duration_s, sound = iter(media.frames), media.fps, media.duration_s, None
+    elif isinstance(media, str | os.PathLike):
+        info = probe(media)
+        frames, fps, duration_s = iter_frames(media), info.fps, info.duration_s
+        sound = Sound.of(Path(media).expanduser()) if info.has_audio else None
+    else:
+        raise ValueError(f"a video is read from a file or a Clip; got {type(media).__name__}")
+
+    def painted() -> Iterator[tuple[Frame, RgbArray]]:
+        for frame in frames:
+            yield frame, painter.paint(frame.rgb, time_s=frame.time_s, source_index=frame.source_index)
+
+    tell = _Progress(on_progress, duration_s)
+    with sound or nullcontext():
+        write_video(painted(), out, fps=fps, sound=sound, on_frame=tell.frame)
+    tell.done()
+    return out
+
+
+class _Progress:
+    """Tells a listener about each further hundredth, once."""
+
+    def __init__(self, listener: Callable[[float], None] | None, duration_s: float | None) -> None:
+        self._listener = listener
+        self._duration_s = duration_s
+        self._told = -1
+
+    def frame(self, time_s: float) -> None:
+        """A frame of this time is written."""
+        if self._listener is None or not self._duration_s:
+            return
+        percent = min(99, int(100 * time_s / self._duration_s))
+        if percent > self._told:
+            self._told = percent
+            self._listener(percent / 100)
+
+    def done(self) -> None:
+        """The file is there."""
+        if self._listener is not None:
+            self._listener(1.0)
+
+
+def _check_target(media: MediaLike, out: Path) -> None:
+    suffixes = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+    if out.suffix.lower() not in suffixes:
+        raise ValueError(f"the suffix chooses the format, one of {', '.join(suffixes)}; got {out.name!r}")
+    if not isinstance(media, str | os.PathLike) or not out.exists():
+        return
+    source = Path(media).expanduser()
+    if source.exists() and out.samefile(source):
+        raise ValueError(f"{out} is the source itself; choose another name for the annotated file")

@@ -1,0 +1,203 @@
+"""The frames that the model saw, with what it found in them: one picture for those without a player."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from molmo2_ground.clip import Clip, Frame, RgbArray
+from molmo2_ground.errors import SourceError
+from molmo2_ground.render.draw import Painter
+from molmo2_ground.render.picture import write_picture
+from molmo2_ground.render.style import DARK, LIGHT, Rgb
+from molmo2_ground.render.text import clock, fitted, plate, stamp
+from molmo2_ground.render.trajectory import Result, Timeline
+from molmo2_ground.results import Count
+from molmo2_ground.sources import MediaLike, open_clip, probe
+
+_SHEET_WIDTH_PX = 1600
+_GAP_PX = 8
+_PAPER: Rgb = (28, 30, 36)
+_QUIET: Rgb = (150, 156, 168)
+_TEXT_PX = 17
+_SAME_TIME_S = 1e-4
+
+_Key = TypeVar("_Key", int, float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tile:
+    """One frame that the model saw, made small, with the result drawn on it.
+
+    rgb   uint8[h, w, 3];   seen  how many objects the model saw in it.
+    """
+
+    rgb: RgbArray
+    source_index: int
+    time_s: float | None
+    seen: int
+
+    @property
+    def caption(self) -> str:
+        """When, and how much was seen."""
+        if self.time_s is None:
+            return f"image {self.source_index + 1} · {self.seen or 'none'} found"
+        return f"{clock(self.time_s)} · {f'{self.seen} seen' if self.seen else 'not seen'}"
+
+
+def tiles(media: MediaLike, result: Result, *, width_px: int, max_frames: int) -> list[Tile]:
+    """At most `max_frames` of the frames that the model saw, at most `width_px` wide, with the result drawn.
+
+    When there are more frames, they are spread evenly over the video; for points, which hold for a moment
+    only, frames with a point go first. Raises `SourceError` when the media cannot be read.
+    """
+    if max_frames < 1 or width_px < 16:
+        raise ValueError(f"max_frames is 1 or more, width_px 16 or more; got {max_frames} and {width_px}")
+    timeline = Timeline(result)
+    painter = Painter(result)
+
+    def shrink(rgb: RgbArray) -> RgbArray:
+        return _shrunk(rgb, width_px)
+
+    made = []
+    for frame in _frames(media, timeline, max_frames, shrink=shrink):
+        scene = (
+            timeline.still(frame.source_index)
+            if frame.time_s is None
+            else timeline.at(frame.time_s, trail_s=0)
+        )
+        rgb = painter.paint(
+            shrink(frame.rgb), time_s=frame.time_s, source_index=frame.source_index, caption=False
+        )
+        seen = sum(mark.state != "interpolated" for mark in scene.marks)
+        made.append(Tile(rgb=rgb, source_index=frame.source_index, time_s=frame.time_s, seen=seen))
+    if not made:
+        raise SourceError("none of the frames that the model saw is in this media: is it another file?")
+    return made
+
+
+def contact_sheet(
+    media: MediaLike, result: Result, out_png: str | Path, *, columns: int = 4, max_frames: int = 16
+) -> Path:
+    """Write one picture of the frames that the model saw, with dots, times and what was not seen.
+
+    The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or .webp. Raises `SourceError` when the
+    media cannot be read, `ValueError` for another suffix or fewer than one column.
+    """
+    if columns < 1:
+        raise ValueError(f"a sheet has one column or more; got {columns}")
+    made = tiles(
+        media, result, width_px=min(720, max(160, _SHEET_WIDTH_PX // columns)), max_frames=max_frames
+    )
+    return write_picture(_laid_out(made, _heading(result), columns=min(columns, len(made))), Path(out_png))
+
+
+def _heading(result: Result) -> str:
+    query = result.receipt.query
+    return f"{query}: {result.value}" if isinstance(result, Count) else query
+
+
+def _laid_out(made: Sequence[Tile], heading: str, *, columns: int) -> RgbArray:
+    """Tiles in rows of `columns` on dark paper, each with its caption beneath."""
+    cell_w_px = max(160, *(tile.rgb.shape[1] for tile in made))
+    cell_h_px = max(tile.rgb.shape[0] for tile in made)
+    line_px = plate("Ag", text_px=_TEXT_PX, pad_px=2, ink=LIGHT, ground=_PAPER).height_px
+    rows = -(-len(made) // columns)
+    sheet = np.empty(
+        (
+            line_px + 2 * _GAP_PX + rows * (cell_h_px + line_px + _GAP_PX),
+            columns * (cell_w_px + _GAP_PX) + _GAP_PX,
+            3,
+        ),
+        dtype=np.uint8,
+    )
+    sheet[:] = _PAPER
+    _write(sheet, heading, left_px=_GAP_PX, top_px=_GAP_PX, room_px=sheet.shape[1] - 2 * _GAP_PX, ink=LIGHT)
+    for i, tile in enumerate(made):
+        left_px = _GAP_PX + (i % columns) * (cell_w_px + _GAP_PX)
+        top_px = line_px + 2 * _GAP_PX + (i // columns) * (cell_h_px + line_px + _GAP_PX)
+        height_px, width_px = tile.rgb.shape[:2]
+        x_px, y_px = left_px + (cell_w_px - width_px) // 2, top_px + (cell_h_px - height_px) // 2
+        sheet[top_px : top_px + cell_h_px, left_px : left_px + cell_w_px] = DARK
+        sheet[y_px : y_px + height_px, x_px : x_px + width_px] = tile.rgb
+        ink = LIGHT if tile.seen else _QUIET
+        _write(sheet, tile.caption, left_px=left_px, top_px=top_px + cell_h_px, room_px=cell_w_px, ink=ink)
+    return sheet
+
+
+def _write(sheet: RgbArray, text: str, *, left_px: int, top_px: int, room_px: int, ink: Rgb) -> None:
+    words = fitted(text, text_px=_TEXT_PX, width_px=room_px - 4)
+    if words:
+        stamp(
+            sheet,
+            plate(words, text_px=_TEXT_PX, pad_px=2, ink=ink, ground=_PAPER),
+            left_px=left_px,
+            top_px=top_px,
+        )
+
+
+def _frames(
+    media: MediaLike, timeline: Timeline, max_frames: int, *, shrink: Callable[[RgbArray], RgbArray]
+) -> Iterator[Frame]:
+    """The frames to show, read again from the media."""
+    kind = media.kind if isinstance(media, Clip) else probe(media).kind
+    if kind == "images":
+        clip = media if isinstance(media, Clip) else open_clip(media)
+        with_points = {point.source_index for point in timeline.stills}
+        wanted = _chosen([f.source_index for f in clip.frames], max_frames, first=with_points)
+        yield from (frame for frame in clip.frames if frame.source_index in wanted)
+        return
+    lone = {leg.samples[0].time_s for leg in timeline.legs if len(leg.samples) == 1}
+    looked_s = timeline.looked_s or sorted(lone)
+    times_s = np.array(sorted(_chosen(looked_s, max_frames, first=lone)), dtype=np.float64)
+    if isinstance(media, Clip):
+        for frame in media.frames:
+            if not times_s.size or np.abs(times_s - (frame.time_s or 0.0)).min() <= _SAME_TIME_S:
+                yield frame
+        return
+
+    def wanted_s(duration_s: float) -> npt.NDArray[np.float64]:
+        # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
+        return times_s + _SAME_TIME_S
+
+    yield from open_clip(media, times=wanted_s if times_s.size else None, resize=shrink).frames
+
+
+def _chosen(items: Sequence[_Key], max_items: int, *, first: Collection[_Key]) -> set[_Key]:
+    """At most `max_items` of the items, evenly spread; those in `first` before the others."""
+    if len(items) <= max_items:
+        return set(items)
+    preferred: list[_Key] = [item for item in items if _close(item, first)]
+    others: list[_Key] = [item for item in items if not _close(item, first)]
+    kept: list[_Key] = _spread(preferred, max_items)
+    kept += _spread(others, max_items - len(kept))
+    return set(kept)
+
+
+def _close(item: float, among: Collection[float]) -> bool:
+    return any(abs(item - other) <= _SAME_TIME_S for other in among)
+
+
+def _spread(items: Sequence[_Key], count: int) -> list[_Key]:
+    """`count` of the items in their order, evenly spread, the first and the last among them."""
+    if len(items) <= count:
+        return list(items)
+    if count == 1:
+        return [items[len(items) // 2]]
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)] if count else []
+
+
+def _shrunk(rgb: RgbArray, width_px: int) -> RgbArray:
+    """At most `width_px` wide and 1.25 times as high; never larger than it was."""
+    height_px, full_px = rgb.shape[:2]
+    scale = min(1.0, width_px / full_px, 1.25 * width_px / height_px)
+    size_px = (max(1, round(full_px * scale)), max(1, round(height_px * scale)))
+    if size_px == (full_px, height_px):
+        return rgb
+    return np.asarray(cv2.resize(rgb, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
