@@ -19,7 +19,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.ready  ## make a street clip, track "the red car" in it, write video, JSON and pictures to out/demo
+demo: $(VENV)/.ready  ## make a street clip, track "the red car" in it, write all to out/demo
 	$(BIN)/molmo2-ground demo --out out/demo
 
 test: $(VENV)/.ready  ## every test that needs neither a GPU nor the internet

@@ -102,7 +102,9 @@ def test_what_the_package_requires_is_pinned() -> None:
     assert wanted <= pinned
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=name_of)
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=name_of
+)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = [piece.partition(")")[0] for piece in text.split("](")[1:]]
