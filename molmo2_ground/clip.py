@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -68,7 +69,7 @@ class Clip:
         if any(timed) and not all(timed):
             raise ValueError("a clip holds video frames or still images, not both")
         times = [frame.time_s for frame in self.frames if frame.time_s is not None]
-        if any(later < earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later < earlier for earlier, later in pairwise(times)):
             raise ValueError("frames of a video come in order of time")
 
     @property
