@@ -117,13 +117,15 @@ def make_cast(
         for _ in range(_TRIES):
             still = bool(rng.random() < _STANDS_STILL[look.kind])
             motion, pad = _motion(look, layout, rng, still=still, duration_s=duration_s)
+            pose = motion.pose(0.0)
+            if pad and any(r.covers(pose.x_px, pose.y_px, margin_px=length / 2) for r in layout.roads):
+                continue
             discs = room.discs(motion, (length, width))
             if _unseen(discs, hidden, still=still) or room.crowded(discs, width / 2, still=still):
                 continue
             room.take(discs, width / 2)
             found.append((look, motion, not still))
             if pad:
-                pose = motion.pose(0.0)
                 pads.append(Pad(pose=pose, length_px=length + 26, width_px=width + 22))
             break
     # Long things first: what is small must not vanish under what is large.

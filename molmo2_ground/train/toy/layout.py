@@ -27,6 +27,11 @@ class Road:
     half_width_px: float
     pavement_px: float
 
+    def covers(self, x_px: float, y_px: float, *, margin_px: float) -> bool:
+        """Whether a place lies on the asphalt or within `margin_px` of it."""
+        x, y, _ = self.middle.at(np.linspace(0.0, self.middle.length_px, 40))
+        return float(np.hypot(x - x_px, y - y_px).min()) < self.half_width_px + margin_px
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layout:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Layout, Road
+from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Layout
 from molmo2_ground.train.toy.path import Floats
 from molmo2_ground.train.toy.sprites import SUNS
 from molmo2_ground.train.toy.stamp import Bytes, Stamp, make_stamp
@@ -61,7 +61,7 @@ def plan_trees(layout: Layout, rng: np.random.Generator) -> tuple[Tree, ...]:
             break
         x, y = int(rng.integers(10, FRAME_WIDTH_PX - 10)), int(rng.integers(10, FRAME_HEIGHT_PX - 10))
         radius = int(rng.integers(34, 60))
-        on_road = any(_on(road, x, y) for road in layout.roads)
+        on_road = any(road.covers(x, y, margin_px=8) for road in layout.roads)
         apart = all(math.hypot(t.x_px - x, t.y_px - y) > t.radius_px + radius - 12 for t in trees)
         if apart and not on_road:
             trees.append(Tree(x_px=x, y_px=y, radius_px=radius, look=int(rng.integers(TREE_LOOKS))))
@@ -103,12 +103,6 @@ def build(trees: tuple[Tree, ...], bridge: Bridge | None, *, sun: int) -> tuple[
     if found:
         shadow = np.asarray(cv2.blur(shadow, (13, 13)), dtype=np.uint8)
     return tuple(found), shadow
-
-
-def _on(road: Road, x_px: float, y_px: float) -> bool:
-    """Whether a trunk here would stand on the road."""
-    x, y, _ = road.middle.at(np.linspace(0.0, road.middle.length_px, 40))
-    return float(np.hypot(x - x_px, y - y_px).min()) < road.half_width_px + 8
 
 
 @lru_cache(maxsize=128)
