@@ -169,10 +169,11 @@ def patch_image(rgb_hwc: RgbArray, *, flags: InputFlags, max_crops: int) -> Patc
     )
 
 
-def high_res_tokens(rows: int, cols: int, *, flags: InputFlags) -> int:
-    """Patch tokens of the tiled view of rows × cols crops."""
+def high_res_grid(rows: int, cols: int, *, flags: InputFlags) -> tuple[int, int]:
+    """Rows, cols of tokens of the tiled view of rows × cols crops."""
     margin = sum(flags.overlap_margins)
     window = flags.patches_per_side - margin
-    return math.ceil((rows * window + margin) / flags.image_pooling[0]) * math.ceil(
-        (cols * window + margin) / flags.image_pooling[1]
+    return (
+        math.ceil((rows * window + margin) / flags.image_pooling[0]),
+        math.ceil((cols * window + margin) / flags.image_pooling[1]),
     )

@@ -20,6 +20,8 @@ from molmo2_ground.clip import Clip, RgbArray
 from molmo2_ground.model.crops import (
     IndexArray,
     PatchedImage,
+    high_res_grid,
+    image_tiling,
     patch_image,
     patches_of,
     pooling_windows,
@@ -238,6 +240,31 @@ def visual_inputs(
     if not media.frames:
         return None
     return image_inputs([f.rgb for f in media.frames], codec=codec, flags=flags, max_crops=max_crops)
+
+
+def visual_length(
+    media: Media,
+    *,
+    codec: TextCodec,
+    flags: InputFlags,
+    max_crops: int | None = None,
+    shown_times_s: Sequence[float] | None = None,
+) -> int:
+    """Tokens that `visual_inputs` would give for the same arguments, without touching a pixel."""
+    if not isinstance(media, Clip):
+        media = Clip.from_arrays(media)
+    if media.kind == "video":
+        times = media.shown_times_s.tolist() if shown_times_s is None else list(shown_times_s)
+        return len(video_ids(codec, flags, times))
+    crops = flags.max_crops if max_crops is None else max_crops
+    total = 0
+    for number, frame in enumerate(media.frames, start=1):
+        rows, cols = image_tiling(frame.rgb.shape[0], frame.rgb.shape[1], flags=flags, max_crops=crops)
+        grid = high_res_grid(rows, cols, flags=flags)
+        total += len(image_ids(flags, low_res_grid=flags.low_res_grid, high_res_grid=grid))
+        if len(media) > 1:
+            total += len(codec.encode(f"Image {number}"))
+    return total
 
 
 def assemble(

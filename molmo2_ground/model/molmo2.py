@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from molmo2_ground.model.decoding import Sampling, decode, embed, run_prompt, us
 from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assemble, prompt_ids, visual_inputs
 from molmo2_ground.model.kv_cache import BranchCache
+from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.vision import FeatureCache, VisionEncoder
 
@@ -31,27 +33,13 @@ _ANSWER_ROOM = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelLimits:
-    """What a checkpoint reads at most.
-
-    max_frames, max_fps of a video; max_crops of one still image unless asked otherwise; context_tokens of a
-    prompt and its answer together.
-    """
-
-    max_frames: int
-    max_fps: float
-    max_crops: int
-    context_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
     """An answer as written.
 
     text         special words left out. token_ids: without the word that ended the answer.
     stop_reason  `end` when the model ended it, `length` when it was cut at the token limit.
-    forwards     runs of the language model, those that read the prompt included.
-    timings_ms   `vision`, `prefill` (reading the prompt) and `decode_text`, milliseconds.
+    forwards     runs of the language model that wrote the answer, without those that read the prompt.
+    timings_ms   `vision`, `prefill` (reading the prompt) and `decode_text`: milliseconds for this answer.
     """
 
     text: str
@@ -163,12 +151,15 @@ class Molmo2:
         prompt leaves no room for an answer.
         """
         prefix = Prefix(self, inputs.visual)
-        return prefix.answer_ids(
+        answer = prefix.answer_ids(
             inputs.input_ids[inputs.prefix_length :],
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature=temperature, top_p=top_p, seed=seed),
             on_token=on_token,
         )
+        stages = {**prefix.timings_ms, **answer.timings_ms}
+        stages["prefill"] += prefix.timings_ms["prefill"]
+        return dataclasses.replace(answer, timings_ms=stages)
 
     def prefix(
         self,
@@ -229,7 +220,7 @@ class Prefix:
     ) -> Generated:
         """Answer one question about the pictures; as `Molmo2.generate`, at the price of the answer alone.
 
-        `timings_ms` holds the reading of the pictures too.
+        `timings_ms` holds what this question took; the reading of the pictures is in the prefix's own.
         """
         return self.answer_ids(
             torch.tensor(prompt_ids(self._model.codec, user_text), dtype=torch.int64),
@@ -273,13 +264,9 @@ class Prefix:
             text=model.codec.decode(decoded.token_ids),
             token_ids=decoded.token_ids,
             stop_reason=decoded.stop_reason,
-            forwards=2 + decoded.forwards,
+            forwards=decoded.forwards,
             tokens_in=tokens_in,
-            timings_ms={
-                "vision": self.timings_ms["vision"],
-                "prefill": self.timings_ms["prefill"] + prefill_ms,
-                "decode_text": clock.lap_ms(),
-            },
+            timings_ms={"prefill": prefill_ms, "decode_text": clock.lap_ms()},
         )
 
     def _check_room(self, tokens: int) -> int:
