@@ -1,0 +1,77 @@
+"""Opening a video file, with one clear error for each way in which it can be none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from molmo2_ground.errors import SourceError
+from molmo2_ground.sources import mp4_header
+from molmo2_ground.sources.picture import MAX_PIXELS, check_size
+
+# FFmpeg also "plays" text files, playlists that open other files, and raw noise. Only real films and, for a
+# clear word about them, sound files are let in.
+_FILMS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,vvc,m4v,obu,av1,ivf,mxf,nut,rm,dv,"
+    "wtv,mjpeg,gxf,h263,vc1"
+)
+_SOUNDS = "mp3,wav,flac,aac,ac3,eac3,aiff,amr,caf,w64,wv,tta,ape,au"
+_OPTIONS = {"format_whitelist": f"{_FILMS},{_SOUNDS}", "max_pixels": str(MAX_PIXELS)}
+
+READABLE = "a video (MP4, MOV, MKV, WebM, AVI, TS, …) or a picture (JPEG, PNG, WebP, …)"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its picture stream, ready to read; raises `SourceError` when there is none."""
+    name = path.name
+    if is_mp4(path):
+        for width_px, height_px in mp4_header.claimed_sizes(path):
+            check_size(width_px, height_px, source=name)
+    try:
+        container = av.open(str(path), options=_OPTIONS)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _open_error(path, error) from error
+    with container:
+        stream = _picture_stream(container, name)
+        yield container, stream
+
+
+def is_mp4(path: Path) -> bool:
+    """True when the file begins as MP4 and MOV files do."""
+    with path.open("rb") as file:
+        return file.read(8)[4:8] in mp4_header.FIRST_BOXES
+
+
+def _open_error(path: Path, error: Exception) -> SourceError:
+    if isinstance(error, PermissionError):
+        return SourceError(f"{path.name} cannot be opened: permission denied")
+    if is_mp4(path) and mp4_header.lacks_index(path):
+        return SourceError(
+            f"{path.name} was cut short: its index (the moov part of an MP4) is missing, and nothing can be "
+            f"read without it. Copy or record it again."
+        )
+    return SourceError(f"{path.name} cannot be read: expected {READABLE}; its content is none of these")
+
+
+def _picture_stream(container: InputContainer, name: str) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        what = "sound but no picture" if container.streams.audio else "no picture"
+        raise SourceError(f"{name} holds {what}; expected a video with a picture track")
+    # Several tracks: the one marked as default, else the first, as players choose.
+    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+    if getattr(stream, "codec_context", None) is None:
+        raise SourceError(
+            f"{name} is coded in a way that this FFmpeg build cannot decode. Convert it to H.264 first."
+        )
+    check_size(stream.codec_context.width, stream.codec_context.height, source=name)
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.thread_type = "AUTO"
+    return stream
