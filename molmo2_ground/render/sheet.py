@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,8 @@ class Tile:
 def tiles(media: MediaLike, result: Result, *, width_px: int, max_frames: int) -> list[Tile]:
     """At most `max_frames` of the frames that the model saw, at most `width_px` wide, with the result drawn.
 
-    When there are more frames, they are spread evenly over the video; for points, which hold for a moment
-    only, frames with a point go first. Raises `SourceError` when the media cannot be read.
+    When there are more frames, they are spread evenly over the video, three quarters of them over the frames
+    in which something was seen. Raises `SourceError` when the media cannot be read.
     """
     if max_frames < 1 or width_px < 16:
         raise ValueError(f"max_frames is 1 or more, width_px 16 or more; got {max_frames} and {width_px}")
@@ -150,12 +151,12 @@ def _frames(
     if kind == "images":
         clip = media if isinstance(media, Clip) else open_clip(media)
         with_points = {point.source_index for point in timeline.stills}
-        wanted = _chosen([f.source_index for f in clip.frames], max_frames, first=with_points)
+        wanted = _chosen([f.source_index for f in clip.frames], max_frames, seen=with_points)
         yield from (frame for frame in clip.frames if frame.source_index in wanted)
         return
-    lone = {leg.samples[0].time_s for leg in timeline.legs if len(leg.samples) == 1}
-    looked_s = timeline.looked_s or sorted(lone)
-    times_s = np.array(sorted(_chosen(looked_s, max_frames, first=lone)), dtype=np.float64)
+    seen_s = {time_s for leg in timeline.legs for time_s in leg.times_s}
+    looked_s = timeline.looked_s or sorted(seen_s)
+    times_s = np.array(sorted(_chosen(looked_s, max_frames, seen=seen_s)), dtype=np.float64)
     if isinstance(media, Clip):
         for frame in media.frames:
             if not times_s.size or np.abs(times_s - (frame.time_s or 0.0)).min() <= _SAME_TIME_S:
@@ -169,19 +170,22 @@ def _frames(
     yield from open_clip(media, times=wanted_s if times_s.size else None, resize=shrink).frames
 
 
-def _chosen(items: Sequence[_Key], max_items: int, *, first: Collection[_Key]) -> set[_Key]:
-    """At most `max_items` of the items, evenly spread; those in `first` before the others."""
+def _chosen(items: Sequence[_Key], max_items: int, *, seen: Collection[_Key]) -> set[_Key]:
+    """At most `max_items` of the items, evenly spread; those in `seen` get three quarters of the places."""
     if len(items) <= max_items:
         return set(items)
-    preferred: list[_Key] = [item for item in items if _close(item, first)]
-    others: list[_Key] = [item for item in items if not _close(item, first)]
-    kept: list[_Key] = _spread(preferred, max_items)
-    kept += _spread(others, max_items - len(kept))
+    ordered = sorted(seen)
+    with_sight: list[_Key] = [item for item in items if _close(item, ordered)]
+    without: list[_Key] = [item for item in items if not _close(item, ordered)]
+    kept: list[_Key] = _spread(with_sight, max(-(-max_items * 3 // 4), max_items - len(without)))
+    kept += _spread(without, max_items - len(kept))
     return set(kept)
 
 
-def _close(item: float, among: Collection[float]) -> bool:
-    return any(abs(item - other) <= _SAME_TIME_S for other in among)
+def _close(item: float, ordered: Sequence[float]) -> bool:
+    """True when one of the rising numbers is the item, but for rounding."""
+    at = bisect_left(ordered, item - _SAME_TIME_S)
+    return at < len(ordered) and ordered[at] <= item + _SAME_TIME_S
 
 
 def _spread(items: Sequence[_Key], count: int) -> list[_Key]:

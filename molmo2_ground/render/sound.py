@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,6 @@ _LOG = logging.getLogger(__name__)
 # What an mp4 may hold and browsers play: copied bit by bit. Anything else becomes AAC.
 _COPIED = frozenset({"aac", "mp3", "opus"})
 _AAC_RATES_HZ = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
-_AAC_LAYOUTS = frozenset({"mono", "stereo", "5.1", "7.1"})
 # A decoder needs the packet before the first that is heard; the container hides what lies before time 0.
 _LEAD_IN_S = 0.06
 
@@ -38,7 +37,8 @@ class Sound:
         self._source = source
         self._stream: AudioStream = source.streams.audio[0]
         self._start_s = picture_start_s
-        self._ready: deque[_Packet] = deque()
+        self._ready: _Packet | None = None
+        self._last_dts: int | None = None
         self._packets: Iterator[_Packet] = iter(())
 
     @classmethod
@@ -65,35 +65,40 @@ class Sound:
 
     def join(self, output: OutputContainer) -> None:
         """Add a sound stream to `output`, which must not have been written to."""
-        if self._stream.codec_context.name in _COPIED:
+        # The name of the codec, not that of its decoder, which for mp3 is mp3float.
+        if self._stream.codec_context.codec.canonical_name in _COPIED:
             copy: AudioStream = output.add_stream_from_template(self._stream)
             self._packets = self._copied(copy)
             return
         rate_hz = self._stream.rate if self._stream.rate in _AAC_RATES_HZ else 48000
-        layout = self._stream.layout.name if self._stream.layout.name in _AAC_LAYOUTS else "stereo"
+        channels = self._stream.layout.nb_channels
+        layout = {1: "mono", 6: "5.1"}.get(channels, "stereo")  # what stands in a file may have no name
         coded: AudioStream = output.add_stream("aac", rate=rate_hz, layout=layout)
         self._packets = self._coded_anew(coded, rate_hz, layout)
 
-    def until(self, time_s: float) -> Iterator[_Packet]:
-        """The next packets, those that begin before `time_s` (seconds after the first picture)."""
-        while True:
-            if not self._ready:
-                packet = self._next()
-                if packet is None:
-                    return
-                self._ready.append(packet)
-            first = self._ready[0]
-            if first.pts is not None and float(first.pts * (first.time_base or 0)) >= time_s:
-                return
-            yield self._ready.popleft()
-
-    def _next(self) -> _Packet | None:
+    def write_until(self, output: OutputContainer, time_s: float) -> None:
+        """Write what is heard before `time_s` (seconds after the first picture) and is not yet written."""
         try:
-            return next(self._packets, None)
+            while self._ready is not None or self._fetch():
+                packet = self._ready
+                assert packet is not None
+                if packet.pts is not None and float(packet.pts * (packet.time_base or 0)) >= time_s:
+                    return
+                self._ready = None
+                output.mux(packet)
         except (av.FFmpegError, ValueError) as error:
-            _LOG.warning("the sound ends early: it could not be read further (%s)", error)
-            self._packets = iter(())
-            return None
+            _LOG.warning("the sound ends early: it could not be carried over further (%s)", error)
+            self._ready, self._packets = None, iter(())
+
+    def _fetch(self) -> bool:
+        """Take the next packet; False at the end."""
+        for packet in self._packets:
+            # A file takes packets in rising order only; what a damaged one repeats is left out.
+            if packet.dts is None or self._last_dts is None or packet.dts > self._last_dts:
+                self._last_dts = packet.dts
+                self._ready = packet
+                return True
+        return False
 
     def _copied(self, target: AudioStream) -> Iterator[_Packet]:
         for packet in self._source.demux(self._stream):
@@ -106,26 +111,43 @@ class Sound:
                 packet.stream = target
                 yield packet
 
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        for packet in self._source.demux(self._stream):
+            # A damaged packet is silence for its length, which the resampler puts there.
+            with suppress(av.FFmpegError):
+                yield from packet.decode()
+
     def _coded_anew(self, target: AudioStream, rate_hz: int, layout: str) -> Iterator[_Packet]:
-        graph = av.filter.Graph()
-        chain = [
-            graph.add_abuffer(template=self._stream),
-            # Silence where sound is missing, so that it stays with the pictures; nothing before time 0.
-            graph.add("aresample", f"{rate_hz}:async=1:first_pts=0"),
-            graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate_hz}:channel_layouts={layout}"),
-            graph.add("asetnsamples", "n=1024:p=0"),
-            graph.add("abuffersink"),
-        ]
-        graph.link_nodes(*chain).configure()
-        for frame in self._source.decode(self._stream):
+        graph: av.filter.Graph | None = None
+        for frame in self._decoded():
             if frame.pts is None or frame.time_base is None:
                 continue  # sound without a time has no place beside the pictures
             frame.pts -= round(self._start_s / frame.time_base)
+            # Not from the stream: some files say only in their first frame how their sound is stored.
+            graph = graph or _resampler(frame, rate_hz, layout)
             graph.push(frame)
             yield from _drained(graph, target)
-        graph.push(None)
-        yield from _drained(graph, target)
+        if graph is not None:
+            graph.push(None)
+            yield from _drained(graph, target)
         yield from target.encode(None)
+
+
+def _resampler(like: av.AudioFrame, rate_hz: int, layout: str) -> av.filter.Graph:
+    """From sound as in the frame `like` to what the AAC encoder takes, in step with the pictures."""
+    graph = av.filter.Graph()
+    chain = [
+        graph.add_abuffer(
+            sample_rate=like.sample_rate, format=like.format, layout=like.layout, time_base=like.time_base
+        ),
+        # Silence where sound is missing, so that it stays with the pictures; nothing before time 0.
+        graph.add("aresample", f"{rate_hz}:async=1:first_pts=0"),
+        graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate_hz}:channel_layouts={layout}"),
+        graph.add("asetnsamples", "n=1024:p=0"),
+        graph.add("abuffersink"),
+    ]
+    graph.link_nodes(*chain).configure()
+    return graph
 
 
 def _drained(graph: av.filter.Graph, target: AudioStream) -> Iterator[_Packet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -55,14 +56,14 @@ def write_video(
                 sound.join(output)
             for frame, picture in _chained(first, pairs):
                 time_s = frame.time_s or 0.0
-                for packet in sound.until(time_s) if sound is not None else ():
-                    output.mux(packet)
+                if sound is not None:
+                    sound.write_until(output, time_s)
                 film.add(picture, time_s)
                 if on_frame is not None:
                     on_frame(time_s)
             film.end()
-            for packet in sound.until(float("inf")) if sound is not None else ():
-                output.mux(packet)
+            if sound is not None:
+                sound.write_until(output, math.inf)
     return out_path
 
 
