@@ -31,10 +31,14 @@ READABLE = "a video (MP4, MOV, MKV, WebM, AVI, TS, …) or a picture (JPEG, PNG,
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its picture stream, ready to read; raises `SourceError` when there is none."""
     name = path.name
-    if is_mp4(path):
-        for width_px, height_px in mp4_header.claimed_sizes(path):
-            check_size(width_px, height_px, source=name)
     try:
+        if mp4_header.is_photo(path):
+            raise SourceError(
+                f"{name} is a HEIC photo, which Pillow reads with a plugin only. Save it as JPEG."
+            )
+        if is_mp4(path):
+            for width_px, height_px in mp4_header.claimed_sizes(path):
+                check_size(width_px, height_px, source=name)
         container = av.open(str(path), options=_OPTIONS)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _open_error(path, error) from error
@@ -50,8 +54,8 @@ def is_mp4(path: Path) -> bool:
 
 
 def _open_error(path: Path, error: Exception) -> SourceError:
-    if isinstance(error, PermissionError):
-        return SourceError(f"{path.name} cannot be opened: permission denied")
+    if isinstance(error, PermissionError | FileNotFoundError):
+        return SourceError(f"{path.name} cannot be opened: {error.strerror}")
     if is_mp4(path) and mp4_header.lacks_index(path):
         return SourceError(
             f"{path.name} was cut short: its index (the moov part of an MP4) is missing, and nothing can be "

@@ -16,7 +16,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.picture import check_size, over_white
 
 # By content, not by name. Left out: formats that Pillow recognises by chance or cannot show (MPEG, EPS, PDF).
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "HEIF")
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _SUFFIXES = frozenset(
     f".{name}"
@@ -35,7 +35,8 @@ def opened_image(path: Path) -> Iterator[Image.Image | None]:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and odd tags; what cannot be read is an error, the rest is fine.
             warnings.simplefilter("ignore")
-            image = Image.open(path, formats=_FORMATS)
+            # AVIF needs a Pillow built with it, HEIF (phone photos) a plugin that the caller registered.
+            image = Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
         yield None
         return

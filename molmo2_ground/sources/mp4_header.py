@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 _BRANCHES = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof")
+_PHOTO_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
 # Boxes are skipped, not read; a file with more of them than this is no film.
 _MAX_BOXES = 20000
 
@@ -21,6 +22,13 @@ def lacks_index(path: Path) -> bool:
     with path.open("rb") as file:
         top = [kind for kind, _, _ in _boxes(file, 0, path.stat().st_size)]
     return bool(top) and top[0] in FIRST_BOXES and b"moov" not in top
+
+
+def is_photo(path: Path) -> bool:
+    """True for a HEIC photo: built like an MP4, and FFmpeg would show one tile of it as a film."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in _PHOTO_BRANDS
 
 
 def claimed_sizes(path: Path) -> list[tuple[int, int]]:

@@ -60,6 +60,19 @@ def test_an_address_is_told_from_a_file(address: str) -> None:
         open_clip(address)
 
 
+def test_a_heic_photo_is_no_film(tmp_path: Path) -> None:
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(400))
+    with pytest.raises(SourceError, match=r"photo\.heic is a HEIC photo.*JPEG"):
+        open_clip(path)
+
+
+def test_a_name_outside_any_alphabet_is_read(media: Shelf, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"clip \xff \xe8\xbb\x8a.mp4")
+    path.write_bytes(media(files.constant_rate).read_bytes())
+    assert [picture_number(frame.rgb) for frame in open_clip(path).frames] == [0, 5, 10, 11]
+
+
 def test_a_file_cut_anywhere_is_an_error_or_gives_true_frames(tmp_path: Path, media: Shelf) -> None:
     healthy = media(files.b_frames).read_bytes()
     errors = 0
