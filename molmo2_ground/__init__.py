@@ -1,0 +1,130 @@
+"""Ask about pictures and videos in words; get typed places in space and time back.
+
+    import molmo2_ground as mg
+
+    tracks = mg.track("street.mp4", "the red car")
+    mg.render("street.mp4", tracks, "out.mp4")
+
+Names load what they need when they are first used: this import alone takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from molmo2_ground.clip import Clip, Frame
+    from molmo2_ground.errors import (
+        AnswerError,
+        BackendError,
+        CheckpointError,
+        GroundError,
+        MissingExtraError,
+        PromptTooLongError,
+        SourceError,
+    )
+    from molmo2_ground.grounder import Grounder, Session, ask, count, load, point, track
+    from molmo2_ground.query import Decoding, Query
+    from molmo2_ground.render import render
+    from molmo2_ground.results import (
+        Answer,
+        Count,
+        ParseReport,
+        Point,
+        Points,
+        Receipt,
+        Sample,
+        Track,
+        Tracks,
+    )
+    from molmo2_ground.sources import open_clip
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "AnswerError",
+    "BackendError",
+    "CheckpointError",
+    "Clip",
+    "Count",
+    "Decoding",
+    "Frame",
+    "GroundError",
+    "Grounder",
+    "MissingExtraError",
+    "ParseReport",
+    "Point",
+    "Points",
+    "PromptTooLongError",
+    "Query",
+    "Receipt",
+    "Sample",
+    "Session",
+    "SourceError",
+    "Track",
+    "Tracks",
+    "__version__",
+    "ask",
+    "count",
+    "load",
+    "open_clip",
+    "point",
+    "render",
+    "track",
+]
+
+_HOMES = {
+    "clip": ("Clip", "Frame"),
+    "errors": (
+        "AnswerError",
+        "BackendError",
+        "CheckpointError",
+        "GroundError",
+        "MissingExtraError",
+        "PromptTooLongError",
+        "SourceError",
+    ),
+    "grounder": ("Grounder", "Session", "ask", "count", "load", "point", "track"),
+    "query": ("Decoding", "Query"),
+    "render": ("render",),
+    "results": (
+        "Answer",
+        "Count",
+        "ParseReport",
+        "Point",
+        "Points",
+        "Receipt",
+        "Sample",
+        "Track",
+        "Tracks",
+    ),
+    "sources": ("open_clip",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        # Importing the folder render/ would put that module over the function `render` of the public names.
+        if name in _HOME_OF and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,430 @@
+"""`Grounder` and `Session`: from a question about pixels to typed places in space and time.
+
+`Session.answer` is the whole way, top to bottom:
+open_clip -> build_prompt -> the backend answers -> make_receipt -> derive (parse_answer, then placement).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from molmo2_ground.clip import Clip
+from molmo2_ground.errors import BackendError
+from molmo2_ground.placement import make_receipt
+from molmo2_ground.query import Decoding, Query, build_prompt
+from molmo2_ground.replay import Result, derive, keep_first
+from molmo2_ground.results import Answer, Count, Points, Tracks
+from molmo2_ground.sources import MediaLike, open_clip, open_windows, probe
+from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
+from molmo2_ground.windows import OnProgress, track_windows, window_rule
+
+if TYPE_CHECKING:
+    from molmo2_ground.backends.base import Backend, BackendSession
+
+MODEL_VARIABLE = "MOLMO2_GROUND_MODEL"
+BUNDLED_MODEL = "tiny"
+
+_log = logging.getLogger(__name__)
+_Kind = TypeVar("_Kind", Points, Tracks, Count, Answer)
+
+
+class Grounder:
+    """A model that is ready to be asked: track, point, count, ask, or open for several questions.
+
+    backend: what runs the model; `load` makes one from a name, a folder or a hub id.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def model_id(self) -> str:
+        """The model's name, as receipts give it."""
+        return self._backend.model_id
+
+    def open(self, media: MediaLike, *, on_progress: OnProgress | None = None) -> Session:
+        """A session over one video or some images: frames are read and encoded once for all its questions.
+
+        Raises `SourceError` when the media cannot be opened.
+        """
+        return Session(self._backend, media, on_progress=on_progress)
+
+    def track(
+        self,
+        media: MediaLike,
+        phrase: str,
+        *,
+        fps: float = 2.0,
+        max_objects: int | None = None,
+        at: tuple[float, float, float] | None = None,
+        decoding: Decoding | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Tracks:
+        """Follow everything that `phrase` names, `fps` places a second, however long the video is.
+
+        at: (time_s, x_px, y_px), to follow what is under this point.
+        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read.
+        """
+        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at)
+        with self.open(media, on_progress=on_progress) as session:
+            return _expect(Tracks, session.answer(query, decoding=decoding))
+
+    def point(
+        self,
+        media: MediaLike,
+        phrase: str,
+        *,
+        max_objects: int | None = None,
+        decoding: Decoding | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Points:
+        """Point to everything that `phrase` names, in an image, several images or a video.
+
+        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read.
+        """
+        query = Query.point(phrase, max_objects=max_objects)
+        with self.open(media, on_progress=on_progress) as session:
+            return _expect(Points, session.answer(query, decoding=decoding))
+
+    def count(
+        self,
+        media: MediaLike,
+        phrase: str,
+        *,
+        decoding: Decoding | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Count:
+        """Count everything that `phrase` names, with the places that were counted.
+
+        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read.
+        """
+        query = Query.count(phrase)
+        with self.open(media, on_progress=on_progress) as session:
+            return _expect(Count, session.answer(query, decoding=decoding))
+
+    def ask(
+        self,
+        media: MediaLike,
+        text: str,
+        *,
+        decoding: Decoding | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Answer:
+        """Ask freely; points and tracks in the answer come parsed.
+
+        Raises `ValueError` for wrong arguments, `SourceError` when the media cannot be read.
+        """
+        query = Query.ask(text)
+        with self.open(media, on_progress=on_progress) as session:
+            return _expect(Answer, session.answer(query, decoding=decoding))
+
+    def render(
+        self,
+        media: MediaLike,
+        result: Result,
+        out_path: str | Path,
+        *,
+        trail_s: float = 2.0,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Path:
+        """Draw the result on its media and write that as a video or a picture; see `molmo2_ground.render`."""
+        from molmo2_ground.render import render as write  # drawing libraries load when something is drawn
+
+        return write(media, result, out_path, trail_s=trail_s, on_progress=on_progress)
+
+
+class Session:
+    """One video or some images, open for questions; use it in a `with` block or close it.
+
+    Frames are read when the first question needs them and kept, shrunk to what the model takes. Tracking
+    looks at a steady grid of times, every other question at evenly spread times and the last frame, as the
+    model was trained; each of the two is read and encoded once. A video too long to be tracked at one look
+    is read again for each tracking question, window by window, so that memory does not grow with it.
+    """
+
+    def __init__(self, backend: Backend, media: MediaLike, *, on_progress: OnProgress | None = None) -> None:
+        self._backend = backend
+        self._media = media
+        self._info = probe(media)
+        self._on_progress = on_progress
+        self._clips: dict[float | None, Clip] = {}
+        self._sessions: dict[float | None, BackendSession] = {}
+        self._open_sessions = ExitStack()
+        self._closed = False
+
+    def run(self, queries: Sequence[Query], *, decoding: Decoding | None = None) -> list[Result]:
+        """The answers to several questions, in their order; each is what the question alone would give."""
+        return [self.answer(query, decoding=decoding) for query in queries]
+
+    def track(
+        self,
+        phrase: str,
+        *,
+        fps: float = 2.0,
+        max_objects: int | None = None,
+        at: tuple[float, float, float] | None = None,
+        decoding: Decoding | None = None,
+    ) -> Tracks:
+        """As `Grounder.track`, over the frames that this session holds."""
+        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at)
+        return _expect(Tracks, self.answer(query, decoding=decoding))
+
+    def point(
+        self, phrase: str, *, max_objects: int | None = None, decoding: Decoding | None = None
+    ) -> Points:
+        """As `Grounder.point`, over the frames that this session holds."""
+        return _expect(Points, self.answer(Query.point(phrase, max_objects=max_objects), decoding=decoding))
+
+    def count(self, phrase: str, *, decoding: Decoding | None = None) -> Count:
+        """As `Grounder.count`, over the frames that this session holds."""
+        return _expect(Count, self.answer(Query.count(phrase), decoding=decoding))
+
+    def ask(self, text: str, *, decoding: Decoding | None = None) -> Answer:
+        """As `Grounder.ask`, over the frames that this session holds."""
+        return _expect(Answer, self.answer(Query.ask(text), decoding=decoding))
+
+    def answer(self, query: Query, *, decoding: Decoding | None = None) -> Result:
+        """Answer one question: `Tracks`, `Points`, `Count` or `Answer`, as the query's task says."""
+        if self._closed:
+            raise ValueError("this session is closed; open another with Grounder.open(media)")
+        if query.task == "track" and self._too_long_for_one_look(query.fps):
+            return self._track_by_windows(query, decoding or Decoding())
+        clip, read_ms = self._clip_for(query)
+        prompt = build_prompt(query, clip)
+        session = self._session_for(query, clip)
+        self._tell("answering", 0.0)
+        raw = session.answer(prompt, decoding=decoding or Decoding())
+        self._tell("answering", 1.0)
+        receipt = make_receipt(query, prompt, raw, clip)
+        return derive(
+            receipt.model_copy(
+                update={
+                    "recipe": f"{receipt.recipe}; {self._sampling(query)}",
+                    "timings_ms": {"decode": read_ms, **receipt.timings_ms},
+                    "notes": (*receipt.notes, *self._notes(query, clip)),
+                }
+            )
+        )
+
+    def close(self) -> None:
+        """Let go of the frames and of what the model keeps for them."""
+        self._closed = True
+        self._clips.clear()
+        self._sessions.clear()
+        self._open_sessions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tell(self, what: str, share: float) -> None:
+        if self._on_progress is not None:
+            self._on_progress(what, share)
+
+    def _look(self, query: Query) -> float | None:
+        """Which frames a query looks at: the rate of a steady grid, or None for evenly spread ones."""
+        sampled = self._info.kind == "video" and not isinstance(self._media, Clip)
+        return query.fps if sampled and query.task == "track" else None
+
+    def _clip_for(self, query: Query) -> tuple[Clip, float]:
+        """The frames that this query looks at, and the milliseconds spent on reading them now."""
+        limits = self._backend.limits
+        rate = self._look(query)
+        if rate in self._clips:
+            return self._clips[rate], 0.0
+        if rate is None:
+            times = functools.partial(
+                uniform_last_frame, max_fps=limits.max_fps, max_frames=limits.max_frames
+            )
+        else:
+            times = functools.partial(rate_grid, rate=rate, max_frames=limits.max_frames)
+        began = time.perf_counter()
+        clip = open_clip(
+            self._media,
+            times=times,
+            resize=self._backend.resize_frame,
+            on_progress=functools.partial(self._tell, "reading"),
+        )
+        self._clips[rate] = clip
+        return clip, 1000 * (time.perf_counter() - began)
+
+    def _session_for(self, query: Query, clip: Clip) -> BackendSession:
+        rate = self._look(query)
+        if rate not in self._sessions:
+            self._sessions[rate] = self._open_sessions.enter_context(self._backend.open(clip))
+        return self._sessions[rate]
+
+    def _too_long_for_one_look(self, rate: float) -> bool:
+        if self._info.kind != "video":
+            return False
+        if isinstance(self._media, Clip):
+            return len(self._media) > self._backend.limits.max_frames
+        # Without a duration in the header the windows find out; a short file gives one window.
+        duration_s = self._info.duration_s
+        return duration_s is None or math.ceil(duration_s * rate) > self._backend.limits.max_frames
+
+    def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
+        frames, overlap = window_rule(rate=query.fps, max_frames=self._backend.limits.max_frames)
+        windows = open_windows(
+            self._media,
+            rate=query.fps,
+            window_frames=frames,
+            overlap_frames=overlap,
+            resize=self._backend.resize_frame,
+        )
+        joined = track_windows(
+            self._backend,
+            windows,
+            query,
+            decoding=decoding,
+            duration_s=self._info.duration_s,
+            on_progress=self._on_progress,
+        )
+        recipe = f"{joined.receipt.recipe}; {self._sampling(query)}-windows-{frames}-{overlap}/1"
+        receipt = joined.receipt.model_copy(update={"recipe": recipe})
+        return keep_first(joined.model_copy(update={"receipt": receipt}))
+
+    def _sampling(self, query: Query) -> str:
+        """How frames were chosen, in a word for receipts; the number rises when the same word means more."""
+        limits = self._backend.limits
+        if self._info.kind == "images" or isinstance(self._media, Clip):
+            return "frames-as-given/1"
+        if query.task == "track":
+            return f"grid-{query.fps:g}fps/1"
+        return f"uniform-last-{limits.max_fps:g}fps-max{limits.max_frames}/1"
+
+    def _notes(self, query: Query, clip: Clip) -> tuple[str, ...]:
+        limits = self._backend.limits
+        times_s = clip.shown_times_s
+        if self._look(query) is not None or isinstance(self._media, Clip) or len(times_s) < limits.max_frames:
+            return ()
+        step_s = float(times_s[-1] - times_s[0]) / max(1, len(times_s) - 1)
+        if step_s <= 1 / limits.max_fps:
+            return ()
+        return (
+            f"the model sees at most {limits.max_frames} frames, so it was shown one every {step_s:.1f} s "
+            f"instead of one every {1 / limits.max_fps:.1f} s",
+        )
+
+
+def load(
+    model: str | os.PathLike[str] = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto"
+) -> Grounder:
+    """A grounder that runs a model here.
+
+    model: "tiny" (bundled, knows the toy street only), a folder with a checkpoint, or a hub id.
+    device, dtype: as torch names them; "auto" takes an accelerator and bfloat16 where there is one.
+    Raises `CheckpointError` when the checkpoint is missing or damaged.
+    """
+    name = os.fspath(model)
+    if "://" in name:
+        raise BackendError(
+            f"{name} is the address of a server, and this version runs models itself; "
+            f"expected {BUNDLED_MODEL!r}, a folder or a hub id"
+        )
+    # Imported here: torch takes seconds, and results, replay and messages do without it.
+    from molmo2_ground.backends.native import NativeBackend
+    from molmo2_ground.model import load_checkpoint
+
+    if name == BUNDLED_MODEL:
+        _say_what_the_bundled_model_knows()
+    return Grounder(NativeBackend(load_checkpoint(name, device=device, dtype=dtype)))
+
+
+def default_model() -> str:
+    """The model when none is named: the environment's MOLMO2_GROUND_MODEL, else the bundled one."""
+    return os.environ.get(MODEL_VARIABLE) or BUNDLED_MODEL
+
+
+def track(
+    media: MediaLike,
+    phrase: str,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    fps: float = 2.0,
+    max_objects: int | None = None,
+    at: tuple[float, float, float] | None = None,
+    decoding: Decoding | None = None,
+    on_progress: OnProgress | None = None,
+) -> Tracks:
+    """`Grounder.track` with `model`, or with the default one, which is loaded once a process."""
+    grounder = _grounder(model)
+    return grounder.track(
+        media, phrase, fps=fps, max_objects=max_objects, at=at, decoding=decoding, on_progress=on_progress
+    )
+
+
+def point(
+    media: MediaLike,
+    phrase: str,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    max_objects: int | None = None,
+    decoding: Decoding | None = None,
+    on_progress: OnProgress | None = None,
+) -> Points:
+    """`Grounder.point` with `model`, or with the default one, which is loaded once a process."""
+    grounder = _grounder(model)
+    return grounder.point(media, phrase, max_objects=max_objects, decoding=decoding, on_progress=on_progress)
+
+
+def count(
+    media: MediaLike,
+    phrase: str,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_progress: OnProgress | None = None,
+) -> Count:
+    """`Grounder.count` with `model`, or with the default one, which is loaded once a process."""
+    return _grounder(model).count(media, phrase, decoding=decoding, on_progress=on_progress)
+
+
+def ask(
+    media: MediaLike,
+    text: str,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_progress: OnProgress | None = None,
+) -> Answer:
+    """`Grounder.ask` with `model`, or with the default one, which is loaded once a process."""
+    return _grounder(model).ask(media, text, decoding=decoding, on_progress=on_progress)
+
+
+def _grounder(model: str | os.PathLike[str] | Grounder | None) -> Grounder:
+    if isinstance(model, Grounder):
+        return model
+    return _loaded(default_model() if model is None else os.fspath(model))
+
+
+@functools.lru_cache(maxsize=1)  # one: two large models would not fit, and most processes ask one
+def _loaded(model: str) -> Grounder:
+    return load(model)
+
+
+@functools.cache
+def _say_what_the_bundled_model_knows() -> None:
+    _log.warning(
+        "the bundled tiny model knows the made-up toy street only; for real pictures name another with "
+        "model= or %s",
+        MODEL_VARIABLE,
+    )
+
+
+def _expect(kind: type[_Kind], result: Result) -> _Kind:
+    assert isinstance(result, kind), f"a {kind.__name__} was asked for; got {type(result).__name__}"
+    return result

@@ -1,0 +1,343 @@
+"""Videos longer than the model can see at once: overlapping windows, and one identity across all of them.
+
+A window is a clip of its own to the model: its times start at 0, as in training. Its objects come back in
+frames and seconds of the whole video, because placement uses the frames' own times. Two windows share a few
+frames, and an object that both saw there at the same place is the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from molmo2_ground.answer import parse_answer
+from molmo2_ground.backends.base import Backend
+from molmo2_ground.clip import Clip
+from molmo2_ground.errors import AnswerError, SourceError
+from molmo2_ground.placement import frame_refs, make_receipt, place_tracks
+from molmo2_ground.query import Decoding, Query, build_prompt
+from molmo2_ground.results import ParseReport, Receipt, Sample, Track, Tracks
+
+WINDOW_S = 60.0
+"""Longest window, seconds: the released models were trained to track in clips of about a minute."""
+
+OVERLAP_SHARE = 1 / 8
+MIN_OVERLAP_FRAMES = 2
+
+SHARED_GATE = 0.08
+"""Two windows mean one object when its places on shared frames lie at most this far apart on average.
+
+Distances are shares of the picture: the length of (dx / width, dy / height). Both windows look at the same
+pixels, so they differ only by the model's scatter, which is a few per cent for an object of ordinary size.
+"""
+
+CARRY_GATE = 0.12
+CARRY_S = 2.0
+"""Without a shared frame (hidden there in one of the windows), an object is carried on in a straight line
+for at most this many seconds, and taken up again within `CARRY_GATE` of where it should be."""
+
+_FAR = 1e6  # cost of a pair that may not be matched: above any sum of distances
+
+OnProgress = Callable[[str, float], None]
+"""Told what is being done, in words, and the share that is done, 0 to 1."""
+
+
+def window_rule(*, rate: float, max_frames: int) -> tuple[int, int]:
+    """Frames a window and frames that neighbours share, at `rate` frames per second."""
+    frames = max(1, min(max_frames, round(WINDOW_S * rate)))
+    overlap = max(MIN_OVERLAP_FRAMES, int(frames * OVERLAP_SHARE))
+    return frames, min(overlap, frames - 1)
+
+
+def shift_to_zero(clip: Clip) -> Clip:
+    """The same frames with the times told to the model starting at 0; their own times stay."""
+    if not clip.frames or clip.frames[0].shown_time_s is None:
+        return clip
+    start_s = clip.frames[0].shown_time_s
+    frames = tuple(replace(f, shown_time_s=(f.shown_time_s or 0.0) - start_s) for f in clip.frames)
+    return replace(clip, frames=frames)
+
+
+def track_windows(
+    backend: Backend,
+    windows: Iterable[Clip],
+    query: Query,
+    *,
+    decoding: Decoding,
+    duration_s: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> Tracks:
+    """Track in one window after the other and join what they found; one window of pixels is held at a time.
+
+    windows: clips in order on one time grid, each sharing its first frames with the one before.
+    duration_s: length of the whole video in seconds, for progress.
+    Raises `SourceError` when there is no frame, `ValueError` when the point to follow lies outside the
+    video, `AnswerError` when no window's answer could be read.
+    """
+    receipts: list[Receipt] = []
+    starts_s: list[float] = []
+    skipped: list[str] = []
+    for clip in windows:
+        start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
+        asked, reason = _aim(query, clip, receipts)
+        if asked is None:
+            skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
+        else:
+            receipts.append(_ask(backend, shift_to_zero(clip), asked, decoding))
+            starts_s.append(start_s)
+        if on_progress is not None:
+            on_progress("tracking", min(1.0, end_s / duration_s) if duration_s else 0.0)
+    if not receipts and query.at is not None and skipped:
+        raise ValueError(f"at= names the time {query.at[0]:g} s, after the end of the video")
+    if not receipts:
+        raise SourceError("the video has no frame to track in; check that it plays")
+    joined = join(receipts, starts_s=starts_s)
+    if not skipped:
+        return joined
+    return joined.model_copy(
+        update={"receipt": joined.receipt.model_copy(update={"notes": (*skipped, *joined.receipt.notes)})}
+    )
+
+
+def join(receipts: Sequence[Receipt], *, starts_s: Sequence[float] | None = None) -> Tracks:
+    """The tracks of a whole video from the receipts of its windows, without pixels or a model.
+
+    starts_s: when each window starts, seconds; without it, at its first frame.
+    One window gives its own receipt; several give one receipt that holds theirs in `windows`.
+    Raises `AnswerError` when no window's answer could be read.
+    """
+    if len(receipts) == 1:
+        return _placed(receipts[0])
+    starts = [r.frame_times_s[0] for r in receipts] if starts_s is None else starts_s
+    found: list[Tracks | AnswerError] = [_read(receipt) for receipt in receipts]
+    readable = [tracks for tracks in found if isinstance(tracks, Tracks)]
+    if not readable:
+        raise next(error for error in found if isinstance(error, AnswerError))
+    stitcher = Stitcher()
+    for number, (receipt, tracks) in enumerate(zip(receipts, found, strict=True), start=1):
+        name = f"window {number} ({receipt.frame_times_s[0]:.1f}–{receipt.frame_times_s[-1]:.1f} s)"
+        if isinstance(tracks, Tracks):
+            stitcher.add(name, tracks.tracks)
+        else:
+            stitcher.notes.append(f"{name}: its answer could not be read and is left out: {tracks}")
+    children = [
+        tracks.receipt if isinstance(tracks, Tracks) else receipt
+        for receipt, tracks in zip(receipts, found, strict=True)
+    ]
+    return Tracks(tracks=stitcher.tracks, receipt=_merge(children, starts, tuple(stitcher.notes)))
+
+
+@dataclass(slots=True)
+class Stitcher:
+    """Identities across windows: give it each window's tracks in order of time.
+
+    tracks  the objects so far, by id. The first window's ids are kept; an object first seen later gets
+            the next free number.
+    notes   one line for each object of each later window: what it was matched with and why.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    _labels: dict[int, str] = field(default_factory=dict)
+    _samples: dict[int, dict[int, Sample]] = field(default_factory=dict)
+    _begun: bool = False
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The objects so far, by id, samples in order of time."""
+        return tuple(
+            Track(
+                object_id=object_id,
+                label=self._labels[object_id],
+                samples=tuple(sorted(samples.values(), key=lambda s: s.time_s)),
+            )
+            for object_id, samples in sorted(self._samples.items())
+        )
+
+    def add(self, name: str, window: Sequence[Track]) -> None:
+        """Join the tracks of the next window; `name` is what the notes call it."""
+        tracks = [track for track in sorted(window, key=lambda t: t.object_id) if track.samples]
+        if not self._begun:
+            self._begun = True
+            for track in tracks:
+                self._extend(track.object_id, track)
+            return
+        matches = _match(self._recent(tracks), tracks)
+        next_id = max(self._samples, default=0) + 1
+        for track in tracks:
+            if track.object_id in matches:
+                object_id, reason = matches[track.object_id]
+            else:
+                object_id, reason = next_id, "no earlier object is near enough, so it is new"
+                next_id += 1
+            self._extend(object_id, track)
+            self.notes.append(f"{name}: its object {track.object_id} is object {object_id}; {reason}")
+
+    def _recent(self, tracks: Sequence[Track]) -> dict[int, list[Sample]]:
+        """The samples that can matter for these tracks, by object id, in order of time."""
+        since_s = min((t.first.time_s for t in tracks), default=0.0) - 2 * CARRY_S
+        recent = {
+            object_id: sorted((s for s in places.values() if s.time_s >= since_s), key=lambda s: s.time_s)
+            for object_id, places in self._samples.items()
+        }
+        return {object_id: samples for object_id, samples in recent.items() if samples}
+
+    def _extend(self, object_id: int, track: Track) -> None:
+        self._labels.setdefault(object_id, track.label)
+        samples = self._samples.setdefault(object_id, {})
+        for sample in track.samples:
+            # On a shared frame the earlier window's place stands: it had seen what led up to it.
+            samples.setdefault(sample.source_index, sample)
+
+
+def _match(known: dict[int, list[Sample]], tracks: Sequence[Track]) -> dict[int, tuple[int, str]]:
+    """For each track that is a known object: the object's id and the reason, by the track's own id."""
+    ids = list(known)
+    shared = np.full((len(ids), len(tracks)), np.nan)
+    frames = np.zeros((len(ids), len(tracks)), dtype=np.int64)
+    for row, object_id in enumerate(ids):
+        for column, track in enumerate(tracks):
+            shared[row, column], frames[row, column] = _apart_on_shared_frames(known[object_id], track)
+    matches = {}
+    for row, column in _assign(shared, SHARED_GATE):
+        words = (
+            f"on {frames[row, column]} shared frames they lie {100 * shared[row, column]:.1f} % apart "
+            f"(at most {100 * SHARED_GATE:.0f} %)"
+        )
+        matches[tracks[column].object_id] = (ids[row], words)
+    taken = {object_id for object_id, _ in matches.values()}
+    carried = np.full(shared.shape, np.nan)
+    gaps_s = np.zeros(shared.shape)
+    for row, object_id in enumerate(ids):
+        for column, track in enumerate(tracks):
+            # Seen apart on a shared frame is proof of two objects: such a pair is never carried on.
+            if object_id not in taken and track.object_id not in matches and not frames[row, column]:
+                carried[row, column], gaps_s[row, column] = _off_the_straight_line(known[object_id], track)
+    for row, column in _assign(carried, CARRY_GATE):
+        words = (
+            f"no frame shows it in both; carried on for {gaps_s[row, column]:.1f} s it is "
+            f"{100 * carried[row, column]:.1f} % off (at most {100 * CARRY_GATE:.0f} %)"
+        )
+        matches[tracks[column].object_id] = (ids[row], words)
+    return matches
+
+
+def _assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) no farther apart than `gate`: as many as possible, then as near as possible."""
+    if not distance.size:
+        return []
+    # Imported here: a quarter of a second that a short video never needs.
+    from scipy.optimize import linear_sum_assignment
+
+    allowed = np.nan_to_num(distance, nan=np.inf) <= gate
+    rows, columns = linear_sum_assignment(np.where(allowed, distance, _FAR))
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
+
+
+def _distance(a: Sample, b: Sample) -> float:
+    return float(np.hypot(a.x_norm - b.x_norm, a.y_norm - b.y_norm))
+
+
+def _apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[float, int]:
+    """Mean distance on the frames where both are seen, and their number; nan and 0 without one."""
+    places = {sample.source_index: sample for sample in track.samples}
+    apart = [_distance(s, places[s.source_index]) for s in known if s.source_index in places]
+    return (float(np.mean(apart)), len(apart)) if apart else (float("nan"), 0)
+
+
+def _off_the_straight_line(known: Sequence[Sample], track: Track) -> tuple[float, float]:
+    """How far the track's first place is from where the known object should be then, and the gap, seconds."""
+    first = track.samples[0]
+    at = min(range(len(known)), key=lambda i: abs(known[i].time_s - first.time_s))
+    last = known[at]
+    gap_s = first.time_s - last.time_s
+    if abs(gap_s) > CARRY_S:
+        return float("nan"), gap_s
+    vx_norm_s = vy_norm_s = 0.0
+    if at > 0 and 0 < last.time_s - known[at - 1].time_s <= CARRY_S:
+        step_s = last.time_s - known[at - 1].time_s
+        vx_norm_s = (last.x_norm - known[at - 1].x_norm) / step_s
+        vy_norm_s = (last.y_norm - known[at - 1].y_norm) / step_s
+    expected = last.model_copy(
+        update={"x_norm": last.x_norm + vx_norm_s * gap_s, "y_norm": last.y_norm + vy_norm_s * gap_s}
+    )
+    return _distance(expected, first), abs(gap_s)
+
+
+def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query | None, str]:
+    """The query for this window, or None and why there is none.
+
+    A query that follows the thing under one point goes from window to window by the earliest place found
+    on a shared frame; its time is told as the window tells times.
+    """
+    if query.at is None:
+        return query, ""
+    times_s = clip.shown_times_s
+    if not receipts:
+        time_s, x_px, y_px = query.at
+        if time_s > times_s[-1]:
+            return None, f"it ends before the point at {time_s:.1f} s"
+        return replace(query, at=(time_s - float(times_s[0]), x_px, y_px)), ""
+    frames = {frame.source_index: frame for frame in clip.frames}
+    before = _read(receipts[-1])
+    samples = [s for t in before.tracks for s in t.samples] if isinstance(before, Tracks) else []
+    seen = [s for s in sorted(samples, key=lambda s: s.time_s) if s.source_index in frames]
+    if not seen:
+        return None, "what is followed was not seen on the frames it shares with the window before"
+    shown_s = frames[seen[0].source_index].shown_time_s or 0.0
+    return replace(query, at=(shown_s - float(times_s[0]), seen[0].x_px, seen[0].y_px)), ""
+
+
+def _ask(backend: Backend, clip: Clip, query: Query, decoding: Decoding) -> Receipt:
+    prompt = build_prompt(query, clip)
+    with backend.open(clip) as session:
+        raw = session.answer(prompt, decoding=decoding)
+    return make_receipt(query, prompt, raw, clip)
+
+
+def _placed(receipt: Receipt) -> Tracks:
+    return place_tracks(parse_answer(receipt.raw_text), frame_refs(receipt), receipt)
+
+
+def _read(receipt: Receipt) -> Tracks | AnswerError:
+    try:
+        return _placed(receipt)
+    except AnswerError as error:
+        return error  # one unreadable window of many must not cost the others; `join` says so in the notes
+
+
+def _merge(children: Sequence[Receipt], starts_s: Sequence[float], notes: tuple[str, ...]) -> Receipt:
+    """One receipt for the whole video: frames without repeats, sums of what was spent, children inside."""
+    frames: dict[int, tuple[float, float]] = {}
+    for child, start_s in zip(children, starts_s, strict=True):
+        shown = zip(child.frame_source_indices, child.frame_times_s, child.shown_times_s, strict=True)
+        for source_index, time_s, shown_s in shown:
+            frames.setdefault(source_index, (time_s, start_s + shown_s))
+    timings: dict[str, float] = {}
+    for child in children:
+        for name, value in child.timings_ms.items():
+            timings[name] = timings.get(name, 0.0) + value
+    report = ParseReport(
+        rejected=tuple(piece for child in children for piece in child.report.rejected),
+        truncated=any(child.report.truncated for child in children),
+        repeats_cut=sum(child.report.repeats_cut for child in children),
+    )
+    return children[0].model_copy(
+        update={
+            "raw_text": "\n".join(child.raw_text for child in children),
+            "stop_reason": "length" if any(c.stop_reason == "length" for c in children) else "end",
+            "frame_source_indices": tuple(frames),
+            "frame_times_s": tuple(time_s for time_s, _ in frames.values()),
+            "shown_times_s": tuple(shown_s for _, shown_s in frames.values()),
+            "lost": tuple(dict.fromkeys(line for child in children for line in child.lost)),
+            "report": report,
+            "timings_ms": timings,
+            "tokens_in": sum(child.tokens_in for child in children),
+            "tokens_out": sum(child.tokens_out for child in children),
+            "forwards": sum(child.forwards for child in children),
+            "windows": tuple(children),
+            "notes": notes,
+        }
+    )
