@@ -242,7 +242,7 @@ def load_network(
 
     _log.info("%s", memory_line(checkpoint, device=device, dtype=dtype))
     bars = library_logging.is_progress_bar_enabled()
-    library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library has no types here
+    library_logging.disable_progress_bar()
     try:
         loaded: Any = Molmo2ForConditionalGeneration.from_pretrained(
             checkpoint.folder,
@@ -259,7 +259,7 @@ def load_network(
         ) from error
     finally:
         if bars:
-            library_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above
+            library_logging.enable_progress_bar()
     network, report = loaded
     lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lost:

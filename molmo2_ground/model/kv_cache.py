@@ -13,7 +13,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's class hook has no types
+class _Layer(CacheLayerMixin):
     """One layer's keys and values; the first `length` places of the room are in use."""
 
     is_croppable = True
