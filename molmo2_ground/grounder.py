@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -273,8 +272,8 @@ class Session:
         if isinstance(self._media, Clip):
             return len(self._media) > self._backend.limits.max_frames
         # Without a duration in the header the windows find out; a short file gives one window.
-        duration_s = self._info.duration_s
-        return duration_s is None or math.ceil(duration_s * rate) > self._backend.limits.max_frames
+        duration_s, at_once = self._info.duration_s, self._backend.limits.max_frames
+        return duration_s is None or len(rate_grid(duration_s, rate=rate, max_frames=at_once + 1)) > at_once
 
     def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
         frames, overlap = window_rule(rate=query.fps, max_frames=self._backend.limits.max_frames)
@@ -293,7 +292,7 @@ class Session:
             duration_s=self._info.duration_s,
             on_progress=self._on_progress,
         )
-        recipe = f"{joined.receipt.recipe}; {self._sampling(query)}-windows-{frames}-{overlap}/1"
+        recipe = f"{joined.receipt.recipe}; {self._sampling(query)}; windows-{frames}-{overlap}/1"
         receipt = joined.receipt.model_copy(update={"recipe": recipe})
         return keep_first(joined.model_copy(update={"receipt": receipt}))
 
