@@ -64,8 +64,8 @@ def frame_refs(shown: Shown) -> tuple[FrameRef, ...]:
         shown_times = shown.shown_times_s or (None,) * count
         if {len(sizes), len(times), len(shown_times)} != {count}:
             raise ValueError(
-                f"a receipt has one size and one time for each of its {count} frames; got {len(sizes)} sizes, "
-                f"{len(times)} times and {len(shown_times)} shown times. The file was changed or cut."
+                f"a receipt has one size and one time for each of its {count} frames; got {len(sizes)} "
+                f"sizes, {len(times)} times and {len(shown_times)} shown times. The file was changed or cut."
             )
         return tuple(
             FrameRef(
@@ -278,7 +278,8 @@ class _Placer:
         highest = -1
         for element in elements:
             # Elements may each number their own objects from 1; in one result, an id means one object.
-            lowest = min(point.object_id for group in element.groups for point in group.points)
+            ids = [point.object_id for group in element.groups for point in group.points]
+            lowest = min(ids, default=0)
             shift = 0 if lowest > highest else highest + 1 - lowest
             for group in element.groups:
                 number, problem = self._frame_of(group.key)
