@@ -1,0 +1,1 @@
+"""Training: message trees, the toy street, and the recipe of the bundled tiny model."""

@@ -1,0 +1,113 @@
+"""`Muon`: momentum whose matrix updates are made orthogonal, AdamW for everything else.
+
+Source of the method: K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024);
+quintic Newton-Schulz iteration with the coefficients given there. Matrices of one shape are stacked, so a
+small model costs a handful of batched products a step instead of one call a matrix. Parameters may be bf16:
+the optimizer keeps fp32 masters and writes rounded copies.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+    from torch.nn import Parameter
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration, from the source above
+
+
+def orthogonalise(matrix_NRC: Tensor, *, steps: int = 5) -> Tensor:
+    """Push all singular values of each matrix towards 1 (they end between about 0.7 and 1.2)."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrix_NRC.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.transpose(-1, -2)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.transpose(-1, -2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    found: Tensor = x.transpose(-1, -2) if tall else x
+    return found
+
+
+class Muon:
+    """One optimizer for a whole model.
+
+    matrices: parameters of two dimensions that are multiplied, updated by Muon.
+    others:   embeddings, norms, biases, tables: AdamW (betas 0.9, 0.95, eps 1e-8, no decay).
+    """
+
+    def __init__(
+        self,
+        matrices: Iterable[Parameter],
+        others: Iterable[Parameter],
+        *,
+        matrix_lr: float,
+        other_lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.matrix_lr, self.other_lr = matrix_lr, other_lr
+        self.momentum, self.weight_decay = momentum, weight_decay
+        by_shape: dict[tuple[int, ...], list[Parameter]] = defaultdict(list)
+        for parameter in matrices:
+            by_shape[tuple(parameter.shape)].append(parameter)
+        self._stacks = [
+            (group, torch.stack([p.detach().float() for p in group]), torch.zeros(len(group), *shape))
+            for shape, group in by_shape.items()
+        ]
+        self._others = [
+            (p, p.detach().float().clone(), torch.zeros(p.shape), torch.zeros(p.shape)) for p in others
+        ]
+        self._step = 0
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Every parameter that this optimizer updates."""
+        return [p for group, _, _ in self._stacks for p in group] + [p for p, _, _, _ in self._others]
+
+    @torch.no_grad()
+    def step(self, *, scale: float, clip_norm: float = 1.0) -> None:
+        """One update with both learning rates times `scale`; gradients are consumed.
+
+        clip_norm bounds the joint norm of the AdamW part's gradient; Muon's update has a fixed size anyway.
+        """
+        self._step += 1
+        for group, master_NRC, velocity_NRC in self._stacks:
+            grad_NRC = torch.stack([_gradient(p) for p in group])
+            velocity_NRC.lerp_(grad_NRC, 1 - self.momentum)
+            update_NRC = orthogonalise(torch.lerp(grad_NRC, velocity_NRC, self.momentum)).float()
+            rows, columns = update_NRC.shape[-2:]
+            size = max(1.0, rows / columns) ** 0.5
+            master_NRC.mul_(1 - self.matrix_lr * scale * self.weight_decay)
+            master_NRC.add_(update_NRC, alpha=-self.matrix_lr * scale * size)
+            for parameter, master in zip(group, master_NRC, strict=True):
+                parameter.copy_(master)
+        self._step_others(scale, clip_norm)
+
+    def _step_others(self, scale: float, clip_norm: float) -> None:
+        grads = [_gradient(p) for p, _, _, _ in self._others]
+        norm = float(torch.sqrt(sum((g.square().sum() for g in grads), torch.zeros(()))))
+        shrink = min(1.0, clip_norm / (norm + 1e-6))
+        beta1, beta2 = 0.9, 0.95
+        rate = self.other_lr * scale / (1 - beta1**self._step)
+        for (parameter, master, mean, square), grad in zip(self._others, grads, strict=True):
+            grad.mul_(shrink)
+            mean.lerp_(grad, 1 - beta1)
+            square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+            denominator = (square / (1 - beta2**self._step)).sqrt_().add_(1e-8)
+            master.addcdiv_(mean, denominator, value=-rate)
+            parameter.copy_(master)
+
+
+def _gradient(parameter: Parameter) -> Tensor:
+    grad = parameter.grad
+    parameter.grad = None
+    return torch.zeros(parameter.shape) if grad is None else grad.float()

@@ -1,0 +1,201 @@
+"""The bundled tiny model from nothing: vision, then single pictures, then clips.
+
+`python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint` runs every stage that has no
+snapshot in the work folder yet, so a run that was stopped goes on with the stage it was in. Two cores need
+about two hours. What each stage is for, and what was tried without it, is told in model/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from molmo2_ground._atomic import atomic_path
+from molmo2_ground.model.text_codec import TextCodec
+from molmo2_ground.train.loop import Schedule, run_steps
+from molmo2_ground.train.muon import Muon
+from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
+from molmo2_ground.train.tiny_model import new_model, soft_targets, step_loss
+from molmo2_ground.train.tiny_vocab import COORDINATES, TURN_END, build_tokenizer, coordinate_text
+from molmo2_ground.train.toy.questions import all_phrases
+from molmo2_ground.train.toy_examples import StageData, ToyBatches
+from molmo2_ground.train.tree import BranchWriter
+from molmo2_ground.train.vision_stage import VisionBatches, VisionHeads, vision_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tokenizers import Tokenizer
+    from torch.nn import Parameter
+    from transformers import Molmo2ForConditionalGeneration
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of the recipe.
+
+    data  how its examples are made; None for the vision stage, which has examples of its own.
+    matrix_lr, other_lr  Muon's and AdamW's learning rates at their height.
+    """
+
+    name: str
+    steps: int
+    data: StageData | None
+    matrix_lr: float
+    other_lr: float
+    decay_from: float
+    warmup: int = 30
+    train_vit: bool = True
+
+
+STAGES = (
+    Stage(name="vision", steps=3200, data=None, matrix_lr=5e-3, other_lr=1e-3, decay_from=0.2),
+    Stage(
+        name="pictures",
+        steps=1500,
+        data=StageData(
+            clips=16,
+            frames=(1, 1),
+            image_share=0.25,
+            looks=4,
+            lists=0.5,
+            questions=7,
+            slots=4,
+            slot_len=64,
+            tasks=("point", "point", "count", "track"),
+            views=4,
+        ),
+        matrix_lr=1e-2,
+        other_lr=1e-3,
+        decay_from=0.5,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """The tiny model's words, and what trees need of them."""
+
+    tokenizer: Tokenizer
+    writer: BranchWriter
+
+    @classmethod
+    def build(cls) -> Text:
+        """The tokenizer over every word of the toy street's questions."""
+        words = sorted({word for phrase in all_phrases() for word in phrase.split()})
+        tokenizer = build_tokenizer(words)
+        codec = TextCodec(tokenizer, bos_word=TURN_END, eos_word=TURN_END, where="the tiny model")
+        ids = frozenset(int(tokenizer.token_to_id(coordinate_text(v)) or 0) for v in COORDINATES)
+        return cls(tokenizer=tokenizer, writer=BranchWriter(codec=codec, coordinate_ids=ids))
+
+
+def split_parameters(named: Iterable[tuple[str, Parameter]]) -> tuple[list[Parameter], list[Parameter]]:
+    """(matrices, others): what Muon updates, and the embeddings, tables, norms and biases that AdamW does.
+
+    The output table is tied to the input table during training, so it is left out.
+    """
+    matrices: list[Parameter] = []
+    others: list[Parameter] = []
+    for name, parameter in named:
+        if name.startswith("lm_head"):
+            continue
+        table = ("embed" in name and "patch" not in name) or "positional" in name
+        (matrices if parameter.ndim == 2 and not table else others).append(parameter)
+    return matrices, others
+
+
+def run_stage(
+    stage: Stage,
+    model: Molmo2ForConditionalGeneration,
+    text: Text,
+    *,
+    seed: int,
+    workers: int,
+    snapshot: Path,
+) -> None:
+    """Train one stage and save the model as it then is."""
+    schedule = Schedule(steps=stage.steps, warmup=stage.warmup, decay_from=stage.decay_from)
+    if stage.data is None:
+        named = [
+            *model.model.vision_tower.named_parameters(),
+            *model.model.multi_modal_projector.named_parameters(),
+        ]
+        matrices, others = split_parameters(named)
+        heads = VisionHeads(model.config.text_config.hidden_size, 2 * model.config.vision_config.hidden_size)  # type: ignore[union-attr]  # objects after construction
+        heads.to(torch.bfloat16)
+        run_steps(
+            stage.name,
+            VisionBatches(frames=48, views=4, seed=seed, steps=stage.steps),
+            lambda batch: vision_loss(model, heads, batch),
+            Muon(
+                matrices, [*others, *heads.parameters()], matrix_lr=stage.matrix_lr, other_lr=stage.other_lr
+            ),
+            schedule,
+            workers=workers,
+        )
+    else:
+        named = list(model.named_parameters())
+        if not stage.train_vit:
+            named = [(name, p) for name, p in named if not name.startswith("model.vision_tower")]
+        matrices, others = split_parameters(named)
+        targets = soft_targets(text.tokenizer, vocab_size=model.lm_head.weight.shape[0])
+        run_steps(
+            stage.name,
+            ToyBatches(stage.data, text.writer, tiny_flags(text.tokenizer), seed=seed, steps=stage.steps),
+            lambda batch: step_loss(model, batch, targets, train_vision=stage.train_vit),
+            Muon(matrices, others, matrix_lr=stage.matrix_lr, other_lr=stage.other_lr),
+            schedule,
+            workers=workers,
+        )
+    with atomic_path(snapshot) as unfinished:
+        torch.save(model.state_dict(), unfinished)
+
+
+def train(work: Path, out: Path, *, scale: float, seed: int, workers: int) -> Path:
+    """Run every stage that has no snapshot in `work` yet, then write the checkpoint to `out`."""
+    work.mkdir(parents=True, exist_ok=True)
+    text = Text.build()
+    model = new_model(text.tokenizer, seed=seed)
+    for number, stage in enumerate(STAGES, start=1):
+        snapshot = work / f"{number}-{stage.name}.pt"
+        if snapshot.exists():
+            logger.info("%s is done: %s", stage.name, snapshot)
+            model.load_state_dict(torch.load(snapshot, weights_only=True))
+            continue
+        shorter = replace(stage, steps=max(1, round(stage.steps * scale)))
+        run_stage(shorter, model, text, seed=seed + number, workers=workers, snapshot=snapshot)
+    return write_checkpoint(model, text.tokenizer, out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.tiny", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for snapshots")
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny/checkpoint"), help="the finished model")
+    parser.add_argument("--scale", type=float, default=1.0, help="shorten or lengthen every stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2, help="threads for the network")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
+    options = parser.parse_args(arguments)
+    if options.scale <= 0:
+        parser.error(f"--scale must be above 0; got {options.scale}")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    torch.set_num_threads(options.threads)
+    folder = train(options.work, options.out, scale=options.scale, seed=options.seed, workers=options.workers)
+    print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,244 @@
+"""Toy scenes as training examples: a few frames, what is asked about them, and the exact answers.
+
+Everything is a function of (seed, stage, step): any batch can be made again alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from molmo2_ground.answer import Group, ParsedPoint, count_answer, format_answer, points_answer, tracks_answer
+from molmo2_ground.model.crops import high_res_grid
+from molmo2_ground.model.inputs import image_ids, video_ids
+from molmo2_ground.query import Query, build_prompt
+from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
+from molmo2_ground.thousandths import spell_coordinate, to_thousandths
+from molmo2_ground.train.tiny_model import Batch, patches
+from molmo2_ground.train.tiny_vocab import snap
+from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from molmo2_ground.train.toy.questions import make_questions
+from molmo2_ground.train.toy.street import make_scene
+from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED, Kind, View, show
+from molmo2_ground.train.tree import Branch, BranchWriter, MessageTree, pack_slots
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from molmo2_ground.clip import Clip
+    from molmo2_ground.model.flags import InputFlags
+    from molmo2_ground.model.text_codec import TextCodec
+    from molmo2_ground.train.toy.actors import ActorState
+    from molmo2_ground.train.toy.questions import Question
+    from molmo2_ground.train.toy.scene import Scene
+
+
+def _xy(state: ActorState) -> tuple[int, int]:
+    return (
+        snap(to_thousandths(state.x_px, FRAME_WIDTH_PX)),
+        snap(to_thousandths(state.y_px, FRAME_HEIGHT_PX)),
+    )
+
+
+def answer_text(question: Question, view: View) -> str:
+    """The exact answer in the training form.
+
+    Tracks give every visible place; points and counts give each object once, where it is first seen.
+    """
+    wanted = set(question.object_ids)
+    # By the time as it is written: the forced last frame can share its tenth of a second with the one before.
+    groups: dict[int | float, dict[int, ParsedPoint]] = {}
+    met: set[int] = set()
+    for frame, states in zip(view.clip.frames, view.states, strict=True):
+        key = 1 if frame.shown_time_s is None else round(frame.shown_time_s, 1)
+        for state in states:
+            if state.visible and state.object_id in wanted and state.object_id not in met:
+                x, y = _xy(state)
+                place = ParsedPoint(object_id=state.object_id, x=x, y=y)
+                groups.setdefault(key, {}).setdefault(state.object_id, place)
+        if question.task != "track":
+            met |= {object_id for group in groups.values() for object_id in group}
+    make = {"track": tracks_answer, "point": points_answer, "count": count_answer}[question.task]
+    return format_answer(
+        make(question.phrase, [Group(key=k, points=tuple(g.values())) for k, g in groups.items()])
+    )
+
+
+def _branch(question: Question, view: View) -> Branch:
+    query = Query(task=question.task, phrase=question.phrase)
+    return Branch(user_text=build_prompt(query, view.clip).text, answer=answer_text(question, view))
+
+
+def _look_branches(view: View, rng: np.random.Generator, count: int) -> list[Branch]:
+    """`What is at x y?`: ties words to places on a single picture."""
+    by_id = {actor.object_id: actor for actor in view.scene.actors}
+    shown = [s for s in view.states[0] if s.visible]
+    branches = []
+    for _ in range(count):
+        if shown and rng.random() < 0.92:
+            state = shown[int(rng.integers(len(shown)))]
+            actor = by_id[state.object_id]
+            x, y = _xy(state)
+            x, y = (int(np.clip(snap(v + int(rng.integers(-12, 13))), 0, 1000)) for v in (x, y))
+            text = f"{actor.colour} {actor.kind}"
+        else:
+            x, y = (snap(int(v)) for v in rng.integers(0, 1001, 2))
+            if any(abs(s.x_px - x * 0.64) < 90 and abs(s.y_px - y * 0.36) < 90 for s in view.states[0]):
+                continue
+            text = "Nothing"
+        branches.append(
+            Branch(user_text=f"What is at {spell_coordinate(x)} {spell_coordinate(y)}?", answer=text)
+        )
+    return branches
+
+
+def _list_branch(view: View) -> Branch:
+    """`List what is where.`: everything in sight from left to right."""
+    by_id = {actor.object_id: actor for actor in view.scene.actors}
+    places = sorted((*_xy(s), s.object_id) for s in view.states[0] if s.visible)
+    parts = [
+        f"{spell_coordinate(x)} {spell_coordinate(y)} {by_id[i].colour} {by_id[i].kind}" for x, y, i in places
+    ]
+    return Branch(user_text="List what is where.", answer="At " + "; ".join(parts) if parts else "Nothing")
+
+
+def visual_prefix(
+    clip: Clip, codec: TextCodec, flags: InputFlags
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Token ids of what stands before a question about the clip, and which of them are visual."""
+    if clip.kind == "video":
+        ids = video_ids(codec, flags, clip.shown_times_s.tolist())
+    else:
+        grid = high_res_grid(1, 1, flags=flags)
+        ids = image_ids(flags, low_res_grid=flags.low_res_grid, high_res_grid=grid)
+    array = np.array([codec.bos_id, *ids], dtype=np.int64)
+    return array, np.isin(array, flags.special.visual)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageData:
+    """How a stage's batches are made.
+
+    clips       trees a step.          frames   (least, most) frames a clip.
+    image_share share of trees shown in the still-image form (one picture, two views).
+    looks       `What is at …?` branches a tree; `lists` chance of `List what is where.`
+    questions   pointing, counting and tracking branches a tree (as many as fit).
+    slots, slot_len  room for branches, tokens.
+    views       how many trees are made of one scene, at different times: scenes cost more than frames.
+    """
+
+    clips: int
+    frames: tuple[int, int]
+    image_share: float
+    looks: int
+    lists: float
+    questions: int
+    slots: int
+    slot_len: int
+    tasks: tuple[Literal["track", "point", "count"], ...]
+    views: int = 1
+
+
+class ToyBatches:
+    """Batch number `step` of a stage; indexable, so that data workers can share the work."""
+
+    def __init__(
+        self, data: StageData, writer: BranchWriter, flags: InputFlags, *, seed: int, steps: int
+    ) -> None:
+        self.data, self.writer, self.flags, self.seed, self.steps = data, writer, flags, seed, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        if not 0 <= step < self.steps:
+            raise IndexError(step)
+        rng = np.random.default_rng([self.seed, step])
+        n_frames = int(rng.integers(self.data.frames[0], self.data.frames[1] + 1))
+        trees: list[MessageTree] = []
+        pictures: list[npt.NDArray[np.uint8]] = []
+        while len(trees) < self.data.clips:
+            for view in self._views(rng, n_frames):
+                if len(trees) == self.data.clips:
+                    break
+                tree = self._tree(view, rng)
+                trees.append(tree)
+                # A still image is shown twice: the whole and, with one tile, the same again.
+                repeats = 2 if view.clip.kind == "images" else 1
+                pictures += [frame.rgb for frame in view.clip.frames for _ in range(repeats)]
+        packed = pack_slots(
+            trees,
+            self.writer,
+            slots=self.data.slots,
+            slot_len=self.data.slot_len,
+            pad_id=self.writer.codec.eos_id,
+        )
+        where = np.nonzero(packed.prefix_ids.reshape(-1) == self.flags.special.image_patch)[0]
+        return Batch(
+            frames_FNV=patches(np.stack(pictures)), visual_slots=where.astype(np.int64), trees=packed
+        )
+
+    def _views(self, rng: np.random.Generator, n_frames: int) -> list[View]:
+        seed = FIRST_TRAINING_SEED + int(rng.integers(2**40))
+        if n_frames == 1:
+            scene = make_scene(seed, duration_s=8.0)
+            if _dull(scene, rng):
+                return []
+            kind: Kind = "image" if rng.random() < self.data.image_share else "video"
+            return [
+                show(scene, np.array([t]), kind, rng)
+                for t in rng.permutation(np.arange(self.data.views)) * (8.0 / self.data.views)
+                + rng.uniform(0, 0.5)
+            ]
+        if rng.random() < 0.75:
+            duration = n_frames / 2
+            times = rate_grid(duration, rate=2.0, max_frames=n_frames)
+        else:
+            # Longer or shorter clips as pointing and counting see them: times off the half-second grid.
+            duration = float(rng.uniform(0.4, 1.6)) * (n_frames - 1) / 2
+            duration = max(duration, 0.6)
+            times = uniform_last_frame(duration, max_fps=2.0, max_frames=n_frames)
+        scene = make_scene(seed, duration_s=float(times[-1]) + 0.5)
+        if _dull(scene, rng):
+            return []
+        return [show(scene, times, "video", rng)]
+
+    def _tree(self, view: View, rng: np.random.Generator) -> MessageTree:
+        prefix_ids, visual = visual_prefix(view.clip, self.writer.codec, self.flags)
+        single = len(view.clip) == 1
+        branches: list[Branch] = []
+        if single:
+            branches += _look_branches(view, rng, self.data.looks)
+            if rng.random() < self.data.lists:
+                branches.append(_list_branch(view))
+        tasks = self.data.tasks
+        if view.clip.kind == "images" or (not single and not _on_grid(view.clip)):
+            tasks = tuple(task for task in tasks if task != "track") or ("point",)
+        questions = make_questions(
+            view.scene, rng, view.visible_ids, 2 * self.data.questions, tasks=tasks, states=view.states
+        )
+        questions = _fewer_nones(questions, self.data.questions)
+        branches += [_branch(question, view) for question in questions]
+        order = rng.permutation(len(branches))
+        return MessageTree(
+            prefix_ids=prefix_ids, prefix_visual=visual, branches=tuple(branches[i] for i in order)
+        )
+
+
+def _dull(scene: Scene, rng: np.random.Generator) -> bool:
+    """Most scenes with nothing or one thing are passed over: they teach little but `none`."""
+    return len(scene.actors) < 2 and bool(rng.random() < 0.75)
+
+
+def _fewer_nones(questions: list[Question], at_most: int) -> list[Question]:
+    """The first questions, a fifth of them without an answer at the most (one at least)."""
+    nones = [q for q in questions if not q.object_ids][: max(1, at_most // 5)]
+    answered = [q for q in questions if q.object_ids][: at_most - len(nones)]
+    return answered + nones
+
+
+def _on_grid(clip: Clip) -> bool:
+    """Tracks are asked for on the half-second grid only."""
+    return all(frame.shown_time_s is not None and frame.shown_time_s % 0.5 == 0 for frame in clip.frames)
