@@ -39,8 +39,8 @@ fix: $(VENV)/.ready  ## format, and repair what the linter can
 bench: $(VENV)/.ready  ## the benchmarks, one table each
 	@for file in $(BENCHES); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-tiny: $(VENV)/.ready  ## train the bundled checkpoint from nothing (up to 3 hours on two cores; model/README.md)
-	$(BIN)/python -m molmo2_ground.train.tiny
+tiny: $(VENV)/.ready  ## train the bundled checkpoint from nothing into runs/tiny (hours; train/README.md)
+	$(BIN)/python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint
 
 clean:  ## remove the environment and what runs left behind
 	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
