@@ -356,8 +356,7 @@ class _Reader:
         """Report words; neighbours with one reason become one report."""
         self.slips += 1
         last_first, last_end, last_reason = self.dropped
-        between = self.tokens[last_end:first] if first - last_end <= 2 else None
-        if reason == last_reason and between is not None and _SEPARATORS.issuperset(between):
+        if reason == last_reason and _SEPARATORS.issuperset(self.tokens[last_end:first]):
             self.dropped = (last_first, end, reason)
             return
         self._report_dropped()
