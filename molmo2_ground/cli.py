@@ -1,0 +1,351 @@
+"""The command `molmo2-ground`: arguments in, one call, results out.
+
+Exit 0: done. 1: the input or the model failed, one line says why. 2: bad usage. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from molmo2_ground import __version__
+from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground.errors import GroundError, SourceError
+
+if TYPE_CHECKING:
+    from molmo2_ground.grounder import Grounder
+    from molmo2_ground.query import Query
+    from molmo2_ground.replay import Result
+    from molmo2_ground.sources import MediaLike
+
+Loader = Callable[..., "Grounder"]
+
+DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_TASKS = {
+    "track": "follow objects through a video",
+    "point": "point to objects in an image, several images or a video",
+    "count": "count objects, with the places that were counted",
+    "ask": "ask freely; points and tracks in the answer are read",
+}
+
+
+def main(argv: Sequence[str] | None = None, *, loader: Loader | None = None) -> int:
+    """Run one command and return its exit code.
+
+    argv: the arguments after the program's name; without it, those of this process.
+    loader: makes the model, called as loader(model, device=…, dtype=…); without it, `molmo2_ground.load`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter shows a mark for it; that must not end the run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else BAD_USAGE
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("molmo2_ground").setLevel(logging.ERROR if arguments.quiet else logging.INFO)
+    try:
+        with _terminated_like_interrupted():
+            code = _run(arguments, loader)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    """Call the command; turn what it raises into one line and an exit code."""
+    try:
+        code: int = arguments.call(arguments, loader)
+        return code
+    except KeyboardInterrupt:
+        say("\nmolmo2-ground: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if arguments.debug:
+            raise
+        if type(error) is ValueError:  # not its children: a damaged file raises those, deep in a library
+            say(f"molmo2-ground: {one_line(error)}")
+            return BAD_USAGE
+        if isinstance(error, GroundError | OSError):
+            say(f"molmo2-ground: {one_line(error)}")
+            return FAILED
+        say(f"molmo2-ground: unexpected {type(error).__name__}: {one_line(error)} (--debug shows where)")
+        return FAILED
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let a polite kill unwind the stack, so that half-written files go, as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets only the main thread handle signals
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="molmo2-ground",
+        description="Ask a video or a picture where things are, in words.",
+        epilog="Results go to stdout, everything else to stderr. "
+        "Exit 0: done; 1: the input or the model failed; 2: bad usage.",
+    )
+    parser.add_argument("--version", action="version", version=f"molmo2-ground {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    runner = argparse.ArgumentParser(add_help=False, parents=[common])
+    runner.add_argument(
+        "--model",
+        help="tiny, a folder or a hub id (default: MOLMO2_GROUND_MODEL in the environment, else tiny)",
+    )
+    runner.add_argument("--device", default="auto", help="as torch names it (default: auto)")
+    runner.add_argument("--dtype", default="auto", help="as torch names it (default: auto)")
+    for task, words in _TASKS.items():
+        _add_task(commands.add_parser(task, help=words, description=words, parents=[runner]), task)
+    demo = commands.add_parser(
+        "demo", help="make a toy street clip and track the red car in it", parents=[runner]
+    )
+    demo.add_argument("--out", metavar="DIR", type=Path, default=Path("molmo2-ground-demo"))
+    demo.set_defaults(call=_demo)
+    replay = commands.add_parser(
+        "replay",
+        help="derive a result file's objects again from its receipt, without a model",
+        parents=[common],
+    )
+    replay.add_argument("result", metavar="RESULT.json", type=Path)
+    replay.set_defaults(call=_replay)
+    view = commands.add_parser("view", help="show a result file as a page in the browser", parents=[common])
+    view.add_argument("result", metavar="RESULT.json", type=Path)
+    view.add_argument("media", metavar="MEDIA", nargs="?", help="default: the source that the result names")
+    view.add_argument("--out", metavar="FILE", type=Path, help="write the page there and open no browser")
+    view.set_defaults(call=_view)
+    doctor = commands.add_parser(
+        "doctor", help="what is installed, what is missing and how to get it", parents=[runner]
+    )
+    doctor.set_defaults(call=_doctor)
+    return parser
+
+
+def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
+    several = None if task == "track" else "+"
+    words = "a video" if task == "track" else "a video, images or a folder of images"
+    parser.add_argument("media", metavar="MEDIA", nargs=several, help=words)
+    parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
+    parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the annotated video or picture")
+    parser.add_argument("--json", metavar="FILE", help="write the result file; - writes it to stdout")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write the result as a page")
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
+    if task in ("track", "point"):
+        parser.add_argument("--max-objects", metavar="N", type=int, help="keep at most N objects")
+    if task == "track":
+        parser.add_argument(
+            "--fps", metavar="N", type=float, default=2.0, help="places a second (default: 2)"
+        )
+        parser.add_argument(
+            "--at", metavar="TIME_S,X_PX,Y_PX", type=_place, help="follow what is under this point"
+        )
+    parser.set_defaults(call=_ask, task=task)
+
+
+def _place(text: str) -> tuple[float, float, float]:
+    try:
+        time_s, x_px, y_px = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds,x,y such as 1.5,320,180; got {text!r}") from None
+    return time_s, x_px, y_px
+
+
+def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    """`track`, `point`, `count` and `ask`."""
+    from molmo2_ground.query import Decoding
+    from molmo2_ground.sources import probe
+
+    query = _query(arguments)
+    decoding = Decoding(max_new_tokens=arguments.max_new_tokens)
+    paths: list[str] = [arguments.media] if isinstance(arguments.media, str) else arguments.media
+    media: MediaLike = paths[0] if len(paths) == 1 else paths
+    _check_outputs(arguments, paths)
+    probe(media)  # a bad file is told before seconds go into loading the model
+    grounder = _load(arguments, loader)
+    bar = Bar(quiet=arguments.quiet)
+    try:
+        with grounder.open(media, on_progress=bar.tell) as session:
+            result = session.answer(query, decoding=decoding)
+        bar.clear()
+        _print_result(result, as_json=arguments.json == "-", quiet=arguments.quiet)
+        _write_outputs(result, media, arguments, bar)
+    finally:
+        bar.clear()
+    return DONE
+
+
+def _query(arguments: argparse.Namespace) -> Query:
+    from molmo2_ground.query import Query
+
+    if arguments.task == "track":
+        return Query.track(
+            arguments.query, fps=arguments.fps, max_objects=arguments.max_objects, at=arguments.at
+        )
+    if arguments.task == "point":
+        return Query.point(arguments.query, max_objects=arguments.max_objects)
+    return Query.count(arguments.query) if arguments.task == "count" else Query.ask(arguments.query)
+
+
+def _load(arguments: argparse.Namespace, loader: Loader | None) -> Grounder:
+    from molmo2_ground.grounder import default_model, load
+
+    return (loader or load)(
+        arguments.model or default_model(), device=arguments.device, dtype=arguments.dtype
+    )
+
+
+def _check_outputs(arguments: argparse.Namespace, media: Sequence[str]) -> None:
+    """Find out before the work that a file cannot be written. Raises `ValueError`."""
+    json_file = Path(arguments.json) if arguments.json not in (None, "-") else None
+    files = [path for path in (arguments.out, json_file, arguments.html) if path is not None]
+    for path in files:
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+        if path.is_dir():
+            raise ValueError(f"cannot write {path}: it is a folder, expected the name of a file")
+        if path.exists() and any(os.path.exists(m) and path.samefile(m) for m in media):
+            raise ValueError(f"{path} is the source itself; choose another name")
+    if len({path.absolute() for path in files}) < len(files):
+        raise ValueError("two outputs have the same name; choose different ones")
+    if arguments.out is not None:
+        from molmo2_ground.render.picture import PICTURE_SUFFIXES
+        from molmo2_ground.render.video import VIDEO_SUFFIXES
+
+        suffixes = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+        if arguments.out.suffix.lower() not in suffixes:
+            raise ValueError(f"-o takes a name that ends in {', '.join(suffixes)}; got {arguments.out.name}")
+
+
+def _print_result(result: Result, *, as_json: bool, quiet: bool) -> None:
+    from molmo2_ground._cli_lines import lines, remarks
+    from molmo2_ground.export import dumps
+
+    if as_json:
+        # Bytes, because the terminal's own encoding may not hold every label.
+        sys.stdout.buffer.write(dumps(result).encode() + b"\n")
+    else:
+        for line in lines(result):
+            print(line)
+    sys.stdout.flush()
+    if not quiet:
+        for line in remarks(result):
+            say(line)
+
+
+def _write_outputs(result: Result, media: MediaLike, arguments: argparse.Namespace, bar: Bar) -> None:
+    def wrote(path: Path) -> None:
+        bar.clear()
+        if not arguments.quiet:
+            say(f"wrote {path}")
+
+    if arguments.json not in (None, "-"):
+        from molmo2_ground.export import write_result
+
+        write_result(result, arguments.json)
+        wrote(Path(arguments.json))
+    if arguments.out is not None:
+        from molmo2_ground.render import render
+
+        render(media, result, arguments.out, on_progress=lambda share: bar.tell("drawing", share))
+        wrote(arguments.out)
+    if arguments.html is not None:
+        from molmo2_ground.viewer import write_report
+
+        write_report(result, media, arguments.html, video=_video(arguments.out))
+        wrote(arguments.html)
+
+
+def _video(path: Path | None) -> Path | None:
+    """The annotated file when a page can play it."""
+    from molmo2_ground.render.video import VIDEO_SUFFIXES
+
+    return path if path is not None and path.suffix.lower() in VIDEO_SUFFIXES else None
+
+
+def _replay(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    from molmo2_ground.export import read_result
+    from molmo2_ground.replay import derive, differences
+
+    result = read_result(arguments.result)
+    try:
+        derived = derive(result.receipt)
+    except ValueError as error:
+        raise SourceError(f"{arguments.result} cannot be replayed: {error}") from error
+    _print_result(derived, as_json=False, quiet=True)
+    different = differences(result, derived)
+    for line in different:
+        say(f"differs: {line}")
+    if not different and not arguments.quiet:
+        say("the receipt gives the same objects as the file")
+    return FAILED if different else DONE
+
+
+def _view(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    import tempfile
+    import webbrowser
+
+    from molmo2_ground.export import read_result
+    from molmo2_ground.viewer import write_report
+
+    result = read_result(arguments.result)
+    media = arguments.media or _source_of(result, beside=arguments.result)
+    if media is None and not arguments.quiet:
+        say(f"{result.receipt.source} is not here, so the page has no pictures; name the file to have them")
+    page = arguments.out or Path(tempfile.mkdtemp(prefix="molmo2-ground-")) / f"{arguments.result.stem}.html"
+    write_report(result, media, page)
+    print(page)
+    if arguments.out is None and not webbrowser.open(page.absolute().as_uri()) and not arguments.quiet:
+        say("no browser could be started; open the page by hand")
+    return DONE
+
+
+def _source_of(result: Result, *, beside: Path) -> Path | None:
+    """The file that the receipt names: from here, else from the folder of the result file."""
+    source = Path(result.receipt.source)
+    return next((path for path in (source, beside.parent / source) if path.exists()), None)
+
+
+def _demo(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    from molmo2_ground._cli_demo import make_demo
+
+    return (
+        DONE if make_demo(arguments.out, lambda: _load(arguments, loader), quiet=arguments.quiet) else FAILED
+    )
+
+
+def _doctor(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    from molmo2_ground._cli_doctor import examine
+    from molmo2_ground.grounder import default_model
+
+    model = arguments.model or default_model()
+    return DONE if examine(model, device=arguments.device, dtype=arguments.dtype) else FAILED
