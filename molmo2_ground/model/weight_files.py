@@ -81,7 +81,7 @@ def read_header(path: Path) -> dict[str, WeightEntry]:
                 raise CheckpointError(f"{path}: {name} has another size than its shape {list(shape)} says")
             data_bytes = max(data_bytes, end)
             entries[name] = WeightEntry(file=path.name, shape=shape)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}: its header cannot be read ({error}). Fetch it again") from error
     expected = 8 + length + data_bytes
     if size != expected:
@@ -97,7 +97,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; a checkpoint in the released layout has it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(content).__name__}")

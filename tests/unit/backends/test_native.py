@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from molmo2_ground.backends import Backend
+from molmo2_ground.backends.native import NativeBackend
+from molmo2_ground.clip import Clip
+from molmo2_ground.errors import PromptTooLongError
+from molmo2_ground.model import Molmo2, load_checkpoint
+from molmo2_ground.query import Decoding, Prompt, Query, build_prompt
+
+SHORT = Decoding(max_new_tokens=6)
+CONTEXT = 150
+
+
+def noise(*shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(11).integers(0, 256, shape, dtype=np.uint8)
+
+
+VIDEO = Clip.from_arrays(noise(5, 40, 60, 3), fps=2.0, source="street.mp4")
+IMAGE = Clip.from_arrays([noise(150, 220, 3)], source="shelf.jpg")
+
+
+def asked(query: Query, clip: Clip) -> Prompt:
+    return build_prompt(query, clip)
+
+
+def test_an_answer_says_how_it_came_about(model: Molmo2, folder: Path) -> None:
+    backend: Backend = NativeBackend(model)
+    prompt = asked(Query.track("the red car"), VIDEO)
+    with backend.open(VIDEO) as session:
+        raw = session.answer(prompt, decoding=SHORT)
+    inputs = model.build_inputs(VIDEO, prompt.text)
+    expected = model.generate(inputs, max_new_tokens=6)
+    assert raw.text == expected.text
+    assert (raw.tokens_in, raw.tokens_out, raw.forwards) == (
+        len(inputs),
+        len(expected.token_ids),
+        expected.forwards,
+    )
+    assert (raw.stop_reason, raw.backend, raw.recipe) == (expected.stop_reason, "native", "native/greedy/1")
+    assert (raw.model_id, raw.revision) == (str(folder), None)
+    assert set(raw.timings_ms) == {"preprocess", "vision", "prefill", "decode_text"}
+
+
+def test_later_questions_cost_their_answer_alone(model: Molmo2) -> None:
+    queries = [Query.track("the red car"), Query.count("buses"), Query.ask("What is there?")]
+    with NativeBackend(model).open(VIDEO) as session:
+        together = [session.answer(asked(query, VIDEO), decoding=SHORT) for query in queries]
+    assert set(together[1].timings_ms) == {"prefill", "decode_text"}
+    for query, answer in zip(queries, together, strict=True):
+        with NativeBackend(model).open(VIDEO) as session:
+            assert session.answer(asked(query, VIDEO), decoding=SHORT).text == answer.text
+
+
+def test_sampling_is_named_in_the_recipe(model: Molmo2) -> None:
+    drawn = Decoding(max_new_tokens=6, temperature=1.2, top_p=0.9, seed=4)
+    with NativeBackend(model).open(VIDEO) as session:
+        answers = [session.answer(asked(Query.count("buses"), VIDEO), decoding=drawn) for _ in range(2)]
+    assert answers[0].recipe == "native/sample-t1.2-p0.9-s4/1"
+    assert answers[0].text == answers[1].text
+
+
+def test_pointing_may_look_closer(model: Molmo2) -> None:
+    point, ask = asked(Query.point("mugs"), IMAGE), asked(Query.ask("What is there?"), IMAGE)
+    with NativeBackend(model, pointing_crops=24).open(IMAGE) as session:
+        close = session.answer(point, decoding=SHORT)
+        plain = session.answer(ask, decoding=SHORT)
+    with NativeBackend(model).open(IMAGE) as session:
+        usual = session.answer(point, decoding=SHORT)
+    assert close.recipe == "native/greedy/1+crops24"
+    assert plain.recipe == usual.recipe == "native/greedy/1"
+    assert close.tokens_in == len(model.build_inputs(IMAGE, point.text, max_crops=24)) > usual.tokens_in
+
+
+def test_crops_of_a_video_stay_one(model: Molmo2) -> None:
+    with NativeBackend(model, pointing_crops=24).open(VIDEO) as session:
+        raw = session.answer(asked(Query.point("mugs"), VIDEO), decoding=SHORT)
+    assert raw.recipe == "native/greedy/1"
+
+
+def test_a_question_without_pictures_is_answered(model: Molmo2) -> None:
+    empty = Clip(frames=())
+    with NativeBackend(model).open(empty) as session:
+        raw = session.answer(asked(Query.ask("Hello."), empty), decoding=SHORT)
+    assert raw.tokens_in == len(model.build_inputs([], "Hello."))
+
+
+@pytest.fixture(scope="module")
+def short_sighted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Molmo2:
+    copy = tmp_path_factory.mktemp("short") / "checkpoint"
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = CONTEXT
+    (copy / "config.json").write_text(json.dumps(config))
+    return load_checkpoint(copy, device="cpu")
+
+
+def frames(count: int) -> Clip:
+    return Clip.from_arrays(np.zeros((count, 8, 8, 3), np.uint8), fps=2.0, source="street.mp4")
+
+
+def refusal(model: Molmo2, query: Query, clip: Clip) -> str:
+    session = NativeBackend(model).open(clip)
+    with pytest.raises(PromptTooLongError) as caught:
+        session.answer(asked(query, clip), decoding=SHORT)
+    return str(caught.value)
+
+
+def test_too_many_frames_say_how_many_fit(short_sighted: Molmo2) -> None:
+    clip = frames(40)
+    query = Query.track("the red car")
+    message = refusal(short_sighted, query, clip)
+    tokens = len(short_sighted.build_inputs(clip, asked(query, clip).text))
+    assert message.startswith(f"street.mp4: the prompt needs {tokens:,} tokens and 64 for an answer")
+    assert f"{tokens + 64 - CONTEXT:,} too many" in message
+    fitting = int(message.split("The first ")[1].split()[0])
+    assert "lower fps" in message
+    with NativeBackend(short_sighted).open(frames(fitting)) as session:
+        assert session.answer(asked(query, clip), decoding=SHORT).tokens_in <= CONTEXT - 64
+    assert "The first" in refusal(short_sighted, query, frames(fitting + 1))
+
+
+def test_a_large_image_says_which_crops_fit(short_sighted: Molmo2) -> None:
+    clip = Clip.from_arrays([np.zeros((600, 300, 3), np.uint8)])
+    message = refusal(short_sighted, Query.point("mugs"), clip)
+    crops = int(message.split("pointing_crops=")[1].split(".")[0])
+    with NativeBackend(short_sighted, pointing_crops=crops).open(clip) as session:
+        assert session.answer(asked(Query.point("mugs"), clip), decoding=SHORT).tokens_in <= CONTEXT - 64
+    assert "fit: ask about fewer" in refusal(short_sighted, Query.ask("What?"), clip)
+
+
+def test_a_question_that_is_too_long_alone_says_so(short_sighted: Molmo2) -> None:
+    assert "shorten it" in refusal(short_sighted, Query.ask("1" * 300), frames(1))
+
+
+def test_a_closed_session_answers_no_more(model: Molmo2) -> None:
+    session = NativeBackend(model).open(VIDEO)
+    session.close()
+    session.close()
+    with pytest.raises(ValueError, match="closed"):
+        session.answer(asked(Query.count("buses"), VIDEO), decoding=SHORT)
+
+
+def test_a_backend_shows_its_model(model: Molmo2) -> None:
+    backend = NativeBackend(model)
+    assert backend.limits == model.limits
+    assert backend.model_id == model.model_id
+    assert backend.resize_frame(noise(9, 9, 3)).shape == (84, 84, 3)
+
+
+def test_no_crops_are_refused(model: Molmo2) -> None:
+    with pytest.raises(ValueError, match="pointing_crops must be 1 or more"):
+        NativeBackend(model, pointing_crops=0)
