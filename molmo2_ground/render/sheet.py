@@ -36,10 +36,12 @@ _Key = TypeVar("_Key", int, float)
 class Tile:
     """One frame that the model saw, made small, with the result drawn on it.
 
-    rgb   uint8[h, w, 3];   seen  how many objects the model saw in it.
+    rgb    uint8[h, w, 3];   plain  the same without the drawing;
+    seen   how many objects the model saw in it.
     """
 
     rgb: RgbArray
+    plain: RgbArray
     source_index: int
     time_s: float | None
     seen: int
@@ -73,11 +75,12 @@ def tiles(media: MediaLike, result: Result, *, width_px: int, max_frames: int) -
             if frame.time_s is None
             else timeline.at(frame.time_s, trail_s=0)
         )
-        rgb = painter.paint(
-            shrink(frame.rgb), time_s=frame.time_s, source_index=frame.source_index, caption=False
-        )
+        plain = shrink(frame.rgb)
+        rgb = painter.paint(plain, time_s=frame.time_s, source_index=frame.source_index, caption=False)
         seen = sum(mark.state != "interpolated" for mark in scene.marks)
-        made.append(Tile(rgb=rgb, source_index=frame.source_index, time_s=frame.time_s, seen=seen))
+        made.append(
+            Tile(rgb=rgb, plain=plain, source_index=frame.source_index, time_s=frame.time_s, seen=seen)
+        )
     if not made:
         raise SourceError("none of the frames that the model saw is in this media: is it another file?")
     return made

@@ -142,11 +142,16 @@ def _line_extent(text_px: int) -> tuple[int, int]:
 def _font_for(line: str, text_px: int) -> Font:
     """The first font that has every letter of the line, else the first font."""
     for index in range(1 + len(_SYSTEM_FONTS)):
-        font = _font(index, text_px)
-        missing = bytes(font.getmask(_MISSING))
-        if all(bytes(font.getmask(c)) != missing for c in set(line) if not c.isspace()):
-            return font
+        if all(_has(index, text_px, letter) for letter in set(line) if not letter.isspace()):
+            return _font(index, text_px)
     return _font(0, text_px)
+
+
+@lru_cache(maxsize=4096)
+def _has(index: int, text_px: int, letter: str) -> bool:
+    """True when font number `index` has a picture for the letter."""
+    font = _font(index, text_px)
+    return bytes(font.getmask(letter)) != bytes(font.getmask(_MISSING))
 
 
 @lru_cache(maxsize=128)

@@ -120,5 +120,6 @@ def test_impossible_layouts_are_refused(options: dict[str, int], media: Shelf, t
 
 
 def test_a_caption_of_an_image_counts_from_one() -> None:
-    tile = Tile(rgb=np.zeros((1, 1, 3), dtype=np.uint8), source_index=4, time_s=None, seen=7)
+    pixel = np.zeros((1, 1, 3), dtype=np.uint8)
+    tile = Tile(rgb=pixel, plain=pixel, source_index=4, time_s=None, seen=7)
     assert tile.caption == "image 5 · 7 found"
