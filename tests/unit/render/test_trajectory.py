@@ -122,3 +122,8 @@ def test_a_drawn_place_has_a_sighting_on_each_side_and_none_missing_between(
         else:
             assert min(abs(time_s - s) for s in places) <= timeline.same_frame_s
         assert len(mark.trail) != 1
+
+
+@pytest.mark.parametrize(("fps", "same_s"), [(2.2, 0.015), (30.0, 0.015), (60.0, 0.0075), (None, 0.015)])
+def test_the_next_frame_is_never_taken_for_the_one_that_was_seen(fps: float | None, same_s: float) -> None:
+    assert Timeline(tracks(track(CAR), looked_s=GRID_S, fps=fps)).same_frame_s == pytest.approx(same_s)
