@@ -47,8 +47,11 @@ class Finding:
         return f"{self.state:8}{self.what:26}{self.words}"
 
 
-def examine(model: str, *, device: str = "auto", dtype: str = "auto") -> bool:
-    """Print one line a finding to stdout; False when something that every question needs has failed."""
+def examine(model: str | None = None, *, device: str = "auto", dtype: str = "auto") -> bool:
+    """Print one line a finding to stdout; False when something that every question needs has failed.
+
+    model: as `molmo2_ground.load` takes it; None for the default one.
+    """
     healthy = True
     for finding in findings(model, device=device, dtype=dtype):
         print(finding, flush=True)
@@ -56,7 +59,7 @@ def examine(model: str, *, device: str = "auto", dtype: str = "auto") -> bool:
     return healthy
 
 
-def findings(model: str, *, device: str = "auto", dtype: str = "auto") -> Iterator[Finding]:
+def findings(model: str | None, *, device: str = "auto", dtype: str = "auto") -> Iterator[Finding]:
     """Everything that is looked at, cheapest first."""
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding(state="ok", what=PACKAGE, words=f"{__version__}, {system}, {os.cpu_count()} processors")
@@ -64,7 +67,7 @@ def findings(model: str, *, device: str = "auto", dtype: str = "auto") -> Iterat
     yield from libraries(requirements)
     yield from _looked_at("devices", _devices)
     yield from _looked_at("video", _codecs)
-    yield from _looked_at(f"model {model}", lambda: _model(model, device=device, dtype=dtype))
+    yield from _looked_at("model", lambda: _model(model, device=device, dtype=dtype))
     yield from extras(requirements)
 
 
@@ -137,16 +140,17 @@ def _codecs() -> Iterator[Finding]:
             yield Finding(state="missing", what=what, words=words)
 
 
-def _model(model: str, *, device: str, dtype: str) -> Iterator[Finding]:
+def _model(model: str | None, *, device: str, dtype: str) -> Iterator[Finding]:
+    from molmo2_ground.grounder import default_model
     from molmo2_ground.model import load_checkpoint
 
-    loaded = load_checkpoint(model, device=device, dtype=dtype)
+    loaded = load_checkpoint(model or default_model(), device=device, dtype=dtype)
     weight = loaded.network.lm_head.weight
     words = (
-        f"{loaded.checkpoint.parameters / 1e6:,.1f} million parameters, {weight.dtype} on {loaded.device}, "
-        f"up to {loaded.limits.max_frames} frames and {loaded.limits.context_tokens:,} tokens"
+        f"{loaded.model_id}: {loaded.checkpoint.parameters / 1e6:,.1f} million parameters, "
+        f"{weight.dtype} on {loaded.device}, up to {loaded.limits.max_frames} frames and {loaded.limits.context_tokens:,} tokens"
     )
-    yield Finding(state="ok", what=f"model {model}", words=words)
+    yield Finding(state="ok", what="model", words=words)
     apart = parity(loaded)
     allowed = _TOLERANCE.get(str(weight.dtype), 1e-3)
     verdict = f"on a random frame our forward and the library's differ by {apart:.1e} at most"

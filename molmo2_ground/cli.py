@@ -345,7 +345,5 @@ def _demo(arguments: argparse.Namespace, loader: Loader | None) -> int:
 
 def _doctor(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground._cli_doctor import examine
-    from molmo2_ground.grounder import default_model
 
-    model = arguments.model or default_model()
-    return DONE if examine(model, device=arguments.device, dtype=arguments.dtype) else FAILED
+    return DONE if examine(arguments.model, device=arguments.device, dtype=arguments.dtype) else FAILED
