@@ -27,6 +27,7 @@ _GAP_PX = 8
 _PAPER: Rgb = (28, 30, 36)
 _QUIET: Rgb = (150, 156, 168)
 _TEXT_PX = 17
+_CELL_PX = 200  # at least, so that a caption fits
 _SAME_TIME_S = 1e-4
 
 _Key = TypeVar("_Key", int, float)
@@ -97,7 +98,7 @@ def contact_sheet(
     if columns < 1:
         raise ValueError(f"a sheet has one column or more; got {columns}")
     made = tiles(
-        media, result, width_px=min(720, max(160, _SHEET_WIDTH_PX // columns)), max_frames=max_frames
+        media, result, width_px=min(720, max(_CELL_PX, _SHEET_WIDTH_PX // columns)), max_frames=max_frames
     )
     return write_picture(_laid_out(made, _heading(result), columns=min(columns, len(made))), Path(out_png))
 
@@ -109,7 +110,7 @@ def _heading(result: Result) -> str:
 
 def _laid_out(made: Sequence[Tile], heading: str, *, columns: int) -> RgbArray:
     """Tiles in rows of `columns` on dark paper, each with its caption beneath."""
-    cell_w_px = max(160, *(tile.rgb.shape[1] for tile in made))
+    cell_w_px = max(_CELL_PX, *(tile.rgb.shape[1] for tile in made))
     cell_h_px = max(tile.rgb.shape[0] for tile in made)
     line_px = plate("Ag", text_px=_TEXT_PX, pad_px=2, ink=LIGHT, ground=_PAPER).height_px
     rows = -(-len(made) // columns)

@@ -30,7 +30,7 @@ def test_several_images_become_one_sheet(tmp_path: Path) -> None:
 def test_a_video_under_a_picture_s_name_becomes_a_sheet(media: Shelf, tmp_path: Path) -> None:
     result = tracks(looked_s=[0.0, 0.5, 1.0])
     with Image.open(render(media(shelf.constant_rate), result, tmp_path / "out.jpg")) as image:
-        assert image.width == 8 + 3 * (160 + 8)
+        assert image.width == 8 + 3 * (200 + 8)
 
 
 def test_images_are_not_written_as_a_video(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_sheet_has_as_many_columns_as_asked(
 ) -> None:
     out = contact_sheet(media(shelf.constant_rate), _followed(), tmp_path / "sheet.png", columns=columns)
     with Image.open(out) as sheet:
-        assert sheet.width == 8 + across * (160 + 8)
+        assert sheet.width == 8 + across * (200 + 8)
         assert 64 * down < sheet.height < 64 * down + 40 * (down + 2)
 
 
