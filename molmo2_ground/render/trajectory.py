@@ -98,8 +98,8 @@ class Timeline:
         self.labels = {p.label for p in self.stills} | {leg.label for leg in self.legs}
         self.object_ids = {p.object_id for p in self.stills} | {leg.object_id for leg in self.legs}
         fps = receipt.source_fps
-        # A caller's time may be off by a rounding, but not by half a frame. The average rate says little about
-        # the shortest frame of a video of variable rate, hence the cap.
+        # A caller's time may be off by a rounding, but not by half a frame. The average rate says little
+        # about the shortest frame of a video of variable rate, hence the cap.
         self.same_frame_s = min(0.45 / fps, 0.015) if fps else 0.015
 
     def at(self, time_s: float, *, trail_s: float) -> Scene:
