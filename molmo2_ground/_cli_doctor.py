@@ -148,7 +148,8 @@ def _model(model: str | None, *, device: str, dtype: str) -> Iterator[Finding]:
     weight = loaded.network.lm_head.weight
     words = (
         f"{loaded.model_id}: {loaded.checkpoint.parameters / 1e6:,.1f} million parameters, "
-        f"{weight.dtype} on {loaded.device}, up to {loaded.limits.max_frames} frames and {loaded.limits.context_tokens:,} tokens"
+        f"{weight.dtype} on {loaded.device}, up to {loaded.limits.max_frames} frames "
+        f"and {loaded.limits.context_tokens:,} tokens"
     )
     yield Finding(state="ok", what="model", words=words)
     apart = parity(loaded)
