@@ -25,7 +25,11 @@ _log = logging.getLogger(__name__)
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+_WORDS_FILE = "processor_config.json"
+_PICTURE_FILES = {
+    "preprocessor_config.json": "image_processor",
+    "video_preprocessor_config.json": "video_processor",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,9 +112,7 @@ def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> C
     config = _network_config(folder, raw)
     codec = _codec(folder)
     special = SpecialIds.read(raw, token_id=codec.token_id, where=str(folder))
-    flags = InputFlags.from_files(
-        {name: read_json(folder / name) for name in _FILES}, special=special, where=str(folder)
-    )
+    flags = InputFlags.from_files(_input_files(folder), special=special, where=str(folder))
     _check_sizes(folder, config, flags)
     entries = weight_entries(folder)
     _check_shapes(folder, config, entries)
@@ -123,6 +125,19 @@ def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> C
         codec=codec,
         entries=entries,
     )
+
+
+def _input_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The three files of input settings; newer versions of the library write them as one."""
+    words = read_json(folder / _WORDS_FILE)
+    files = {_WORDS_FILE: words}
+    for name, key in _PICTURE_FILES.items():
+        nested = words.get(key)
+        if not (folder / name).is_file() and isinstance(nested, dict):
+            files[name] = nested
+        else:
+            files[name] = read_json(folder / name)
+    return files
 
 
 def _network_config(folder: Path, raw: Mapping[str, Any]) -> Molmo2Config:
@@ -153,6 +168,9 @@ def _codec(folder: Path) -> TextCodec:
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: {_one_line(error)}") from error
     words = read_json(folder / "tokenizer_config.json")
+    if (folder / "special_tokens_map.json").is_file():
+        named = {key: word for key, word in words.items() if word is not None}
+        words = {**read_json(folder / "special_tokens_map.json"), **named}
     eos_word = _word(words.get("eos_token"))
     # The released Qwen-based tokenizers name no first word; their prompts start with the end word.
     bos_word = _word(words.get("bos_token")) or eos_word

@@ -20,9 +20,10 @@ from molmo2_ground.model.kv_cache import BranchCache
 
 ATTENTION_NAME = "molmo2_ground_rule"
 
-# Entries of a mask that are held at once: 16 MiB, so that a prompt of tens of thousands of tokens does not
-# need gigabytes for its mask.
-_MASK_ENTRIES = 2**24
+# Entries of a mask that are held at once, so that a prompt of tens of thousands of tokens does not need
+# gigabytes for its mask. A CPU turns each into a float.
+_MASK_ENTRIES_CPU = 2**22
+_MASK_ENTRIES = 2**26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ def _attend(
     if count == 1:
         # One new text token at the end sees everything.
         return sdpa_attention_forward(module, query, key, value, None, **kwargs)
-    block = max(1, _MASK_ENTRIES // key.shape[2])
+    entries = _MASK_ENTRIES_CPU if query.device.type == "cpu" else _MASK_ENTRIES
+    block = max(1, entries // key.shape[2])
     parts = []
     for start in range(0, count, block):
         stop = min(count, start + block)

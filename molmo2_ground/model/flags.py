@@ -34,7 +34,10 @@ EXTRA_WORDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecialIds:
-    """Token ids of the eight visual words; tokens of these ids see each other both ways."""
+    """Token ids of the eight visual words; tokens of these ids see each other both ways.
+
+    `image_low` stands in no prompt of Molmo2, and the frame words in few: -1 where a checkpoint has none.
+    """
 
     image_start: int
     image_end: int
@@ -74,6 +77,8 @@ _WORDS = {
     "frame_end": ("frame_end_token_id", "<frame_end>"),
 }
 
+_OPTIONAL = ("image_low", "frame_start", "frame_end")
+
 
 def _special_id(
     config: Mapping[str, Any], name: str, token_id: Callable[[str], int | None], where: str
@@ -81,6 +86,8 @@ def _special_id(
     key, word = _WORDS[name]
     written, spoken = config.get(key), token_id(word)
     if written is None and spoken is None:
+        if name in _OPTIONAL:
+            return -1
         raise CheckpointError(
             f"{where}: the id of {word} is unknown: config.json has no {key} "
             "and tokenizer.json has no such word"
@@ -138,6 +145,8 @@ class InputFlags:
             )
         if min(*self.image_pooling, *self.video_pooling, self.max_crops, self.max_frames) < 1:
             raise ValueError("pooling windows, max_crops and max_frames must be 1 or more")
+        if self.use_frame_special_tokens and min(self.special.frame_start, self.special.frame_end) < 0:
+            raise ValueError("frames are to stand between frame words, and the tokenizer has none")
         if min(self.pixel_std) <= 0 or self.max_fps <= 0:
             raise ValueError("pixel_std and max_fps must be above 0")
 
@@ -177,7 +186,7 @@ class InputFlags:
             "patch_size": self.patch_size_px,
             "image_mean": list(self.pixel_mean),
             "image_std": list(self.pixel_std),
-            "resample": 2,
+            "resample": _BILINEAR,
             "do_resize": True,
             "do_rescale": True,
             "rescale_factor": 1 / 255,
@@ -220,12 +229,7 @@ class InputFlags:
         image = _Reader(files, "preprocessor_config.json", where)
         video = _Reader(files, "video_preprocessor_config.json", where)
         words = _Reader(files, "processor_config.json", where)
-        for name in ("size", "patch_size", "image_mean", "image_std"):
-            if image.get(name) != video.get(name):
-                raise CheckpointError(
-                    f"{where}: {name} is {image.get(name)} in {image.name} and {video.get(name)} in "
-                    f"{video.name}; frames and images must share one size and one normalisation"
-                )
+        _check_shared(image, video, where)
         flags = {name: words.flag(name) for name in _PROCESSOR_FLAGS if name != "use_single_crop_col_tokens"}
         # None in the file means: as the high-resolution view does.
         own = words.get("use_single_crop_col_tokens", missing=None)
@@ -249,6 +253,7 @@ class InputFlags:
             raise CheckpointError(f"{where}: the input settings make no sense: {error}") from error
 
 
+_BILINEAR = 2
 _PROCESSOR_FLAGS = (
     "image_use_col_tokens",
     "use_single_crop_col_tokens",
@@ -256,6 +261,22 @@ _PROCESSOR_FLAGS = (
     "video_use_col_tokens",
     "use_frame_special_tokens",
 )
+
+
+def _check_shared(image: _Reader, video: _Reader, where: str) -> None:
+    for name in ("size", "patch_size", "image_mean", "image_std"):
+        of_images, of_frames = image.get(name), video.get(name, missing=image.get(name))
+        if of_images != of_frames:
+            raise CheckpointError(
+                f"{where}: {name} is {of_images} in {image.name} and {of_frames} in {video.name}; "
+                "frames and images must share one size and one normalisation"
+            )
+    for file in (image, video):
+        if file.get("resample", missing=_BILINEAR) != _BILINEAR:
+            raise CheckpointError(
+                f"{where}: resample is {file.get('resample')} in {file.name}, expected {_BILINEAR}: "
+                "Molmo2 was trained with bilinear resizing alone"
+            )
 
 
 class _Reader:

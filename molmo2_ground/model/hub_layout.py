@@ -65,37 +65,46 @@ def save_hub_layout(
     target = Path(folder)
     text: Any = model.config.text_config
     target.mkdir(parents=True, exist_ok=True)
-    codec = TextCodec(tokenizer, bos_word=bos_word, eos_word=eos_word, where=str(target))
-    pad_id = codec.token_id(pad_word)
-    if pad_id is None:
-        raise ValueError(f"pad_word {pad_word!r} is not a word of the tokenizer")
+    context = int(text.max_position_embeddings)
+    _write_tokenizer(
+        target, tokenizer, bos_word=bos_word, eos_word=eos_word, pad_word=pad_word, context=context
+    )
     for name, content in flags.to_files().items():
         _write_json(target / name, content)
     _write_json(target / "config.json", hub_config(model.config, flags=flags, dtype=dtype))
-    _write_json(
-        target / "generation_config.json",
-        {"bos_token_id": codec.bos_id, "eos_token_id": codec.eos_id, "pad_token_id": pad_id},
-    )
-    _write_json(
-        target / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": bos_word,
-            "eos_token": eos_word,
-            "pad_token": pad_word,
-            "clean_up_tokenization_spaces": False,
-            "model_max_length": text.max_position_embeddings,
-        },
-    )
-    (target / "chat_template.jinja").write_text(_CHAT_TEMPLATE, encoding="utf-8")
-    tokenizer.save(str(target / "tokenizer.json"))
-    state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
+    state = {name: tensor.to("cpu", dtype) for name, tensor in model.state_dict().items()}
     weights = to_hub(state, base_vocab=text.vocab_size)
     # Separate storages: tied or sliced tensors share memory, which safetensors refuses to write.
     _write_weights(
         target, {name: tensor.clone().contiguous() for name, tensor in weights.items()}, max_shard_bytes
     )
     return target
+
+
+def _write_tokenizer(
+    folder: Path, tokenizer: Tokenizer, *, bos_word: str, eos_word: str, pad_word: str, context: int
+) -> None:
+    codec = TextCodec(tokenizer, bos_word=bos_word, eos_word=eos_word, where=str(folder))
+    pad_id = codec.token_id(pad_word)
+    if pad_id is None:
+        raise ValueError(f"pad_word {pad_word!r} is not a word of the tokenizer")
+    _write_json(
+        folder / "generation_config.json",
+        {"bos_token_id": codec.bos_id, "eos_token_id": codec.eos_id, "pad_token_id": pad_id},
+    )
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": bos_word,
+            "eos_token": eos_word,
+            "pad_token": pad_word,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": context,
+        },
+    )
+    (folder / "chat_template.jinja").write_text(_CHAT_TEMPLATE, encoding="utf-8")
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def hub_config(config: Molmo2Config, *, flags: InputFlags, dtype: torch.dtype) -> dict[str, Any]:

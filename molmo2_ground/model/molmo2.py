@@ -26,8 +26,9 @@ from molmo2_ground.model.vision import FeatureCache, VisionEncoder
 if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
 
-# Features of a few hundred frames of a large model, of thousands of the bundled one.
-_FEATURE_CACHE_BYTES = 128 * 2**20
+# On an accelerator, features of a few hundred frames of a large model; on a CPU, hundreds of a small one's.
+_FEATURE_CACHE_BYTES = 256 * 2**20
+_FEATURE_CACHE_BYTES_CPU = 32 * 2**20
 # Room in the cache for an answer before it has to grow.
 _ANSWER_ROOM = 512
 
@@ -64,7 +65,7 @@ class Molmo2:
             network,
             flags=checkpoint.flags,
             crops_at_once=8 if on_cpu else 32,
-            cache=FeatureCache(max_bytes=_FEATURE_CACHE_BYTES),
+            cache=FeatureCache(max_bytes=_FEATURE_CACHE_BYTES_CPU if on_cpu else _FEATURE_CACHE_BYTES),
         )
 
     @property

@@ -85,7 +85,7 @@ def random_config(kind: Kind, *, flags: InputFlags, base_vocab: int = _BASE_VOCA
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {get_args(Kind)}; got {kind!r}")
-    large, olmo = kind == "qwen-4b", kind == "olmo"
+    large = kind == "qwen-4b"
     width = 36 if large else 32
     hidden = 80 if large else 48
     tower = {"hidden_size": width, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": width // 2}
@@ -107,25 +107,30 @@ def random_config(kind: Kind, *, flags: InputFlags, base_vocab: int = _BASE_VOCA
             "text_hidden_size": hidden,
             "hidden_act": "silu",
         },
-        "text_config": {
-            "hidden_size": hidden,
-            "num_attention_heads": 8 if large else 4,
-            "num_key_value_heads": {"qwen": 2, "olmo": 4, "qwen-4b": 2}[kind],
-            "head_dim": 16,
-            "vocab_size": base_vocab,
-            "additional_vocab_size": _EXTRA_VOCAB,
-            "qkv_bias": False,
-            "num_hidden_layers": 36 if large else 3,
-            "intermediate_size": 304 if large else 96,
-            "hidden_act": "silu",
-            "max_position_embeddings": 36864 if large else 4096,
-            "rope_theta": 5e6 if large else 5e5 if olmo else 1e6,
-            "rope_scaling": _YARN if olmo else None,
-            "rope_scaling_layers": [1] if olmo else None,
-            "qk_norm_type": "olmo" if olmo else "qwen3",
-            "layer_norm_eps": 1e-6,
-            "norm_after": olmo,
-        },
+        "text_config": _text_config(kind, hidden_size=hidden, base_vocab=base_vocab),
+    }
+
+
+def _text_config(kind: Kind, *, hidden_size: int, base_vocab: int) -> dict[str, Any]:
+    large, olmo = kind == "qwen-4b", kind == "olmo"
+    return {
+        "hidden_size": hidden_size,
+        "num_attention_heads": 8 if large else 4,
+        "num_key_value_heads": 4 if olmo else 2,
+        "head_dim": 16,
+        "vocab_size": base_vocab,
+        "additional_vocab_size": _EXTRA_VOCAB,
+        "qkv_bias": False,
+        "num_hidden_layers": 36 if large else 3,
+        "intermediate_size": 304 if large else 96,
+        "hidden_act": "silu",
+        "max_position_embeddings": 36864 if large else 4096,
+        "rope_theta": 5e6 if large else 5e5 if olmo else 1e6,
+        "rope_scaling": _YARN if olmo else None,
+        "rope_scaling_layers": [1] if olmo else None,
+        "qk_norm_type": "olmo" if olmo else "qwen3",
+        "layer_norm_eps": 1e-6,
+        "norm_after": olmo,
     }
 
 

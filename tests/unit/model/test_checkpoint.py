@@ -196,6 +196,26 @@ def test_end_words_come_from_the_files(folder: Path) -> None:
     assert codec.bos_id == codec.eos_id == codec.turn_end_id
 
 
+def test_end_words_may_stand_in_a_file_of_their_own(folder: Path) -> None:
+    edit(folder, "tokenizer_config.json", lambda c: c.pop("eos_token"))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
+    codec = open_checkpoint(folder).codec
+    assert codec.eos_id == codec.token_id("<|endoftext|>")
+
+
+def test_input_settings_may_stand_in_one_file(folder: Path) -> None:
+    expected = open_checkpoint(folder).flags
+    for name, key in [
+        ("preprocessor_config.json", "image_processor"),
+        ("video_preprocessor_config.json", "video_processor"),
+    ]:
+        words = json.loads((folder / "processor_config.json").read_text())
+        words[key] = json.loads((folder / name).read_text())
+        (folder / "processor_config.json").write_text(json.dumps(words))
+        (folder / name).unlink()
+    assert open_checkpoint(folder).flags == expected
+
+
 def test_weights_saved_by_the_library_load_too(folders: dict[str, Path], tmp_path: Path) -> None:
     # The library cuts the embedding in two equal halves when it saves, and drops ids from config.json.
     model = load_checkpoint(folders["qwen"], device="cpu")

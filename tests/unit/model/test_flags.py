@@ -57,6 +57,7 @@ VIDEO, IMAGE = "video_preprocessor_config.json", "preprocessor_config.json"
         pytest.param(IMAGE, "max_crops", "many", "make no sense", id="crops-of-text"),
         pytest.param(VIDEO, "size", {"height": 70, "width": 70}, "must share", id="two-sizes"),
         pytest.param(VIDEO, "max_fps", 0, "above 0", id="no-rate"),
+        pytest.param(IMAGE, "resample", 3, "resample is 3", id="other-resize"),
     ],
 )
 def test_unusable_files_are_named(file: str, key: str, value: Any, message: str, flags_of: FlagsOf) -> None:
@@ -122,6 +123,15 @@ def test_config_serves_where_the_tokenizer_is_silent() -> None:
         7,
         8,
     )
+
+
+def test_words_that_no_prompt_holds_may_be_absent(flags_of: FlagsOf) -> None:
+    known = {word: number for number, word in enumerate(EXTRA_WORDS[:5])}
+    special = SpecialIds.read({}, token_id=known.get, where="here")
+    assert special.visual == (0, 1, 2, 3, 4, -1, -1, -1)
+    assert flags_of(special=special).special is special
+    with pytest.raises(ValueError, match="frame words"):
+        flags_of(special=special, use_frame_special_tokens=True)
 
 
 @pytest.mark.parametrize(
