@@ -202,6 +202,16 @@ def transport_stream(path: Path) -> None:
     write_video(path, b_frames=2)
 
 
+@_named("b_frames.avi")
+def avi_b_frames(path: Path, *, codec: str = "libx264", frame_count: int = FRAME_COUNT) -> None:
+    """AVI tells when a packet's turn in decoding comes and never when its picture is shown."""
+
+    def set_up(stream: VideoStream) -> None:
+        stream.codec_context.time_base = Fraction(1, FPS)  # which is all that this format has for a rate
+
+    write_video(path, codec=codec, b_frames=2, keyframe_every=6, frame_count=frame_count, set_up=set_up)
+
+
 @_named("rotated.mp4")
 def rotated(path: Path, *, degrees_counterclockwise: int = 90, mirrored: bool = False) -> None:
     """Stored turned, with the display matrix that makes a player show it upright, as phones write it.

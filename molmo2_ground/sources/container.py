@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -45,6 +46,19 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         stream = _picture_stream(container, name)
         yield container, stream
+
+
+def tells_decoding_times_only(container: InputContainer) -> bool:
+    """True for AVI, which counts packets as they are decoded; presentation times there are FFmpeg's guess."""
+    return container.format.name == "avi"
+
+
+def packet_time(packet: Packet[VideoStream], *, decoding_times_only: bool) -> int | None:
+    """When the packet's frame is shown, or when its turn in decoding comes where nothing else is told.
+
+    Sorted, both are the same times: the first frame shown takes the first turn.
+    """
+    return packet.dts if decoding_times_only else packet.pts
 
 
 def is_mp4(path: Path) -> bool:

@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from molmo2_ground.sources.container import opened
+from molmo2_ground.sources.container import opened, packet_time, tells_decoding_times_only
 
 # A header and the last frame may disagree by the length of the sound or by rounding; more means a loss.
 _DISAGREEMENT_S = 1.0
@@ -71,7 +71,7 @@ class _Scan:
 
 def _scan(container: InputContainer, stream: VideoStream) -> _Scan:
     """Read packets to the end, or to where reading fails: what lies behind cannot be had anyway."""
-    scan = _Scan()
+    scan, decoding_times_only = _Scan(), tells_decoding_times_only(container)
     try:
         for packet in container.demux(stream):
             if packet.size == 0:  # the flush at the end
@@ -80,8 +80,9 @@ def _scan(container: InputContainer, stream: VideoStream) -> _Scan:
             if packet.is_discard:
                 continue
             scan.count += 1
-            if packet.pts is not None and (scan.last_pts is None or packet.pts >= scan.last_pts):
-                scan.last_pts, scan.last_length = packet.pts, packet.duration or 0
+            pts = packet_time(packet, decoding_times_only=decoding_times_only)
+            if pts is not None and (scan.last_pts is None or pts >= scan.last_pts):
+                scan.last_pts, scan.last_length = pts, packet.duration or 0
     except av.FFmpegError:
         return scan
     return scan

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from molmo2_ground.errors import SourceError
-from molmo2_ground.sources.container import opened
+from molmo2_ground.sources.container import opened, packet_time, tells_decoding_times_only
 from molmo2_ground.sources.extent import Extent, measure
 from molmo2_ground.sources.losses import Losses
 from molmo2_ground.sources.picture import Painter
@@ -66,6 +66,19 @@ class _Ledger:
             heapq.heappop(self._awaited)
         return self._lost(missing)
 
+    def came_next(self, sent: int, *, key_frame: bool) -> tuple[int, list[int]]:
+        """The presentation time of a frame whose packet was `sent` at its turn in decoding, and what is lost.
+
+        Frames leave the decoder in order of presentation, so the earliest turn still awaited is the frame's
+        time. Nothing sent before a key frame can come after it: what has not come by then is lost.
+        """
+        missing = []
+        self._frames_since_damage += 1
+        while self._awaited and self._awaited[0] < sent and (key_frame or not self._started):
+            missing.append(heapq.heappop(self._awaited))
+        pts = heapq.heappop(self._awaited) if self._awaited else sent
+        return pts, self._lost(missing)
+
     def at_end(self) -> list[int]:
         missing, self._awaited = sorted(self._awaited), []
         return self._lost(missing)
@@ -91,6 +104,7 @@ class VideoFile:
         self.losses = Losses()
         self.hole_at_end = False
         self._container, self._stream, self._ledger = container, stream, _Ledger()
+        self._decoding_times_only = tells_decoding_times_only(container)
         self._time_base = stream.time_base or Fraction(1, 90000)
         self._rate = stream.average_rate or stream.guessed_rate or _FALLBACK_FPS
         # of a frame, in units of the time base
@@ -147,6 +161,8 @@ class VideoFile:
                 self._packets += 1
                 if packet.is_corrupt:
                     self._ledger.damage()
+                # A frame comes out with the time of its packet, by which the ledger knows it again.
+                packet.pts = packet_time(packet, decoding_times_only=self._decoding_times_only)
                 if packet.pts is not None and not packet.is_discard:
                     self._ledger.sent(packet.pts)
             try:
@@ -161,13 +177,12 @@ class VideoFile:
         frames, self._first = chain([self._first], self._decoded), None
         index, last_pts, end, spoiled = 0, self._origin - self._length, self._origin, False
         for frame in frames:
-            pts = frame.pts if frame.pts is not None else last_pts + self._length
+            pts, lost = self._time_of(frame, default=last_pts + self._length)
             if pts < last_pts:
                 self.losses.frames("backwards", first_s=self._seconds(pts), last_s=self._seconds(pts))
                 index += 1
                 continue
             hole = False
-            lost = self._ledger.came(pts)
             if index:
                 hole = self._note_hole(lost, end=end, pts=pts)
                 index += len(lost)
@@ -185,6 +200,13 @@ class VideoFile:
             yield Shot(index=index, time_s=time_s, end_s=end_s, hole_before=hole, paint=paint)
             index += 1
         self.hole_at_end = self._note_hole(self._ledger.at_end(), end=end, pts=None)
+
+    def _time_of(self, frame: VideoFrame, *, default: int) -> tuple[int, list[int]]:
+        """The frame's presentation time and those of frames that should have come before it and are lost."""
+        if frame.pts is not None and self._decoding_times_only:
+            return self._ledger.came_next(frame.pts, key_frame=frame.key_frame)
+        pts = frame.pts if frame.pts is not None else default
+        return pts, self._ledger.came(pts)
 
     def _note_hole(self, lost: list[int], *, end: int, pts: int | None) -> bool:
         """Record what is missing between `end` of a frame and `pts` of the next; True when something is."""

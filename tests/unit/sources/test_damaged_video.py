@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import av
 import pytest
 
 from molmo2_ground.errors import SourceError
@@ -133,6 +134,28 @@ def test_a_hole_that_hides_its_frames_is_told_by_its_times(media: Shelf) -> None
     assert any(line.startswith("nothing could be read between 2.") for line in clip.lost), clip.lost
     assert not [t for t in clip.shown_times_s if 2.2 < t < 3.9]
     assert [picture_number(f.rgb) for f in clip.frames if (f.time_s or 0) >= 4] == [40, 45, 50, 55, 59]
+
+
+def test_frames_lost_from_an_avi_shift_nothing_behind_the_next_key_frame(
+    tmp_path: Path, media: Shelf
+) -> None:
+    path = media(files.avi_b_frames, frame_count=30)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for packet in packets[8:11]:  # of the second group of pictures, which begins with number 6
+        assert packet.pos is not None
+        # Not the chunk's name and size: without them the reader loses count of chunks.
+        data[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
+    hurt = tmp_path / "hurt.avi"
+    hurt.write_bytes(data)
+    lost: list[str] = []
+    frames = list(iter_frames(hurt, on_lost=lost.append))
+    sound = [f for f in frames if not 0.6 < (f.time_s or 0) < 1.2]
+    assert [picture_number(f.rgb) for f in sound] == [*range(7), *range(12, 30)]
+    for frame in sound:
+        assert picture_number(frame.rgb) == frame.source_index == round((frame.time_s or 0) * 10)
+    assert any("could not be decoded" in line for line in lost), lost
 
 
 def test_a_file_without_its_tail_ends_where_its_frames_end(media: Shelf) -> None:
