@@ -33,8 +33,8 @@ TOKENIZER = build_tokenizer(["red", "car", "cars"])
                 " 1000",
                 " 000",
                 '">',
-            ]
-            + ["the", " red", " car", "</tracks>"],
+                *("the", " red", " car", "</tracks>"),
+            ],
             id="tracks",
         ),
         pytest.param("shows a total of 12.", ["shows", " a", " total", " of", " 12", "."], id="count"),
