@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,13 @@ from tests.media import Shelf  # noqa: E402 - the line above makes it importable
 def media(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Small media files of tests/media.py, each written once: `media(variable_rate)` gives its path."""
     return Shelf(tmp_path_factory.mktemp("media"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a skipped test on a build machine: what it lacks is to be installed there by .ci/run."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} was skipped with CI set: {reason}"
+    return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,31 +12,20 @@ from PIL import Image
 from molmo2_ground.render import render
 from molmo2_ground.viewer import write_report
 from tests import media as shelf
+from tests.browser import BROWSER, browser_command
 from tests.found import track, tracks
 from tests.media import Shelf
 
-_BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(_BROWSER is None, reason="no chromium or chrome is installed"),
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome is installed"),
 ]
 _SIZE_PX = (900, 3000)
 
 
 def _browse(page: Path, profile: Path, *options: str) -> str:
-    assert _BROWSER is not None
-    command = [
-        _BROWSER,
-        "--headless",
-        "--no-sandbox",  # the browser refuses to run as root with it, as in containers
-        "--disable-gpu",
-        "--hide-scrollbars",
-        f"--user-data-dir={profile}",
-        f"--window-size={_SIZE_PX[0]},{_SIZE_PX[1]}",
-        "--virtual-time-budget=4000",
-        *options,
-        page.as_uri(),
-    ]
+    size = f"--window-size={_SIZE_PX[0]},{_SIZE_PX[1]}"
+    command = browser_command(page.as_uri(), size, "--virtual-time-budget=4000", *options, profile=profile)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout
 
