@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -52,7 +52,7 @@ def run_steps(
     name: str,
     batches: Batches,
     loss_of: Callable[[Any], tuple[Tensor, dict[str, float]]],
-    optimizer: Muon,
+    optimizers: Sequence[Muon],
     schedule: Schedule,
     *,
     workers: int,
@@ -72,7 +72,8 @@ def run_steps(
     for step, batch in enumerate(loader):
         loss, hits = loss_of(batch)
         loss.backward()
-        optimizer.step(scale=schedule.at(step))
+        for optimizer in optimizers:
+            optimizer.step(scale=schedule.at(step))
         for key, value in {"loss": float(loss.detach()), **hits}.items():
             if not math.isnan(value):  # nothing of this kind in the batch
                 sums[key] = sums.get(key, 0.0) + value

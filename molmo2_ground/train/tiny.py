@@ -1,4 +1,4 @@
-"""The bundled tiny model from nothing: vision, then single pictures, then clips.
+"""The bundled tiny model from nothing: vision, then single pictures, then clips, then everything together.
 
 `python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint` runs every stage that has no
 snapshot in the work folder yet, so a run that was stopped goes on with the stage it was in. Two cores need
@@ -26,7 +26,7 @@ from molmo2_ground.train.tiny_vocab import COORDINATES, TURN_END, build_tokenize
 from molmo2_ground.train.toy.questions import all_phrases
 from molmo2_ground.train.toy_examples import StageData, ToyBatches
 from molmo2_ground.train.tree import BranchWriter
-from molmo2_ground.train.vision_stage import VisionBatches, VisionHeads, vision_loss
+from molmo2_ground.train.vision_stage import VisionBatches, VisionHeads, normalise_visual_tokens, vision_loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +44,9 @@ class Stage:
 
     data  how its examples are made; None for the vision stage, which has examples of its own.
     matrix_lr, other_lr  Muon's and AdamW's learning rates at their height.
+    vision_share  the vision part's learning rates as a share of these. At the full rate the connector's
+                  output grew fifty-fold in 200 steps and the language model learnt nothing.
+    train_vit  False keeps the ViT as it is and trains the connector alone.
     """
 
     name: str
@@ -53,29 +56,62 @@ class Stage:
     other_lr: float
     decay_from: float
     warmup: int = 30
+    vision_share: float = 0.1
     train_vit: bool = True
 
 
+PICTURES = StageData(
+    tokens=4800,
+    frames=(1,),
+    image_share=0.0,
+    looks=5,
+    lists=0.5,
+    questions=6,
+    slots=4,
+    tasks=("point", "point", "count", "track"),
+    views=4,
+)
+CLIPS = replace(
+    PICTURES,
+    tokens=5500,
+    frames=(1, 2, 3, 4, 6, 8),
+    image_share=0.6,
+    looks=3,
+    lists=0.2,
+    questions=12,
+    slots=3,
+    tasks=("point", "count", "track", "track"),
+)
 STAGES = (
-    Stage(name="vision", steps=3200, data=None, matrix_lr=5e-3, other_lr=1e-3, decay_from=0.2),
+    Stage(name="vision", steps=3500, data=None, matrix_lr=5e-3, other_lr=1e-3, decay_from=0.2),
     Stage(
         name="pictures",
-        steps=1500,
-        data=StageData(
-            clips=16,
-            frames=(1, 1),
-            image_share=0.25,
-            looks=4,
-            lists=0.5,
-            questions=7,
-            slots=4,
-            slot_len=64,
-            tasks=("point", "point", "count", "track"),
-            views=4,
-        ),
-        matrix_lr=1e-2,
+        steps=1300,
+        data=PICTURES,
+        matrix_lr=8e-3,
         other_lr=1e-3,
-        decay_from=0.5,
+        decay_from=0.45,
+        vision_share=0.03,
+        train_vit=False,
+    ),
+    Stage(
+        name="clips",
+        steps=2000,
+        data=CLIPS,
+        matrix_lr=5e-3,
+        other_lr=1e-3,
+        decay_from=0.3,
+        vision_share=0.05,
+        train_vit=False,
+    ),
+    Stage(
+        name="everything",
+        steps=800,
+        data=replace(CLIPS, frames=(1, 2, 4, 8, 8, 12, 16)),
+        matrix_lr=1.5e-3,
+        other_lr=3e-4,
+        decay_from=0.1,
+        vision_share=0.5,
     ),
 )
 
@@ -135,23 +171,37 @@ def run_stage(
             stage.name,
             VisionBatches(frames=48, views=4, seed=seed, steps=stage.steps),
             lambda batch: vision_loss(model, heads, batch),
-            Muon(
-                matrices, [*others, *heads.parameters()], matrix_lr=stage.matrix_lr, other_lr=stage.other_lr
-            ),
+            [
+                Muon(
+                    matrices,
+                    [*others, *heads.parameters()],
+                    matrix_lr=stage.matrix_lr,
+                    other_lr=stage.other_lr,
+                )
+            ],
             schedule,
             workers=workers,
         )
+        sample = VisionBatches(frames=96, views=4, seed=seed + 1000, steps=1)[0]
+        patch_id = tiny_flags(text.tokenizer).special.image_patch
+        normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
     else:
-        named = list(model.named_parameters())
-        if not stage.train_vit:
-            named = [(name, p) for name, p in named if not name.startswith("model.vision_tower")]
-        matrices, others = split_parameters(named)
+        vision = list(model.model.multi_modal_projector.named_parameters())
+        if stage.train_vit:
+            vision += model.model.vision_tower.named_parameters()
+        optimizers = [
+            Muon(*split_parameters(named), matrix_lr=share * stage.matrix_lr, other_lr=share * stage.other_lr)
+            for named, share in (
+                (model.model.language_model.named_parameters(), 1.0),
+                (vision, stage.vision_share),
+            )
+        ]
         targets = soft_targets(text.tokenizer, vocab_size=model.lm_head.weight.shape[0])
         run_steps(
             stage.name,
             ToyBatches(stage.data, text.writer, tiny_flags(text.tokenizer), seed=seed, steps=stage.steps),
             lambda batch: step_loss(model, batch, targets, train_vision=stage.train_vit),
-            Muon(matrices, others, matrix_lr=stage.matrix_lr, other_lr=stage.other_lr),
+            optimizers,
             schedule,
             workers=workers,
         )

@@ -89,7 +89,9 @@ def _look_branches(view: View, rng: np.random.Generator, count: int) -> list[Bra
                 continue
             text = "Nothing"
         branches.append(
-            Branch(user_text=f"What is at {spell_coordinate(x)} {spell_coordinate(y)}?", answer=text)
+            Branch(
+                user_text=f"What is at {spell_coordinate(x)} {spell_coordinate(y)}?", answer=text, weight=2.0
+            )
         )
     return branches
 
@@ -117,28 +119,40 @@ def visual_prefix(
     return array, np.isin(array, flags.special.visual)
 
 
+SLOT_BASE, SLOT_STEP = 42, 22
+TOKENS_PER_FRAME = 41  # 36 of pictures, their start and end, and the time in words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageData:
     """How a stage's batches are made.
 
-    clips       trees a step.          frames   (least, most) frames a clip.
-    image_share share of trees shown in the still-image form (one picture, two views).
-    looks       `What is at …?` branches a tree; `lists` chance of `List what is where.`
+    tokens      about so many a step; how many trees that makes follows from their length.
+    frames      lengths of clips, frames; each step draws one of them.
+    image_share share of single pictures shown in the still-image form (one picture, two views).
+    looks       `What is at …?` branches a picture; `lists` chance of `List what is where.`
     questions   pointing, counting and tracking branches a tree (as many as fit).
-    slots, slot_len  room for branches, tokens.
+    slots       rows for branches a tree; each has `SLOT_BASE + SLOT_STEP` x frames tokens.
     views       how many trees are made of one scene, at different times: scenes cost more than frames.
     """
 
-    clips: int
-    frames: tuple[int, int]
+    tokens: int
+    frames: tuple[int, ...]
     image_share: float
     looks: int
     lists: float
     questions: int
     slots: int
-    slot_len: int
     tasks: tuple[Literal["track", "point", "count"], ...]
     views: int = 1
+
+    def slot_len(self, n_frames: int) -> int:
+        """Tokens of a slot: room for the track of half a dozen things."""
+        return SLOT_BASE + SLOT_STEP * n_frames
+
+    def trees(self, n_frames: int) -> int:
+        """Trees of clips of this length that fill a step."""
+        return max(2, self.tokens // (TOKENS_PER_FRAME * n_frames + self.slots * self.slot_len(n_frames)))
 
 
 class ToyBatches:
@@ -156,12 +170,13 @@ class ToyBatches:
         if not 0 <= step < self.steps:
             raise IndexError(step)
         rng = np.random.default_rng([self.seed, step])
-        n_frames = int(rng.integers(self.data.frames[0], self.data.frames[1] + 1))
+        n_frames = int(rng.choice(self.data.frames))
+        n_trees = self.data.trees(n_frames)
         trees: list[MessageTree] = []
         pictures: list[npt.NDArray[np.uint8]] = []
-        while len(trees) < self.data.clips:
+        while len(trees) < n_trees:
             for view in self._views(rng, n_frames):
-                if len(trees) == self.data.clips:
+                if len(trees) == n_trees:
                     break
                 tree = self._tree(view, rng)
                 trees.append(tree)
@@ -172,7 +187,7 @@ class ToyBatches:
             trees,
             self.writer,
             slots=self.data.slots,
-            slot_len=self.data.slot_len,
+            slot_len=self.data.slot_len(n_frames),
             pad_id=self.writer.codec.eos_id,
         )
         where = np.nonzero(packed.prefix_ids.reshape(-1) == self.flags.special.image_patch)[0]

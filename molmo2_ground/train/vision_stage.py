@@ -1,8 +1,9 @@
 """Vision first: teach the ViT and the connector to see the toy world, with heads that are thrown away.
 
-Each visual token says whether the middle of a thing lies in its cell, of which kind and colour it is and
-where exactly; each patch says what covers it. Measured on two cores: without this a tiny model from scratch
-stays blind for an hour. Shapes as in tiny_model.py; Q is the number of cells (visual tokens) of all frames.
+Each visual token says which cell of the picture it is, whether the middle of a thing lies there, of which
+kind and colour it is and where in the whole picture; each patch says what covers it. Measured on two cores:
+without this a tiny model from scratch stays blind for an hour. Shapes as in tiny_model.py; Q is the number of
+cells (visual tokens) of all frames.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 CELLS = GRID // POOL
 NONE = -1
+# Places are read as one of so many steps across the picture, as the language model will write them: the cell
+# alone is known to no token, and a language model that has to find it out first learns no place for long.
+BINS = 126
+BLUR = 0.008
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,7 +51,7 @@ class VisionBatch:
 
     frames_FNV   uint8 patches.
     kind_Q, colour_Q  int64: class of the thing whose middle lies in the cell, NONE without one.
-    offset_Q2    float32: that middle inside the cell, 0 to 1 each way.
+    place_Q2     float32: that middle in the picture, 0 to 1 each way.
     number_Q     int64: how many middles lie in the cell, 3 for more.
     patch_kind, patch_colour  int64[F * N]: what covers the middle of the patch; 0 nothing, class + 1 else.
     patch_vote   float32[F * N, 2]: the way from there to the middle of that thing, in cells.
@@ -55,7 +60,7 @@ class VisionBatch:
     frames_FNV: npt.NDArray[np.uint8]
     kind_Q: npt.NDArray[np.int64]
     colour_Q: npt.NDArray[np.int64]
-    offset_Q2: npt.NDArray[np.float32]
+    place_Q2: npt.NDArray[np.float32]
     number_Q: npt.NDArray[np.int64]
     patch_kind: npt.NDArray[np.int64]
     patch_colour: npt.NDArray[np.int64]
@@ -91,7 +96,7 @@ class VisionBatches:
             frames_FNV=patches(np.stack(pictures)),
             kind_Q=joined[0],
             colour_Q=joined[1],
-            offset_Q2=joined[2],
+            place_Q2=joined[2],
             number_Q=joined[3],
             patch_kind=patch_kind,
             patch_colour=patch_colour,
@@ -102,7 +107,7 @@ class VisionBatches:
 def _cells(view: View) -> tuple[npt.NDArray[np.int64], ...]:
     kind = np.full(CELLS * CELLS, NONE, dtype=np.int64)
     colour = kind.copy()
-    offset = np.zeros((CELLS * CELLS, 2), dtype=np.float32)
+    place = np.zeros((CELLS * CELLS, 2), dtype=np.float32)
     number = np.zeros(CELLS * CELLS, dtype=np.int64)
     best = np.full(CELLS * CELLS, np.inf)
     actors = {actor.object_id: actor for actor in view.scene.actors}
@@ -119,8 +124,8 @@ def _cells(view: View) -> tuple[npt.NDArray[np.int64], ...]:
             best[cell] = distance
             actor = actors[state.object_id]
             kind[cell], colour[cell] = KINDS.index(actor.kind), COLOURS.index(actor.colour)
-            offset[cell] = (x - column, y - row)
-    return kind, colour, offset, number  # type: ignore[return-value]
+            place[cell] = (x / CELLS, y / CELLS)
+    return kind, colour, place, number  # type: ignore[return-value]
 
 
 def _cover(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -139,12 +144,20 @@ def _cover(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], np
     return kind[ids], colour[ids], vote
 
 
+def _place_loss(logits: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy against a Gaussian around the place (0 to 1), and how far the likeliest bin is off."""
+    bins = torch.linspace(0, 1, BINS)
+    wanted = torch.exp(-0.5 * ((bins - place[:, None]) / BLUR) ** 2)
+    loss = F.cross_entropy(logits, wanted / wanted.sum(1, keepdim=True))
+    return loss, (bins[logits.detach().argmax(-1)] - place).abs()
+
+
 class VisionHeads(nn.Module):
     """Linear readers of visual tokens and patches, for this stage only."""
 
     def __init__(self, token_width: int, patch_width: int) -> None:
         super().__init__()
-        self.sizes = (4, len(KINDS), len(COLOURS), 2)
+        self.sizes = (4, len(KINDS), len(COLOURS), BINS, BINS, CELLS, CELLS)
         self.token = nn.Linear(token_width, sum(self.sizes))
         self.patch_sizes = (len(KINDS) + 1, len(COLOURS) + 1, 2)
         self.patch = nn.Linear(patch_width, sum(self.patch_sizes))
@@ -153,12 +166,15 @@ class VisionHeads(nn.Module):
         self, tokens_QC: Tensor, patches_NC: Tensor, batch: VisionBatch
     ) -> tuple[Tensor, dict[str, float]]:
         """Sum of the readers' losses, and how often each is right."""
-        number, kind, colour, offset = self.token(tokens_QC).float().split(self.sizes, -1)
+        number, kind, colour, x, y, column, row = self.token(tokens_QC).float().split(self.sizes, -1)
         number_Q, kind_Q, colour_Q = (
             torch.from_numpy(x) for x in (batch.number_Q, batch.kind_Q, batch.colour_Q)
         )
         there = kind_Q != NONE
-        error = (offset.sigmoid() - torch.from_numpy(batch.offset_Q2))[there].abs()
+        place = torch.from_numpy(batch.place_Q2)[there]
+        cell = torch.arange(CELLS * CELLS).repeat(len(kind_Q) // CELLS**2)
+        x_loss, x_error = _place_loss(x[there], place[:, 0])
+        y_loss, y_error = _place_loss(y[there], place[:, 1])
         patch_kind, patch_colour, patch_vote = self.patch(patches_NC).float().split(self.patch_sizes, -1)
         wanted_kind, wanted_colour = torch.from_numpy(batch.patch_kind), torch.from_numpy(batch.patch_colour)
         covered = wanted_kind > 0
@@ -167,7 +183,8 @@ class VisionHeads(nn.Module):
             2 * F.cross_entropy(number, number_Q)
             + F.cross_entropy(kind[there], kind_Q[there])
             + F.cross_entropy(colour[there], colour_Q[there])
-            + 4 * error.mean()
+            + 0.5 * (x_loss + y_loss)
+            + 0.2 * (F.cross_entropy(column, cell % CELLS) + F.cross_entropy(row, cell // CELLS))
             + F.cross_entropy(patch_kind, wanted_kind)
             + 0.5 * F.cross_entropy(patch_colour, wanted_colour)
             + 2 * vote_error.mean()
@@ -176,7 +193,8 @@ class VisionHeads(nn.Module):
             "number": (number[number_Q > 0].argmax(-1) == number_Q[number_Q > 0]).float().mean(),
             "kind": (kind[there].argmax(-1) == kind_Q[there]).float().mean(),
             "colour": (colour[there].argmax(-1) == colour_Q[there]).float().mean(),
-            "offset": error.mean(),
+            "x error": x_error.mean(),
+            "y error": y_error.mean(),
             "patch kind": (patch_kind[covered].argmax(-1) == wanted_kind[covered]).float().mean(),
             "vote": vote_error.mean(),
         }
@@ -193,3 +211,21 @@ def vision_loss(
     scale_loss = (tokens.float().square().mean() - 1.0).abs()
     loss, hits = heads.loss(tokens, features.reshape(-1, features.shape[-1]), batch)
     return loss + 0.1 * scale_loss, hits
+
+
+@torch.no_grad()
+def normalise_visual_tokens(
+    model: Molmo2ForConditionalGeneration, frames_FNV: npt.NDArray[np.uint8], *, patch_id: int
+) -> tuple[float, float]:
+    """Bring visual tokens to mean 0 and unit spread before the language model sees the first one.
+
+    The vision stage holds their size only loosely. The connector's last matrix is scaled, and the constant
+    part is taken up by the embedding of the patch word, to which the tokens are added.
+    Returns (spread, size of the constant) as they were.
+    """
+    tokens = visual_tokens(model, patch_features(model, torch.from_numpy(frames_FNV))).float()
+    mean = tokens.mean(0)
+    spread = float((tokens - mean).square().mean().sqrt())
+    model.model.multi_modal_projector.image_projector.down_proj.weight.div_(spread)
+    model.model.language_model.embed_tokens.weight[patch_id] = (-mean / spread).to(torch.bfloat16)
+    return spread, float(mean.square().mean().sqrt())
