@@ -73,12 +73,11 @@ PICTURES = StageData(
 )
 CLIPS = replace(
     PICTURES,
-    tokens=5500,
-    frames=(1, 2, 3, 4, 6, 8),
+    tokens=5200,
+    frames=(1, 2, 4, 6, 8, 8, 12),
     image_share=0.6,
-    looks=3,
-    lists=0.2,
-    questions=12,
+    looks=4,
+    questions=9,
     slots=3,
     tasks=("point", "count", "track", "track"),
 )
@@ -107,7 +106,7 @@ STAGES = (
     Stage(
         name="everything",
         steps=800,
-        data=replace(CLIPS, frames=(1, 2, 4, 8, 8, 12, 16)),
+        data=replace(CLIPS, frames=(1, 4, 8, 8, 12, 16)),
         matrix_lr=1.5e-3,
         other_lr=3e-4,
         decay_from=0.1,

@@ -15,7 +15,7 @@ from molmo2_ground.model.crops import high_res_grid
 from molmo2_ground.model.inputs import image_ids, video_ids
 from molmo2_ground.query import Query, build_prompt
 from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
-from molmo2_ground.thousandths import spell_coordinate, to_thousandths
+from molmo2_ground.thousandths import spell_coordinate, spell_seconds, to_thousandths
 from molmo2_ground.train.tiny_model import Batch, patches
 from molmo2_ground.train.tiny_vocab import snap
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
@@ -71,12 +71,23 @@ def _branch(question: Question, view: View) -> Branch:
     return Branch(user_text=build_prompt(query, view.clip).text, answer=answer_text(question, view))
 
 
+def _moment(view: View, rng: np.random.Generator) -> tuple[tuple[ActorState, ...], str]:
+    """The truth of a frame drawn at random, and how a question names it (a single one has no name)."""
+    number = int(rng.integers(len(view.clip)))
+    shown_s = view.clip.frames[number].shown_time_s
+    # Which frame a place belongs to is learnt slowly from tracks alone: asking for single moments ties
+    # times to frames as `What is at …?` ties words to pixels.
+    named = "" if len(view.clip) == 1 or shown_s is None else f" at {spell_seconds(shown_s)}"
+    return view.states[number], named
+
+
 def _look_branches(view: View, rng: np.random.Generator, count: int) -> list[Branch]:
-    """`What is at x y?`: ties words to places on a single picture."""
+    """`What is at x y at 1.5?`: ties words to places and moments."""
     by_id = {actor.object_id: actor for actor in view.scene.actors}
-    shown = [s for s in view.states[0] if s.visible]
     branches = []
     for _ in range(count):
+        states, when = _moment(view, rng)
+        shown = [s for s in states if s.visible]
         if shown and rng.random() < 0.92:
             state = shown[int(rng.integers(len(shown)))]
             actor = by_id[state.object_id]
@@ -85,25 +96,25 @@ def _look_branches(view: View, rng: np.random.Generator, count: int) -> list[Bra
             text = f"{actor.colour} {actor.kind}"
         else:
             x, y = (snap(int(v)) for v in rng.integers(0, 1001, 2))
-            if any(abs(s.x_px - x * 0.64) < 90 and abs(s.y_px - y * 0.36) < 90 for s in view.states[0]):
+            if any(abs(s.x_px - x * 0.64) < 90 and abs(s.y_px - y * 0.36) < 90 for s in states):
                 continue
             text = "Nothing"
-        branches.append(
-            Branch(
-                user_text=f"What is at {spell_coordinate(x)} {spell_coordinate(y)}?", answer=text, weight=2.0
-            )
-        )
+        asked = f"What is at {spell_coordinate(x)} {spell_coordinate(y)}{when}?"
+        branches.append(Branch(user_text=asked, answer=text, weight=2.0))
     return branches
 
 
-def _list_branch(view: View) -> Branch:
-    """`List what is where.`: everything in sight from left to right."""
+def _list_branch(view: View, rng: np.random.Generator) -> Branch:
+    """`List what is where at 1.5.`: everything in sight from left to right."""
     by_id = {actor.object_id: actor for actor in view.scene.actors}
-    places = sorted((*_xy(s), s.object_id) for s in view.states[0] if s.visible)
+    states, when = _moment(view, rng)
+    places = sorted((*_xy(s), s.object_id) for s in states if s.visible)
     parts = [
         f"{spell_coordinate(x)} {spell_coordinate(y)} {by_id[i].colour} {by_id[i].kind}" for x, y, i in places
     ]
-    return Branch(user_text="List what is where.", answer="At " + "; ".join(parts) if parts else "Nothing")
+    return Branch(
+        user_text=f"List what is where{when}.", answer="At " + "; ".join(parts) if parts else "Nothing"
+    )
 
 
 def visual_prefix(
@@ -130,7 +141,7 @@ class StageData:
     tokens      about so many a step; how many trees that makes follows from their length.
     frames      lengths of clips, frames; each step draws one of them.
     image_share share of single pictures shown in the still-image form (one picture, two views).
-    looks       `What is at …?` branches a picture; `lists` chance of `List what is where.`
+    looks       `What is at …?` branches a tree; `lists` chance of `List what is where.` a frame, up to 4.
     questions   pointing, counting and tracking branches a tree (as many as fit).
     slots       rows for branches a tree; each has `SLOT_BASE + SLOT_STEP` x frames tokens.
     views       how many trees are made of one scene, at different times: scenes cost more than frames.
@@ -222,14 +233,12 @@ class ToyBatches:
 
     def _tree(self, view: View, rng: np.random.Generator) -> MessageTree:
         prefix_ids, visual = visual_prefix(view.clip, self.writer.codec, self.flags)
-        single = len(view.clip) == 1
-        branches: list[Branch] = []
-        if single:
-            branches += _look_branches(view, rng, self.data.looks)
-            if rng.random() < self.data.lists:
-                branches.append(_list_branch(view))
+        branches = _look_branches(view, rng, self.data.looks)
+        # The chance is for one picture; longer clips have more moments to tell apart.
+        lists = rng.binomial(min(len(view.clip), 4), self.data.lists)
+        branches += [_list_branch(view, rng) for _ in range(lists)]
         tasks = self.data.tasks
-        if view.clip.kind == "images" or (not single and not _on_grid(view.clip)):
+        if view.clip.kind == "images" or not _on_grid(view.clip):
             tasks = tuple(task for task in tasks if task != "track") or ("point",)
         questions = make_questions(
             view.scene, rng, view.visible_ids, 2 * self.data.questions, tasks=tasks, states=view.states
