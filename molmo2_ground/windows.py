@@ -305,7 +305,9 @@ def _read(receipt: Receipt) -> Tracks | AnswerError:
     try:
         return _placed(receipt)
     except AnswerError as error:
-        return error  # one unreadable window of many must not cost the others; `join` says so in the notes
+        # One unreadable window of many must not cost the others; `join` says so in the notes. Without its
+        # traceback, which would keep the callers' frames alive, and with them a window of pixels.
+        return error.with_traceback(None)
 
 
 def _merge(children: Sequence[Receipt], starts_s: Sequence[float], notes: tuple[str, ...]) -> Receipt:
