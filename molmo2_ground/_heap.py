@@ -1,0 +1,23 @@
+"""What the process does with memory that it is done with."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_LARGE_BYTES = 2**20
+
+
+def return_large_blocks() -> None:
+    """Give every freed block of 1 MB or more back to the system at once; does nothing where glibc is missing.
+
+    By default glibc raises that limit to 32 MB as it meets large blocks. Frames and the model's intermediate
+    results then share one heap with small things that live long, and the gaps between them add up: gigabytes
+    over a long video. Only for processes that are ours: it changes how all of a process allocates.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
