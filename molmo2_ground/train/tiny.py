@@ -12,7 +12,7 @@ import logging
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -157,55 +157,70 @@ def run_stage(
     snapshot: Path,
 ) -> None:
     """Train one stage and save the model as it then is."""
-    schedule = Schedule(steps=stage.steps, warmup=stage.warmup, decay_from=stage.decay_from)
     if stage.data is None:
-        named = [
-            *model.model.vision_tower.named_parameters(),
-            *model.model.multi_modal_projector.named_parameters(),
-        ]
-        matrices, others = split_parameters(named)
-        heads = VisionHeads(model.config.text_config.hidden_size, 2 * model.config.vision_config.hidden_size)  # type: ignore[union-attr]  # objects after construction
-        heads.to(torch.bfloat16)
-        run_steps(
-            stage.name,
-            VisionBatches(frames=48, views=4, seed=seed, steps=stage.steps),
-            lambda batch: vision_loss(model, heads, batch),
-            [
-                Muon(
-                    matrices,
-                    [*others, *heads.parameters()],
-                    matrix_lr=stage.matrix_lr,
-                    other_lr=stage.other_lr,
-                )
-            ],
-            schedule,
-            workers=workers,
-        )
-        sample = VisionBatches(frames=96, views=4, seed=seed + 1000, steps=1)[0]
-        patch_id = tiny_flags(text.tokenizer).special.image_patch
-        normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
+        _see(stage, model, text, seed=seed, workers=workers)
     else:
-        vision = list(model.model.multi_modal_projector.named_parameters())
-        if stage.train_vit:
-            vision += model.model.vision_tower.named_parameters()
-        optimizers = [
-            Muon(*split_parameters(named), matrix_lr=share * stage.matrix_lr, other_lr=share * stage.other_lr)
-            for named, share in (
-                (model.model.language_model.named_parameters(), 1.0),
-                (vision, stage.vision_share),
-            )
-        ]
-        targets = soft_targets(text.tokenizer, vocab_size=model.lm_head.weight.shape[0])
-        run_steps(
-            stage.name,
-            ToyBatches(stage.data, text.writer, tiny_flags(text.tokenizer), seed=seed, steps=stage.steps),
-            lambda batch: step_loss(model, batch, targets, train_vision=stage.train_vit),
-            optimizers,
-            schedule,
-            workers=workers,
-        )
+        _read(stage, stage.data, model, text, seed=seed, workers=workers)
     with atomic_path(snapshot) as unfinished:
         torch.save(model.state_dict(), unfinished)
+
+
+def _schedule(stage: Stage) -> Schedule:
+    return Schedule(steps=stage.steps, warmup=stage.warmup, decay_from=stage.decay_from)
+
+
+def _see(stage: Stage, model: Molmo2ForConditionalGeneration, text: Text, *, seed: int, workers: int) -> None:
+    """The vision stage: tower and connector with heads that are thrown away."""
+    matrices, others = split_parameters(
+        [*model.model.vision_tower.named_parameters(), *model.model.multi_modal_projector.named_parameters()]
+    )
+    # The library types its sub-configs as optional dicts; after construction they are objects.
+    config: Any = model.config
+    heads = VisionHeads(config.text_config.hidden_size, 2 * config.vision_config.hidden_size)
+    heads.to(torch.bfloat16)
+    others += heads.parameters()
+    run_steps(
+        stage.name,
+        VisionBatches(frames=48, views=4, seed=seed, steps=stage.steps),
+        lambda batch: vision_loss(model, heads, batch),
+        [Muon(matrices, others, matrix_lr=stage.matrix_lr, other_lr=stage.other_lr)],
+        _schedule(stage),
+        workers=workers,
+    )
+    sample = VisionBatches(frames=96, views=4, seed=seed + 1000, steps=1)[0]
+    patch_id = tiny_flags(text.tokenizer).special.image_patch
+    normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
+
+
+def _read(
+    stage: Stage,
+    data: StageData,
+    model: Molmo2ForConditionalGeneration,
+    text: Text,
+    *,
+    seed: int,
+    workers: int,
+) -> None:
+    """A stage of questions and answers: the language model, and the vision part at lower rates."""
+    vision = list(model.model.multi_modal_projector.named_parameters())
+    if stage.train_vit:
+        vision += model.model.vision_tower.named_parameters()
+    optimizers = [
+        Muon(*split_parameters(named), matrix_lr=share * stage.matrix_lr, other_lr=share * stage.other_lr)
+        for named, share in (
+            (model.model.language_model.named_parameters(), 1.0),
+            (vision, stage.vision_share),
+        )
+    ]
+    targets = soft_targets(text.tokenizer, vocab_size=model.lm_head.weight.shape[0])
+    run_steps(
+        stage.name,
+        ToyBatches(data, text.writer, tiny_flags(text.tokenizer), seed=seed, steps=stage.steps),
+        lambda batch: step_loss(model, batch, targets, train_vision=stage.train_vit),
+        optimizers,
+        _schedule(stage),
+        workers=workers,
+    )
 
 
 def train(work: Path, out: Path, *, scale: float, seed: int, workers: int) -> Path:

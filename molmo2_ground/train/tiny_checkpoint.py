@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import Molmo2ForConditionalGeneration
 
-MAX_FRAMES = 16  # the longest clips of the last stage
+MAX_FRAMES = 4  # at a time: asked about more at once, this version mixes up moments
 MAX_FPS = 2.0
 
 
