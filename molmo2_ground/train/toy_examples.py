@@ -19,19 +19,21 @@ from molmo2_ground.thousandths import spell_coordinate, spell_seconds, to_thousa
 from molmo2_ground.train.tiny_model import Batch, patches
 from molmo2_ground.train.tiny_vocab import snap
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from molmo2_ground.train.toy.questions import make_questions
+from molmo2_ground.train.toy.questions import PLURALS, Question, make_questions
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED, Kind, View, show
 from molmo2_ground.train.tree import Branch, BranchWriter, MessageTree, pack_slots
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from molmo2_ground.clip import Clip
     from molmo2_ground.model.flags import InputFlags
     from molmo2_ground.model.text_codec import TextCodec
     from molmo2_ground.train.toy.actors import ActorState
-    from molmo2_ground.train.toy.questions import Question
+    from molmo2_ground.train.toy.questions import ToyTask
     from molmo2_ground.train.toy.scene import Scene
 
 
@@ -130,6 +132,10 @@ def visual_prefix(
     return array, np.isin(array, flags.special.visual)
 
 
+LONGEST_S = 8.0
+"""What training shows of a scene, seconds: pointing and counting see so much in one look."""
+GRID_SHARE = 0.6
+"""Share of clips on the half-second grid, as tracking sees them."""
 SLOT_BASE, SLOT_STEP = 42, 22
 TOKENS_PER_FRAME = 41  # 36 of pictures, their start and end, and the time in words
 
@@ -218,18 +224,18 @@ class ToyBatches:
                 for t in rng.permutation(np.arange(self.data.views)) * (8.0 / self.data.views)
                 + rng.uniform(0, 0.5)
             ]
-        if rng.random() < 0.75:
-            duration = n_frames / 2
-            times = rate_grid(duration, rate=2.0, max_frames=n_frames)
+        if rng.random() < GRID_SHARE:
+            times = rate_grid(n_frames / 2, rate=2.0, max_frames=n_frames)
         else:
-            # Longer or shorter clips as pointing and counting see them: times off the half-second grid.
-            duration = float(rng.uniform(0.4, 1.6)) * (n_frames - 1) / 2
-            duration = max(duration, 0.6)
-            times = uniform_last_frame(duration, max_fps=2.0, max_frames=n_frames)
-        scene = make_scene(seed, duration_s=float(times[-1]) + 0.5)
+            # As pointing and counting see a clip: few frames far apart, off the half-second grid.
+            span_s = float(rng.uniform(0.4, LONGEST_S))
+            times = uniform_last_frame(span_s, max_fps=2.0, max_frames=n_frames)
+        # A window anywhere in a longer scene: what was there before or comes after can be asked for too.
+        spare_s = float(rng.uniform(0.0, max(0.0, LONGEST_S - float(times[-1]))))
+        scene = make_scene(seed, duration_s=float(times[-1]) + spare_s + 0.5)
         if _dull(scene, rng):
             return []
-        return [show(scene, times, "video", rng)]
+        return [show(scene, times + rng.uniform(0.0, spare_s), "video", rng)]
 
     def _tree(self, view: View, rng: np.random.Generator) -> MessageTree:
         prefix_ids, visual = visual_prefix(view.clip, self.writer.codec, self.flags)
@@ -243,7 +249,7 @@ class ToyBatches:
         questions = make_questions(
             view.scene, rng, view.visible_ids, 2 * self.data.questions, tasks=tasks, states=view.states
         )
-        questions = _fewer_nones(questions, self.data.questions)
+        questions = _fewer_nones(questions, self.data.questions) + _out_of_sight(view, rng, tasks)
         branches += [_branch(question, view) for question in questions]
         order = rng.permutation(len(branches))
         return MessageTree(
@@ -261,6 +267,24 @@ def _fewer_nones(questions: list[Question], at_most: int) -> list[Question]:
     nones = [q for q in questions if not q.object_ids][: max(1, at_most // 5)]
     answered = [q for q in questions if q.object_ids][: at_most - len(nones)]
     return answered + nones
+
+
+def _out_of_sight(view: View, rng: np.random.Generator, tasks: Sequence[ToyTask]) -> list[Question]:
+    """One question about something of the scene that these frames do not show: it is hidden, gone or to come.
+
+    Longer videos are asked about window by window, so this is the commonest kind of `none` there; left to
+    chance it is rare, and the model points at whatever looks most like it.
+    """
+    glimpsed = {s.object_id for states in view.states for s in states if s.visible_share > 0.0}
+    shown = {(a.colour, a.kind) for a in view.scene.actors if a.object_id in glimpsed}
+    unseen = sorted({(a.colour, a.kind) for a in view.scene.actors} - shown)
+    if not unseen:
+        return []
+    colour, kind = unseen[int(rng.integers(len(unseen)))]
+    task = tasks[int(rng.integers(len(tasks)))]
+    plural = f"{colour} {PLURALS[kind]}"
+    phrase = plural if task == "count" else f"the {colour} {kind}" if rng.random() < 0.7 else f"the {plural}"
+    return [Question(task=task, phrase=phrase, object_ids=(), group="none")]
 
 
 def _on_grid(clip: Clip) -> bool:

@@ -49,7 +49,7 @@ def show(scene: Scene, times_s: npt.NDArray[np.float64], kind: Kind, rng: np.ran
         rgb, ids = scene.render(float(time_s))
         states.append(scene.truth(float(time_s), ids))
         id_maps.append(ids)
-        shown_s = float(time_s - start_s) if kind == "video" else None
+        shown_s = round(float(time_s - start_s), 6) if kind == "video" else None
         frames.append(
             Frame(
                 rgb=_as_filmed(rgb, rng),
