@@ -1,11 +1,11 @@
-"""Peak memory of `molmo2-ground track` on 20 seconds and on 20 minutes of 1080p video.
+"""Peak memory of tracking in 20 seconds and in 20 minutes of 1080p video, by the command and from Python.
 
 Usage: python benchmarks/track_memory.py [MODEL]   (default: a random checkpoint in the released layout)
 """
 
 from __future__ import annotations
 
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,16 +48,29 @@ def repeat(source: Path, target: Path) -> None:
                     many.mux(packet)
 
 
-def peak_mb(video: Path, model: str) -> float:
-    """Of one run of the command; a child's peak only counts when it is the highest so far."""
-    command = [sys.executable, "-m", "molmo2_ground", "track", str(video), "the red square", "--quiet"]
-    # An answer of a random model cannot be read, so exit 1 is as good as 0.
-    subprocess.run([*command, "--model", model, "--max-new-tokens", "64"], capture_output=True, check=False)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+COMMAND = "from molmo2_ground.cli import main; main(['track', video, 'the red square', *options])"
+# From Python nothing tells malloc what to keep.
+CALL = """
+import molmo2_ground as mg
+try:
+    mg.track(video, 'the red square', model=model, decoding=mg.Decoding(max_new_tokens=64))
+except mg.AnswerError:
+    pass  # nonsense of a random model
+"""
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+
+
+def peak_mb(script: str, video: Path, model: str) -> float:
+    """Of a process that does nothing else."""
+    options = ["--quiet", "--json", os.devnull, "--model", model, "--max-new-tokens", "64"]
+    head = f"video, model, options = {str(video)!r}, {model!r}, {options!r}"
+    code = "\n".join([head, script, PEAK])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
-    """Print both peaks."""
+    """Print both peaks, both ways."""
     with tempfile.TemporaryDirectory() as folder:
         short, long = Path(folder) / "short.mp4", Path(folder) / "long.mp4"
         write_short(short)
@@ -68,8 +81,10 @@ def main() -> None:
             from molmo2_ground.model.random_checkpoint import write_random_checkpoint
 
             model = str(write_random_checkpoint(Path(folder) / "model"))
-        print(f"20 seconds  {peak_mb(short, model):6.0f} MB")
-        print(f"20 minutes  {peak_mb(long, model):6.0f} MB", flush=True)
+        print("            command    Python")
+        for name, video in (("20 seconds", short), ("20 minutes", long)):
+            command, call = (peak_mb(script, video, model) for script in (COMMAND, CALL))
+            print(f"{name}  {command:6.0f} MB {call:6.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -105,12 +105,13 @@ STAGES = (
     ),
     Stage(
         name="everything",
-        steps=800,
-        data=replace(CLIPS, frames=(1, 4, 8, 8, 12, 16)),
-        matrix_lr=1.5e-3,
-        other_lr=3e-4,
-        decay_from=0.1,
-        vision_share=0.5,
+        steps=3600,
+        data=replace(CLIPS, frames=(1, 3, 4, 4, 6, 8, 8), image_share=0.4, looks=3),
+        matrix_lr=5e-3,
+        other_lr=1e-3,
+        decay_from=0.15,
+        warmup=60,
+        vision_share=0.15,
     ),
 )
 

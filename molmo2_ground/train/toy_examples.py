@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from molmo2_ground.clip import Clip
     from molmo2_ground.model.flags import InputFlags
     from molmo2_ground.model.text_codec import TextCodec
-    from molmo2_ground.train.toy.actors import ActorState
+    from molmo2_ground.train.toy.actors import Actor, ActorState, Colour
+    from molmo2_ground.train.toy.actors import Kind as ActorKind
     from molmo2_ground.train.toy.questions import ToyTask
     from molmo2_ground.train.toy.scene import Scene
 
@@ -134,7 +135,7 @@ def visual_prefix(
 
 LONGEST_S = 8.0
 """What training shows of a scene, seconds: pointing and counting see so much in one look."""
-GRID_SHARE = 0.6
+GRID_SHARE = 0.5
 """Share of clips on the half-second grid, as tracking sees them."""
 SLOT_BASE, SLOT_STEP = 42, 22
 TOKENS_PER_FRAME = 41  # 36 of pictures, their start and end, and the time in words
@@ -249,7 +250,10 @@ class ToyBatches:
         questions = make_questions(
             view.scene, rng, view.visible_ids, 2 * self.data.questions, tasks=tasks, states=view.states
         )
-        questions = _fewer_nones(questions, self.data.questions) + _out_of_sight(view, rng, tasks)
+        questions = _fewer_nones(questions, self.data.questions)
+        questions += _out_of_sight(view, rng, tasks)
+        if "track" in tasks:
+            questions += _for_a_while(view, rng)
         branches += [_branch(question, view) for question in questions]
         order = rng.permutation(len(branches))
         return MessageTree(
@@ -276,15 +280,45 @@ def _out_of_sight(view: View, rng: np.random.Generator, tasks: Sequence[ToyTask]
     chance it is rare, and the model points at whatever looks most like it.
     """
     glimpsed = {s.object_id for states in view.states for s in states if s.visible_share > 0.0}
-    shown = {(a.colour, a.kind) for a in view.scene.actors if a.object_id in glimpsed}
-    unseen = sorted({(a.colour, a.kind) for a in view.scene.actors} - shown)
+    shown = {_look(a) for a in view.scene.actors if a.object_id in glimpsed}
+    unseen = sorted({_look(a) for a in view.scene.actors} - shown)
     if not unseen:
         return []
-    colour, kind = unseen[int(rng.integers(len(unseen)))]
     task = tasks[int(rng.integers(len(tasks)))]
-    plural = f"{colour} {PLURALS[kind]}"
-    phrase = plural if task == "count" else f"the {colour} {kind}" if rng.random() < 0.7 else f"the {plural}"
-    return [Question(task=task, phrase=phrase, object_ids=(), group="none")]
+    return [_by_look(task, unseen[int(rng.integers(len(unseen)))], (), rng)]
+
+
+def _for_a_while(view: View, rng: np.random.Generator) -> list[Question]:
+    """One track of something that is in sight in some of these frames and not in others.
+
+    The model learns the next place from the last two long before it learns to look whether anything is
+    there; without these it follows a car under a bridge, or goes on with another one.
+    """
+    visible = [{s.object_id for s in states if s.visible} for states in view.states]
+    glimpsed = {s.object_id for states in view.states for s in states if s.visible_share > 0.0}
+    seen, always = set().union(*visible), set.intersection(*visible)
+    doubtful = {_look(a) for a in view.scene.actors if a.object_id in glimpsed - seen}
+    looks = sorted({_look(a) for a in view.scene.actors if a.object_id in seen - always} - doubtful)
+    if not looks:
+        return []
+    look = looks[int(rng.integers(len(looks)))]
+    ids = tuple(a.object_id for a in view.scene.actors if a.object_id in seen and _look(a) == look)
+    return [_by_look("track", look, ids, rng)]
+
+
+def _look(actor: Actor) -> tuple[Colour, ActorKind]:
+    return actor.colour, actor.kind
+
+
+def _by_look(
+    task: ToyTask, look: tuple[Colour, ActorKind], object_ids: tuple[int, ...], rng: np.random.Generator
+) -> Question:
+    """A question by colour and kind; to count is always asked in the plural, which gives nothing away."""
+    colour, kind = look
+    many = f"{colour} {PLURALS[kind]}"
+    one = len(object_ids) < 2 and rng.random() < 0.7
+    phrase = many if task == "count" else f"the {colour} {kind}" if one else f"the {many}"
+    return Question(task=task, phrase=phrase, object_ids=object_ids, group="both" if object_ids else "none")
 
 
 def _on_grid(clip: Clip) -> bool:
