@@ -1,8 +1,8 @@
-"""The bundled tiny model from nothing: vision, then single pictures, then clips, then everything together.
+"""The bundled tiny model from nothing: vision, then single pictures, then clips, then all parts together.
 
 `python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint` runs every stage that has no
 snapshot in the work folder yet, so a run that was stopped goes on with the stage it was in. Two cores need
-about two hours. What each stage is for, and what was tried without it, is told in model/README.md.
+about three hours. What each stage is for, and what was tried without it, is told in train/README.md.
 """
 
 from __future__ import annotations
@@ -112,6 +112,21 @@ STAGES = (
         decay_from=0.15,
         warmup=60,
         vision_share=0.15,
+    ),
+    Stage(
+        name="sharpen",
+        steps=1150,
+        data=replace(
+            CLIPS,
+            frames=(1, 3, 4, 4, 6, 6, 8),
+            image_share=0.4,
+            looks=2,
+            tasks=("point", "count", "count", "track", "point"),
+        ),
+        matrix_lr=2.5e-3,
+        other_lr=5e-4,
+        decay_from=0.05,
+        vision_share=0.3,
     ),
 )
 
