@@ -1,0 +1,1 @@
+"""Every metric, defined once. docs/evaluation.md says where each comes from."""
