@@ -151,7 +151,7 @@ def _pair(predicted: Mask, truth: Mask) -> tuple[Bools, Bools]:
     one, other = _decoded(predicted), _decoded(truth)
     if one.shape != other.shape or one.ndim != 2:
         raise ValueError(
-            f"two masks of one picture have its height and width; got {list(one.shape)} and {list(other.shape)}"
+            f"two masks are compared in one picture; got {list(one.shape)} and {list(other.shape)} pixels"
         )
     return one, other
 

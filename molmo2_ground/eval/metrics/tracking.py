@@ -83,7 +83,7 @@ def track_scores(truth: Truth, placed: Iterable[Placed], *, reference_compat: bo
 def track_frames(
     truth: Truth, placed: Iterable[Placed], *, reference_compat: bool = False
 ) -> tuple[FrameSimilarity, ...]:
-    """The annotated frames as `hota` and `identity_switches` read them: similarity 1 for a place in a mask."""
+    """The annotated frames as `hota` and `identity_switches` read them: 1 for a place in a mask."""
     moments = _moments(truth, tuple(placed), reference_compat=reference_compat)
     return tuple(moment.similarity(reference_compat=reference_compat) for moment in moments)
 
