@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 def random_mask(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Noise, boxes or nothing: runs of every length, and masks that touch the edges."""
-    mask = rng.random((height, width)) < rng.choice([0.0, 0.02, 0.5, 1.0])
+    mask: np.ndarray = rng.random((height, width)) < rng.choice([0.0, 0.02, 0.5, 1.0])
     top, left = rng.integers(height), rng.integers(width)
     mask[top : top + rng.integers(height + 1), left : left + rng.integers(width + 1)] ^= True
     return mask
