@@ -1,6 +1,6 @@
 """`Run`, what an evaluation leaves in its folder: a card that says how it was made, and one `Row` an example.
 
-run.json           the card
+run.json           the card and the figures
 scores.jsonl       one row a line, in the suite's order; equal for equal answers, so it holds no times of day
 predictions.jsonl  the answers with their receipts (predictions.py)
 """
@@ -71,12 +71,24 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One score of the whole set: its value, the interval around it, and over how many examples."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished run, as its folder holds it."""
+    """A finished run, as its folder holds it; the suite's headline comes first in `figures`."""
 
     folder: Path
     card: Card
     rows: tuple[Row, ...]
+    figures: tuple[Figure, ...]
 
     @property
     def scored(self) -> tuple[Row, ...]:
@@ -90,7 +102,8 @@ class Run:
 
 def write_run(run: Run) -> None:
     """Write the card and the rows; each file appears whole or not at all."""
-    card = {"schema": SCHEMA, **dataclasses.asdict(run.card)}
+    figures = [dataclasses.asdict(figure) for figure in run.figures]
+    card = {"schema": SCHEMA, **dataclasses.asdict(run.card), "figures": figures}
     with atomic_path(run.folder / SCORES) as unfinished:
         unfinished.write_text("".join(_line(row) for row in run.rows), encoding="utf-8")
     with atomic_path(run.folder / CARD) as unfinished:
@@ -104,7 +117,9 @@ def _line(row: Row) -> str:
 def read_run(folder: Path) -> Run:
     """Read what `write_run` wrote. Raises `SourceError` when the folder holds no finished run."""
     try:
-        card = _card(json.loads((folder / CARD).read_text(encoding="utf-8")))
+        fields = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        figures = tuple(Figure(**figure) for figure in fields.pop("figures", ()))
+        card = _card(fields)
         lines: Iterable[str] = (folder / SCORES).read_text(encoding="utf-8").splitlines()
         rows = tuple(_row(json.loads(line)) for line in lines)
     except FileNotFoundError as error:
@@ -112,9 +127,9 @@ def read_run(folder: Path) -> Run:
             f"{folder} holds no finished run: {Path(str(error.filename)).name} is missing; "
             "expected the folder that `molmo2-ground eval SUITE --report` wrote"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(f"{folder} cannot be read as a run: {error}") from error
-    return Run(folder=folder, card=card, rows=rows)
+    return Run(folder=folder, card=card, rows=rows, figures=figures)
 
 
 def _card(fields: dict[str, Any]) -> Card:

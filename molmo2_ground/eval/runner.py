@@ -17,8 +17,9 @@ from molmo2_ground import __version__
 from molmo2_ground.eval.candidate import Candidate
 from molmo2_ground.eval.examiner import Examined, Plan
 from molmo2_ground.eval.example import Problem, Suite
+from molmo2_ground.eval.intervals import bootstrap_summary
 from molmo2_ground.eval.predictions import PredictionFile, code_digest
-from molmo2_ground.eval.record import PREDICTIONS, Card, Run, write_run
+from molmo2_ground.eval.record import PREDICTIONS, Card, Figure, Row, Run, write_run
 from molmo2_ground.eval.workers import examine
 
 # (examples done, examples in all, seconds left or None while nobody can tell)
@@ -84,7 +85,7 @@ def evaluate(
         answer_ms=round(statistics.median(times_ms), 1) if times_ms else None,
     )
     rows = tuple(sorted((one.row for one in done), key=lambda row: row.index))
-    run = Run(folder=folder, card=card, rows=rows)
+    run = Run(folder=folder, card=card, rows=rows, figures=_figures(suite, rows))
     write_run(run)
     return run
 
@@ -105,6 +106,27 @@ def _examine(
                 pace_s = (ends_s[-1] - ends_s[0]) / (len(ends_s) - 1)
                 on_progress(len(done), count, pace_s * (count - len(done)) if len(done) > 1 else None)
     return done
+
+
+def _figures(suite: Suite, rows: Sequence[Row]) -> tuple[Figure, ...]:
+    """The suite's own summary with its intervals; the headline first, whether answers could be read last."""
+    scores = [row.scores for row in rows if row.status != "failed"]
+    if not scores:
+        return ()
+    found = bootstrap_summary(scores, suite.summary)
+    order = [*suite.headline, *(name for name in found if name != "readable"), "readable"]
+    return tuple(
+        Figure(
+            name=name,
+            value=found[name].value,
+            low=found[name].low,
+            high=found[name].high,
+            # A pooled score is no example's own; all of them are in it.
+            examples=sum(name in each for each in scores) or len(scores),
+        )
+        for name in dict.fromkeys(order)
+        if name in found
+    )
 
 
 def _versions() -> dict[str, str]:
