@@ -140,9 +140,6 @@ def _slots(
     """The places of each annotated frame: those within a frame's duration, the nearest one of each object."""
     grid = np.array(times)
     tolerance_s = max(_TENTH_S, 1 / fps if fps else 0.0) + 1e-6
-    if len(times) > 1:
-        # A place never belongs to two annotated frames.
-        tolerance_s = min(tolerance_s, 0.499 * float(np.diff(grid).min()))
     nearest: dict[tuple[int, int], tuple[float, Placed]] = {}
     for place in placed:
         own = [time for time in (place.time_s, place.shown_time_s) if time is not None]
@@ -194,7 +191,7 @@ def _reference_moments(truth: Truth, placed: tuple[Placed, ...]) -> list[_Moment
                 anchors_px=tuple(anchor for _, anchor in seen),
                 masks=tuple(frame.mask if frame is not None else None for frame in at),
                 wanted=len(objects),
-                places=tuple(named.get(number, {}).values()),
+                places=tuple(place for _, place in sorted(named.get(number, {}).items())),
             )
         )
     return moments

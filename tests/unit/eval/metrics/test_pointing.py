@@ -146,6 +146,11 @@ def test_time_weighs_like_place_when_objects_are_matched() -> None:
     assert point_scores(truth, (place(1, 1.0, 7, 7), place(2, 0.0, 7, 7))).f1 == 1.0
 
 
+def test_distance_is_read_to_a_thousandth_of_the_whole() -> None:
+    truth = video_truth({1: {10.0: LEFT}, 2: {10.4: LEFT}}, duration_s=100.0)
+    assert point_scores(truth, (place(1, 10.4, 7, 7), place(2, 10.0, 7, 7))).f1 == 1.0
+
+
 def test_an_instance_without_an_annotated_point_is_met_in_its_first_mask() -> None:
     mask = Rle.encode(box_mask(LEFT))
     frames = tuple(TruthFrame(time_s=t, source_index=0, mask=mask) for t in (1.0, 1.5))

@@ -116,6 +116,15 @@ def test_the_released_evaluator_mixes_up_masks_when_an_object_leaves(
     assert set(scores_of(truth, perfect(truth)).values()) == {1.0}
 
 
+def test_a_frame_without_objects_is_right_when_nothing_is_placed_in_it() -> None:
+    truth = video_truth({0: {0.0: LEFT}, 1: {0.0: RIGHT}}, times_s=[0.0, 1.0])
+    for compat in (False, True):
+        found = track_scores(truth, perfect(truth), reference_compat=compat)
+        assert found.scores() == pytest.approx({"precision": 1.0, "recall": 1.0, "f1": 1.0})
+        invented = (*perfect(truth), place(0, 1.0, 5, 5))
+        assert track_scores(truth, invented, reference_compat=compat).f1 == pytest.approx(0.5)
+
+
 def test_the_released_evaluator_agrees_where_no_object_hides() -> None:
     truth = video_truth({0: {0.0: LEFT, 1.0: LEFT}, 1: {0.0: RIGHT, 1.0: RIGHT}})
     placed = (*perfect(truth)[:3], place(1, 1.0, 20.4, 3.2))
@@ -163,7 +172,7 @@ def test_of_two_places_of_one_object_the_nearer_in_time_is_taken() -> None:
         assert (found.f1, found.predicted) == (1.0, 2)
 
 
-def test_dense_annotation_never_takes_one_place_twice() -> None:
+def test_in_dense_annotation_each_place_goes_to_the_nearest_frame() -> None:
     boxes = {time / 20: LEFT for time in range(10)}
     truth = video_truth({1: boxes}, fps=10.0)
     assert track_scores(truth, perfect(truth)).scores() == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
