@@ -12,7 +12,7 @@ import pytest
 from molmo2_ground.eval.metrics import FrameSimilarity, Hota, hota, identity_switches, pool_hota, pooled_hota
 
 if importlib.util.find_spec("trackeval") is None:
-    pytest.skip("TrackEval is not installed: pip install '.[test]'", allow_module_level=True)
+    pytest.skip("TrackEval is not installed: pip install --no-deps trackeval", allow_module_level=True)
 
 from trackeval.metrics import CLEAR, HOTA
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,15 @@ def test_a_rate_is_above_0() -> None:
 def test_the_mean_is_over_the_examples_that_have_the_score() -> None:
     assert mean_summary([{"f1": 1.0}, {"f1": 0.0, "close": 1.0}]) == {"f1": 0.5, "close": 1.0}
     assert mean_summary([]) == {}
+
+
+def test_the_code_in_the_page_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(compile(block, "evaluation.md", "exec"), {"__name__": "__page__"})
+    scores, score = capsys.readouterr().out.splitlines()
+    assert f"# {scores}\n" in block
+    assert float(score) == pytest.approx(1 / 3)
 
 
 def test_metrics_load_no_model() -> None:
