@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from molmo2_ground.eval.example import Example, Result, Suite
-from molmo2_ground.results import Count, Point, Points, Receipt, Sample, Track, Tracks
+from molmo2_ground.eval.example import Example, Suite
+from molmo2_ground.results import Points, Sample, Tracks
 from molmo2_ground.sources import iter_frames, probe
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_suite import CLIP_FPS, ToySuite
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED
+from tests.made_up_answers import empty, perfect
 
 _CLIPS = 4
 
@@ -23,81 +24,6 @@ def suite() -> ToySuite:
 @pytest.fixture(scope="module")
 def examples(suite: ToySuite) -> list[Example]:
     return list(suite.examples())
-
-
-def _receipt(example: Example) -> Receipt:
-    width, height = example.truth.size_px
-    times = example.truth.frame_times_s
-    return Receipt(
-        task=example.query.task,
-        query=example.query.phrase,
-        model_id="made up",
-        backend="scripted",
-        recipe="",
-        prompt="",
-        raw_text="",
-        stop_reason="end",
-        source=str(example.media),
-        frame_times_s=times,
-        shown_times_s=times,
-        frame_source_indices=tuple(round(t * CLIP_FPS) for t in times),
-        size_px=(width, height),
-    )
-
-
-def _perfect(example: Example) -> Result:
-    """What a model that makes no mistake would answer."""
-    width, height = example.truth.size_px
-    receipt = _receipt(example)
-    if example.query.task == "track":
-        tracks = tuple(
-            Track(
-                object_id=number,
-                label="it",
-                samples=tuple(
-                    Sample(
-                        time_s=f.time_s or 0.0,
-                        source_index=f.source_index,
-                        x_px=f.xy_px[0],
-                        y_px=f.xy_px[1],
-                        x_norm=f.xy_px[0] / width,
-                        y_norm=f.xy_px[1] / height,
-                    )
-                    for f in item.frames
-                    if f.xy_px is not None
-                ),
-            )
-            for number, item in enumerate(example.truth.objects, start=1)
-        )
-        return Tracks(tracks=tracks, receipt=receipt)
-    points = Points(
-        points=tuple(
-            Point(
-                object_id=number,
-                x_px=x,
-                y_px=y,
-                x_norm=x / width,
-                y_norm=y / height,
-                time_s=item.frames[-1].time_s,
-                source_index=item.frames[-1].source_index,
-                label="it",
-            )
-            for number, item in enumerate(example.truth.objects, start=1)
-            for x, y in [item.frames[-1].xy_px or (0.0, 0.0)]
-        ),
-        receipt=receipt,
-    )
-    if example.query.task == "count":
-        return Count(value=len(points), stated=len(points), points=points)
-    return points
-
-
-def _empty(example: Example) -> Result:
-    receipt = _receipt(example)
-    if example.query.task == "track":
-        return Tracks(tracks=(), receipt=receipt)
-    points = Points(points=(), receipt=receipt)
-    return Count(value=0, stated=None, points=points) if example.query.task == "count" else points
 
 
 def test_it_is_a_suite_that_travels_to_another_process(suite: ToySuite, examples: list[Example]) -> None:
@@ -126,7 +52,7 @@ def test_a_clip_does_not_depend_on_which_clips_are_beside_it(examples: list[Exam
 
 
 def test_a_perfect_answer_scores_one_in_everything(suite: ToySuite, examples: list[Example]) -> None:
-    rows = [suite.score(example, _perfect(example)) for example in examples]
+    rows = [suite.score(example, perfect(example)) for example in examples]
     assert {value for row in rows for value in row.values()} == {1.0}
     assert set(suite.headline) <= set(suite.summary(rows))
 
@@ -136,13 +62,13 @@ def test_an_unreadable_answer_scores_zero_in_what_a_readable_one_is_scored_by(
 ) -> None:
     for example in examples:
         row = suite.score(example, None)
-        assert row.keys() == suite.score(example, _perfect(example)).keys()
+        assert row.keys() == suite.score(example, perfect(example)).keys()
         assert set(row.values()) == {0.0}
 
 
 def test_saying_none_is_right_only_when_there_is_none(suite: ToySuite, examples: list[Example]) -> None:
     for example in examples:
-        row = suite.score(example, _empty(example))
+        row = suite.score(example, empty(example))
         # A track also scores the half seconds in which the object really is out of sight.
         named = {"none", "hota", "point_f1", "count"} & row.keys()
         assert {row[name] for name in named} == {float(not example.truth.objects)}
@@ -150,11 +76,11 @@ def test_saying_none_is_right_only_when_there_is_none(suite: ToySuite, examples:
 
 def test_the_same_object_pointed_at_twice_is_found_once(suite: ToySuite, examples: list[Example]) -> None:
     example = next(e for e in examples if e.query.task == "point" and len(e.truth.objects) > 1)
-    perfect = _perfect(example)
-    assert isinstance(perfect, Points)
-    twice = perfect.model_copy(update={"points": (perfect[0],) * len(perfect)})
+    points = perfect(example)
+    assert isinstance(points, Points)
+    twice = points.model_copy(update={"points": (points[0],) * len(points)})
     row = suite.score(example, twice)
-    assert row["point_recall"] == row["point_precision"] == 1 / len(perfect)
+    assert row["point_recall"] == row["point_precision"] == 1 / len(points)
 
 
 def test_a_place_on_what_hardly_shows_is_not_judged(suite: ToySuite) -> None:
@@ -162,14 +88,14 @@ def test_a_place_on_what_hardly_shows_is_not_judged(suite: ToySuite) -> None:
     for example in ToySuite(12).examples():
         if example.query.task != "track" or len(example.truth.objects) != 1:
             continue
-        perfect = _perfect(example)
-        assert isinstance(perfect, Tracks)
+        tracks = perfect(example)
+        assert isinstance(tracks, Tracks)
         place = _hardly_visible(example)
         if place is None:
             continue
-        samples = sorted((*perfect[0].samples, place), key=lambda s: s.time_s)
-        track = perfect[0].model_copy(update={"samples": tuple(samples)})
-        row = suite.score(example, perfect.model_copy(update={"tracks": (track,)}))
+        samples = sorted((*tracks[0].samples, place), key=lambda s: s.time_s)
+        track = tracks[0].model_copy(update={"samples": tuple(samples)})
+        row = suite.score(example, tracks.model_copy(update={"tracks": (track,)}))
         assert row["track_f1"] == row["hota"] == 1.0
         return
     pytest.fail("no clip in which something asked for hardly shows; take more clips")
