@@ -9,11 +9,12 @@ import numpy as np
 
 from molmo2_ground.eval.intervals import bootstrap
 from molmo2_ground.eval.record import Row
-from molmo2_ground.eval.words import amount
+from molmo2_ground.eval.words import bare
 
 _MOST_GROUPS = 6
 _MOST_CATEGORIES = 12
 _RESAMPLES = 1000
+_FEW = 5  # fewer examples than this say little: ranges are made wide enough to hold as many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,11 @@ class Group:
     value: float
     low: float
     high: float
+
+    @property
+    def telling(self) -> bool:
+        """False for a handful of examples, whose interval is no more than a guess."""
+        return self.examples >= _FEW
 
 
 def tags_of(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -47,7 +53,8 @@ def by_number(rows: Sequence[Row], score: str, tag: str) -> list[Group]:
     if distinct.size <= _MOST_GROUPS:
         members = [values == value for value in distinct]
     else:
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, _MOST_GROUPS)[1:-1], method="higher"))
+        count = max(2, min(_MOST_GROUPS - 1, values.size // _FEW))
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="higher"))
         places = np.searchsorted(edges, values, side="right")
         members = [places == place for place in np.unique(places)]
     return [_group(_range(values[inside], tag), scores[inside].tolist()) for inside in members]
@@ -75,8 +82,5 @@ def _group(label: str, scores: list[float]) -> Group:
 
 
 def _range(values: np.typing.NDArray[np.float64], tag: str) -> str:
-    first, last = amount(float(values.min()), tag), amount(float(values.max()), tag)
-    if first == last:
-        return first
-    unit = next((unit for unit in (" %", " s") if last.endswith(unit)), "")
-    return f"{first.removesuffix(unit)}–{last}"
+    first, last = bare(float(values.min()), tag), bare(float(values.max()), tag)
+    return first if first == last else f"{first}–{last}"

@@ -27,8 +27,9 @@ from molmo2_ground.sources import open_clip, probe
 
 MISSED: Rgb = (255, 138, 0)
 WRONG: Rgb = (226, 1, 52)
-_MOST_FRAMES = 4
+_MOST_FRAMES = 3
 _TRAIL_S = 1.0
+_DASH_POINTS = 14  # of an edge, pixel by pixel: a dash and the gap behind it
 # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
 _LATER_S = 1e-4
 # Truth this far from a frame is not about it; sets are annotated every half second at the coarsest we know,
@@ -57,12 +58,12 @@ class _Dot:
 
 
 def pictures_of(
-    media: Path, example: Example, result: Result | None, *, width_px: int = 480, most: int = _MOST_FRAMES
+    media: Path, example: Example, result: Result | None, *, width_px: int = 520, most: int = _MOST_FRAMES
 ) -> list[Picture]:
     """At most `most` frames with truth and answer; raises `SourceError` when the media cannot be read."""
     dots = _dots(result)
     judge = _Judge(example.truth, dots, whole_clip=example.query.task != "track")
-    painter = None if result is None else Painter(result, trail_s=_TRAIL_S)
+    painter = None if result is None else Painter(_numbered(result), trail_s=_TRAIL_S)
 
     def shrink(rgb: RgbArray) -> RgbArray:
         scale = min(1.0, width_px / rgb.shape[1])
@@ -160,6 +161,16 @@ class _Judge:
         self._wrong.add(number)
 
 
+def _numbered(result: Result) -> Result:
+    """The answer without its labels: on a small picture a number is enough, the question stands above it."""
+    if isinstance(result, Tracks):
+        tracks = tuple(track.model_copy(update={"label": ""}) for track in result)
+        return result.model_copy(update={"tracks": tracks})
+    if isinstance(result, Count):
+        return result.model_copy(update={"points": _numbered(result.points)})
+    return result.model_copy(update={"points": tuple(p.model_copy(update={"label": ""}) for p in result)})
+
+
 def _dots(result: Result | None) -> list[_Dot]:
     if isinstance(result, Tracks):
         return [
@@ -233,12 +244,13 @@ def _outline(
     canvas: RgbArray, truth: TruthFrame, scale: tuple[float, float], *, found: bool | None, style: Style
 ) -> None:
     """The edge of an object in place on `canvas`, or a square around its point where there is no mask."""
-    ink = MISSED if found is False else LIGHT
-    width_px = max(1, round(style.trail_px * 0.8))
+    width_px = max(1, round(style.trail_px * 0.7))
     for edge in _edges(canvas, truth, scale, style=style):
-        pieces = _dashes(edge, dash_px=max(4, round(style.dot_radius_px * 1.6))) if found is False else [edge]
-        for colour, extra_px in ((DARK, 2), (ink, 0)):
-            cv2.polylines(canvas, pieces, found is not False, colour, width_px + extra_px, cv2.LINE_AA)
+        cv2.polylines(canvas, [edge], True, DARK, width_px + 2, cv2.LINE_AA)
+        if found is False:
+            cv2.polylines(canvas, _dashes(edge), False, MISSED, width_px, cv2.LINE_AA)
+        else:
+            cv2.polylines(canvas, [edge], True, LIGHT, width_px, cv2.LINE_AA)
 
 
 def _edges(
@@ -259,11 +271,11 @@ def _edges(
     return [np.rint(corners).astype(np.int32)]
 
 
-def _dashes(edge: npt.NDArray[np.int32], *, dash_px: int) -> list[npt.NDArray[np.int32]]:
-    """Every other piece of a closed line, each about `dash_px` points long."""
-    count = max(2, len(edge) // (2 * dash_px))
+def _dashes(edge: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
+    """Every other piece of a closed line."""
+    count = max(3, len(edge) // _DASH_POINTS)
     bounds = np.linspace(0, len(edge), 2 * count + 1).round().astype(int)
-    pieces = [edge[start:stop] for start, stop in zip(bounds[0::2], bounds[1::2], strict=False)]
+    pieces = [edge[start:stop] for start, stop in zip(bounds[0:-1:2], bounds[1::2], strict=True)]
     return [piece for piece in pieces if len(piece)]
 
 

@@ -23,7 +23,7 @@ def by_number(groups: Sequence[Group], *, title: str, x_label: str) -> str:
     parts = [_opened(_HEIGHT, title, f"by {x_label}"), *_grid(), f'<polyline points="{line}" class="join"/>']
     for group, (x, y) in zip(groups, spots, strict=True):
         parts.append(
-            f"<g><title>{escaped(_told(group))}</title>"
+            f'<g class="{"" if group.telling else "guess"}"><title>{escaped(_told(group))}</title>'
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(group.low):.1f}" y2="{_y(group.high):.1f}" '
             f'class="range"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" class="dot"/>'
@@ -65,13 +65,16 @@ def by_category(groups: Sequence[Group], *, title: str) -> str:
     """A bar with its interval for each group."""
     height = _TOP + len(groups) * _ROW + 12
     room = _WIDTH - _LABEL_WIDTH - 76
-    parts = [_opened(height, title, "by kind")]
+    parts = [
+        _opened(height, title, "by kind"),
+        f'<text x="{_WIDTH - 2}" y="18" class="few" text-anchor="end">n</text>',
+    ]
     for row, group in enumerate(groups):
         middle = _TOP + (row + 0.5) * _ROW
         low, value, high = (_LABEL_WIDTH + room * share for share in (group.low, group.value, group.high))
         label = group.label if len(group.label) <= 22 else group.label[:21] + "…"
         parts.append(
-            f"<g><title>{escaped(_told(group))}</title>"
+            f'<g class="{"" if group.telling else "guess"}"><title>{escaped(_told(group))}</title>'
             f'<text x="{_LABEL_WIDTH - 8}" y="{middle + 4:.1f}" class="tick" text-anchor="end">'
             f"{escaped(label)}</text>"
             f'<rect x="{_LABEL_WIDTH}" y="{middle - 8:.1f}" width="{room}" height="16" rx="3" class="rail"/>'

@@ -96,8 +96,12 @@ class Run:
         return tuple(row for row in self.rows if row.status != "failed")
 
     def main_score(self, row: Row) -> str | None:
-        """The first of the suite's headline scores that this row has."""
-        return next((name for name in self.card.headline if name in row.scores), None)
+        """The first of the suite's headline scores that this row has, else the first of its scores.
+
+        A headline score may be one of the whole set only.
+        """
+        names = (*self.card.headline, *(name for name in row.scores if name != "readable"))
+        return next((name for name in names if name in row.scores), None)
 
 
 def write_run(run: Run) -> None:

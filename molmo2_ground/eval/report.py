@@ -12,16 +12,17 @@ from molmo2_ground.eval import plots
 from molmo2_ground.eval.example import Suite
 from molmo2_ground.eval.groups import by_category, by_number, tags_of
 from molmo2_ground.eval.page import film, foldable, key_to_pictures, write_page
+from molmo2_ground.eval.paper import paper_rows
 from molmo2_ground.eval.record import Figure, Run
 from molmo2_ground.eval.stories import Story, stories, worst_and_best
-from molmo2_ground.eval.words import amount, between, percent, question, score_words, tag_words
+from molmo2_ground.eval.words import between, percent, question, said, score_words, tag_words, unit
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
 
 MARKDOWN, PAGE = "report.md", "report.html"
 _MOST_STORIES = 6
 _MOST_ROWS = 500
-_FEWEST_FOR_CHARTS = 8
+_FEWEST_FOR_CHARTS = 10
 
 
 def write_reports(run: Run, suite: Suite) -> tuple[Path, Path]:
@@ -41,10 +42,28 @@ def _markdown(run: Run) -> Iterator[str]:
     yield "|---|---:|---:|---:|"
     for figure in run.figures:
         title, value = f"{score_words(figure.name).title} (`{figure.name}`)", percent(figure.value)
-        yield f"| {title} | {value} | {between(figure.low, figure.high)} | {figure.examples} |"
+        yield f"| {title} | {value} | {_range(figure)} | {figure.examples} |"
     yield ""
+    published = list(_published(run))
+    if published:
+        yield "| published | model | value | this run | remark |"
+        yield "|---|---|---:|---:|---|"
+        for cells in published:
+            yield f"| {' | '.join(cells)} |"
+        yield ""
     for line in _made(run):
         yield f"- {line}"
+
+
+def _published(run: Run) -> Iterator[tuple[str, str, str, str, str]]:
+    """What the reports say about this suite: score, model, value, this run's own, and what to mind."""
+    ours = {figure.name: figure.value for figure in run.figures}
+    for row in paper_rows(run.card.suite):
+        # Most published numbers come from the released evaluator, whose way of counting has its own score.
+        own = ours.get(f"reference_{row.score}", ours.get(row.score))
+        remark = f"{row.source}, {row.where}" + (f"; {row.note}" if row.note else "")
+        value = percent(own) if own is not None else "not measured"
+        yield score_words(row.score).title, row.model, percent(row.value), value, remark
 
 
 def _account(run: Run) -> Iterator[str]:
@@ -55,6 +74,8 @@ def _account(run: Run) -> Iterator[str]:
         f"{len(run.rows)} question{'s' * (len(run.rows) != 1)} about {files} "
         f"file{'s' * (files != 1)} were put to the model {run.card.model}."
     )
+    if run.card.settings.note:
+        yield f"The suite: {run.card.settings.note}."
     if run.card.limit is not None and len(run.rows) < run.card.examples:
         yield f"The suite holds {run.card.examples}; this run was limited to the first {run.card.limit}."
     if counted["unreadable"]:
@@ -84,8 +105,6 @@ def _made(run: Run) -> Iterator[str]:
         else (f"drawn at temperature {settings.temperature:g}")
     )
     yield f"Asked with {frames}; answers of at most {settings.max_new_tokens} tokens, {mode}"
-    if settings.note:
-        yield f"Settings: {settings.note}"
     if card.answer_ms is not None:
         yield f"Median time for one answer: {card.answer_ms / 1000:.2f} s, with {card.threads} CPU thread(s)"
     yield "Versions: " + ", ".join(f"{name} {version}" for name, version in card.versions.items())
@@ -94,14 +113,19 @@ def _made(run: Run) -> Iterator[str]:
 
 def _sections(run: Run, suite: Suite) -> Iterator[str]:
     yield _head(run)
-    yield _figures(run)
     worst, best = worst_and_best(run, count=_MOST_STORIES)
     if worst or best:
-        yield f"<section><h2>To look at</h2>{_how_to_look()}"
-        yield _stories("Where it went wrong", stories(run, suite, worst))
-        yield _stories("Where it went well", stories(run, suite, best))
+        names = [figure.name for figure in run.figures]
+        yield f"<section><h2>Examples to look at</h2>{_how_to_look()}"
+        yield _stories("Where it went wrong", stories(run, suite, worst), names)
+        yield _stories("Where it went well", stories(run, suite, best), names)
         yield "</section>"
     yield from _charts(run)
+    yield _figures(run)
+    published = [tuple(escaped(cell) for cell in cells) for cells in _published(run)]
+    if published:
+        heads = ("Score", "Model", "Published", "This run", "Remark")
+        yield f"<section><h2>Published numbers beside it</h2>{table(heads, published)}</section>"
     yield _troubles(run)
     yield _every_example(run)
     items = "".join(f"<li>{escaped(line)}</li>" for line in _made(run))
@@ -125,9 +149,14 @@ def _card(figure: Figure) -> str:
     return (
         f'<div class="card"><h3>{escaped(words.title)}</h3><p class="value">{percent(figure.value)}</p>'
         f"{plots.whisker(figure.value, figure.low, figure.high)}"
-        f'<p class="small">{between(figure.low, figure.high)} · {figure.examples} examples</p>'
+        f'<p class="small">{_range(figure)} ({figure.examples} examples)</p>'
         f'<p class="small">{escaped(words.meaning)}</p></div>'
     )
+
+
+def _range(figure: Figure) -> str:
+    """The interval, where there is one: examples that are all alike say nothing about others."""
+    return between(figure.low, figure.high) if figure.low < figure.high else "all alike"
 
 
 def _figures(run: Run) -> str:
@@ -136,7 +165,7 @@ def _figures(run: Run) -> str:
             f"<strong>{escaped(score_words(figure.name).title)}</strong> "
             f'<span class="small"><code>{escaped(figure.name)}</code></span>',
             percent(figure.value),
-            between(figure.low, figure.high),
+            _range(figure),
             plots.whisker(figure.value, figure.low, figure.high),
             str(figure.examples),
             escaped(score_words(figure.name).meaning),
@@ -154,48 +183,50 @@ def _how_to_look() -> str:
     )
 
 
-def _stories(title: str, told: Sequence[Story]) -> str:
+def _stories(title: str, told: Sequence[Story], figures: Sequence[str]) -> str:
     if not told:
         return ""
-    return f"<h3>{escaped(title)}</h3>" + "\n".join(_story(story) for story in told)
+    return f"<h3>{escaped(title)}</h3>" + "\n".join(_story(story, figures) for story in told)
 
 
-def _story(story: Story) -> str:
+def _story(story: Story, figures: Sequence[str]) -> str:
     row = story.row
-    said = in_words(story.result) if story.result is not None else "No answer could be read."
-    about = [
-        f"{tag_words(name).title.lower()} {value if isinstance(value, str) else amount(value, name)}"
-        for name, value in row.tags.items()
-        if name != "task"
-    ]
-    scores = ", ".join(f"{score_words(name).title} {percent(value)}" for name, value in row.scores.items())
+    found = in_words(story.result) if story.result is not None else "No answer could be read."
+    about = [said(name, value) for name, value in row.tags.items() if name != "task"]
+    scores = ", ".join(
+        f"{score_words(name).title} {percent(row.scores[name])}" for name in figures if name in row.scores
+    )
     more = (
         f"<p>Scores: {escaped(scores)}</p><p>Example {escaped(row.key)}, file {escaped(row.media)}</p>"
         f"<p>The model's words:</p><pre>{escaped(story.text)}</pre>"
     )
+    low = " low" if row.scores[story.score] < 0.5 else ""
     trouble = f'<p class="small">No pictures: {escaped(story.trouble)}</p>' if story.trouble else ""
     return (
-        f'<div class="story"><h3><span class="mark" title="{escaped(score_words(story.score).title)}">'
+        f'<div class="story"><h3><span class="mark{low}" title="{escaped(score_words(story.score).title)}">'
         f"{percent(row.scores[story.score])}</span>{escaped(question(row.task, row.phrase))}</h3>"
         f'<p class="small">{escaped(score_words(story.score).title)} · {escaped(" · ".join(about))}</p>'
-        f"<p>{escaped(said)}</p>{film(story.pictures)}{trouble}{foldable('Scores and words', more)}</div>"
+        f"<p>{escaped(found)}</p>{film(story.pictures)}{trouble}{foldable('Scores and words', more)}</div>"
     )
 
 
 def _charts(run: Run) -> Iterator[str]:
     rows = run.scored
-    headline = [name for name in run.card.headline if any(name in row.scores for row in rows)]
-    if len(rows) < _FEWEST_FOR_CHARTS or not headline:
+    headline = [
+        name for name in run.card.headline if sum(name in row.scores for row in rows) >= _FEWEST_FOR_CHARTS
+    ]
+    if not headline:
         return
     numbers, words = tags_of(rows)
     yield "<section><h2>What it depends on</h2>"
     yield (
         '<p class="small">Each dot is the mean over the examples below it (n of them), with its 95 % '
-        "interval. Where the intervals are wide, there are few examples.</p>"
+        "interval. Where the intervals are wide there are few examples; a hollow dot stands for fewer than "
+        "five, which is no more than a hint.</p>"
     )
     for tag in numbers:
         charts = [
-            plots.by_number(groups, title=score_words(name).title, x_label=tag_words(tag).meaning)
+            plots.by_number(groups, title=score_words(name).title, x_label=_measured(tag))
             for name in headline
             if len(groups := by_number(rows, name, tag)) > 1
         ]
@@ -214,6 +245,11 @@ def _charts(run: Run) -> Iterator[str]:
     ]
     yield _row_of_charts("How the scores spread", charts)
     yield "</section>"
+
+
+def _measured(tag: str) -> str:
+    """What a chart goes along, with its unit."""
+    return f"{tag_words(tag).meaning}, {unit(tag)}" if unit(tag) else tag_words(tag).meaning
 
 
 def _row_of_charts(title: str, charts: Sequence[str]) -> str:

@@ -58,10 +58,25 @@ _SCORES = {
     "j_and_f": Words(
         title="J&F", meaning="Mean of how well masks overlap (J) and how well their edges lie (F)."
     ),
+    "correct": Words(title="Correct", meaning="The answer is right in every part."),
+    "detre": Words(title="DetRe", meaning="HOTA's detection recall."),
+    "detpr": Words(title="DetPr", meaning="HOTA's detection precision."),
+    "assre": Words(title="AssRe", meaning="HOTA's association recall."),
+    "asspr": Words(title="AssPr", meaning="HOTA's association precision."),
+    "loca": Words(
+        title="LocA", meaning="How exactly matched places agree; 100 % where a place is in or out."
+    ),
+    "owta": Words(title="OWTA", meaning="As HOTA, but naming more than was asked for costs nothing."),
     "readable": Words(title="Answers read", meaning="The model's text could be read as an answer at all."),
 }
 _SCORES["close_accuracy"] = _SCORES["close"]
 _SCORES["count_accuracy"] = _SCORES["count"]
+
+# Prefixes of names: (what is added to the title, what is added to the meaning).
+_PREFIXES = {
+    "pooled_": ("all together", "All questions are counted together, so long ones weigh more."),
+    "reference_": ("as released", "As the evaluator released with Molmo2 counts it; see docs/evaluation.md."),
+}
 
 _TAGS = {
     "objects": Words(title="Number of objects", meaning="how many objects the question is about"),
@@ -72,10 +87,18 @@ _TAGS = {
     "task": Words(title="Task", meaning="task"),
 }
 _TASKS = {"track": "Track", "point": "Point to", "count": "Count"}
+# A number and its unit stay on one line.
+_PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def score_words(name: str) -> Words:
     """A score in words; an unknown one by its name."""
+    for prefix, (added, why) in _PREFIXES.items():
+        if name.startswith(prefix):
+            plain = score_words(name.removeprefix(prefix))
+            return Words(title=f"{plain.title}, {added}", meaning=f"{plain.meaning} {why}".strip())
+    if name not in _SCORES and name.startswith("accuracy_"):
+        return Words(title=f"Accuracy, {_spelled_group(name.removeprefix('accuracy_'))}")
     return _SCORES.get(name, Words(title=_spelled(name)))
 
 
@@ -92,24 +115,59 @@ def question(task: str, phrase: str) -> str:
 def percent(share: float, *, signed: bool = False) -> str:
     """A share as a percentage with one decimal: 0.731 is 73.1 %."""
     value = round(100 * share, 1) + 0.0  # never "-0.0"
-    return f"{value:{'+' if signed else ''}.1f} %".replace("-", "\N{MINUS SIGN}")
+    return f"{value:{'+' if signed else ''}.1f}{_PERCENT}".replace("-", "\N{MINUS SIGN}")
 
 
 def between(low: float, high: float, *, signed: bool = False) -> str:
     """A range of shares: 70.2 to 75.9 %."""
-    return f"{percent(low, signed=signed).removesuffix(' %')} to {percent(high, signed=signed)}"
+    return f"{percent(low, signed=signed).removesuffix(_PERCENT)} to {percent(high, signed=signed)}"
+
+
+def said(tag: str, value: str | float) -> str:
+    """One tag of one example in a few words: clip of 4.5 s."""
+    if isinstance(value, str):
+        return f"{tag_words(tag).title.lower()}: {value}"
+    shown = amount(value, tag)
+    match tag:
+        case "objects":
+            return f"{shown} object{'' if value == 1 else 's'} asked for"
+        case "clip_s":
+            return f"clip of {shown}"
+        case "size_share":
+            return f"{shown} of the picture covered"
+        case "occluded_share":
+            return f"{shown} hidden"
+    return f"{tag_words(tag).title.lower()}: {shown}"
 
 
 def amount(value: float, tag: str) -> str:
     """A tag's value with its unit: 4.5 s, 0.34 %, 3."""
-    if tag.endswith("_share"):
-        return f"{_short(100 * value)} %"
-    return f"{_short(value)} s" if tag.endswith("_s") else _short(value)
+    return f"{bare(value, tag)}\N{NO-BREAK SPACE}{unit(tag)}".strip()
+
+
+def bare(value: float, tag: str) -> str:
+    """A tag's value without its unit, which `unit` gives."""
+    return _short(100 * value if tag.endswith("_share") else value)
+
+
+def unit(tag: str) -> str:
+    """What a tag is measured in: s, %, or nothing."""
+    return "%" if tag.endswith("_share") else "s" if tag.endswith("_s") else ""
 
 
 def _short(value: float) -> str:
-    """Two digits that matter, whole numbers whole."""
-    return f"{value:.0f}" if value == round(value) or abs(value) >= 10 else f"{value:.2g}"
+    """Two digits that matter and two decimals at most, whole numbers whole."""
+    if value == round(value) or abs(value) >= 10:
+        return f"{value:.0f}"
+    return f"{value:.2g}" if abs(value) >= 0.1 else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _spelled_group(name: str) -> str:
+    """A group of examples as it stands in a score's name: 5_9 is 5 to 9, 25_up is 25 and more."""
+    first, _, last = name.partition("_")
+    if first.isdigit() and (last.isdigit() or last == "up"):
+        return f"{first} and more" if last == "up" else f"{first} to {last}"
+    return name.replace("_", " ")
 
 
 def _spelled(name: str) -> str:
