@@ -10,7 +10,7 @@ from molmo2_ground.eval.example import Suite
 from molmo2_ground.eval.intervals import PairedInterval, paired_bootstrap
 from molmo2_ground.eval.page import film, foldable, key_to_pictures, write_page
 from molmo2_ground.eval.record import Row, Run
-from molmo2_ground.eval.stories import Story, stories
+from molmo2_ground.eval.stories import UNREADABLE, Story, stories
 from molmo2_ground.eval.words import between, percent, question, score_words
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
@@ -236,7 +236,7 @@ def _shown(comparison: Comparison, suite: Suite | None) -> Iterator[str]:
 
 
 def _answer(name: str, story: Story, score: str) -> str:
-    found = in_words(story.result) if story.result is not None else "No answer could be read."
+    found = in_words(story.result) if story.result is not None else UNREADABLE
     trouble = f'<p class="small">No pictures: {escaped(story.trouble)}</p>' if story.trouble else ""
     return (
         f"<p><strong>{escaped(name)}</strong> {percent(story.row.scores[score])} · {escaped(found)}</p>"

@@ -76,6 +76,11 @@ def pictures_of(
     ]
 
 
+def frames_of(result: Result | None) -> list[int]:
+    """Numbers of the frames that an answer names a place in, rising."""
+    return sorted({dot.source_index for dot in _dots(result)})
+
+
 def _picture(frame: Frame, rgb: RgbArray, judge: _Judge, painter: Painter | None) -> Picture:
     canvas = np.ascontiguousarray(rgb)
     style = Style.of_size(canvas.shape[1], canvas.shape[0])
@@ -248,7 +253,7 @@ def _outline(
     for edge in _edges(canvas, truth, scale, style=style):
         cv2.polylines(canvas, [edge], True, DARK, width_px + 2, cv2.LINE_AA)
         if found is False:
-            cv2.polylines(canvas, _dashes(edge), False, MISSED, width_px, cv2.LINE_AA)
+            cv2.polylines(canvas, _dashes(edge), False, MISSED, width_px + 1, cv2.LINE_AA)
         else:
             cv2.polylines(canvas, [edge], True, LIGHT, width_px, cv2.LINE_AA)
 

@@ -14,7 +14,7 @@ from molmo2_ground.eval.groups import by_category, by_number, tags_of
 from molmo2_ground.eval.page import film, foldable, key_to_pictures, write_page
 from molmo2_ground.eval.paper import paper_rows
 from molmo2_ground.eval.record import Figure, Run
-from molmo2_ground.eval.stories import Story, stories, worst_and_best
+from molmo2_ground.eval.stories import UNREADABLE, Story, stories, worst_and_best
 from molmo2_ground.eval.words import between, percent, question, said, score_words, tag_words, unit
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
@@ -149,7 +149,7 @@ def _card(figure: Figure) -> str:
     return (
         f'<div class="card"><h3>{escaped(words.title)}</h3><p class="value">{percent(figure.value)}</p>'
         f"{plots.whisker(figure.value, figure.low, figure.high)}"
-        f'<p class="small">{_range(figure)} ({figure.examples} examples)</p>'
+        f'<p class="small">{_range(figure)}<br>{figure.examples} examples</p>'
         f'<p class="small">{escaped(words.meaning)}</p></div>'
     )
 
@@ -191,7 +191,7 @@ def _stories(title: str, told: Sequence[Story], figures: Sequence[str]) -> str:
 
 def _story(story: Story, figures: Sequence[str]) -> str:
     row = story.row
-    found = in_words(story.result) if story.result is not None else "No answer could be read."
+    found = f"The model says: {in_words(story.result)}" if story.result is not None else UNREADABLE
     about = [said(name, value) for name, value in row.tags.items() if name != "task"]
     scores = ", ".join(
         f"{score_words(name).title} {percent(row.scores[name])}" for name in figures if name in row.scores

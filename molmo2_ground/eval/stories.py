@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from molmo2_ground.errors import AnswerError, GroundError
-from molmo2_ground.eval.example import Example, Result, Suite
-from molmo2_ground.eval.pictures import Picture, pictures_of
+from molmo2_ground.eval.example import Example, Result, Suite, Truth
+from molmo2_ground.eval.pictures import Picture, frames_of, pictures_of
 from molmo2_ground.eval.predictions import Prediction, read_predictions
 from molmo2_ground.eval.record import PREDICTIONS, Row, Run
+
+UNREADABLE = "In what the model wrote, no answer could be read."
+
+
+@runtime_checkable
+class FrameByFrame(Protocol):
+    """A suite that knows what is true in every frame, not only in those that it scores."""
+
+    def truth_at(self, example: Example, source_indices: Sequence[int]) -> Truth:
+        """The example's truth with these frames of its media added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,6 +103,8 @@ def _story(run: Run, suite: Suite, example: Example, row: Row, kept: Prediction 
             result = kept.result()
         except AnswerError:  # kept by a version that could read it
             result = None
+    if isinstance(suite, FrameByFrame):
+        example = replace(example, truth=suite.truth_at(example, frames_of(result)))
     score = run.main_score(row) or ""
     try:
         with tempfile.TemporaryDirectory() as folder:

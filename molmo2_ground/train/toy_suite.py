@@ -19,6 +19,7 @@ track.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,28 @@ class ToySuite:
         if question.task == "point":
             return scores | _point_scores(held_out, question, result if isinstance(result, Points) else None)
         return scores
+
+    def truth_at(self, example: Example, source_indices: Sequence[int]) -> Truth:
+        """The example's truth with these frames of the clip added, for a look at what was pointed at."""
+        held_out, question = _asked(example.key)
+        truth = example.truth
+        known = {round(time_s * CLIP_FPS) for time_s in truth.frame_times_s}
+        added = {index: _id_map(held_out.scene, index) for index in source_indices if index not in known}
+        more = {
+            object_id: tuple(
+                TruthFrame(time_s=i / CLIP_FPS, source_index=i, mask=Rle.encode(ids == object_id))
+                for i, ids in added.items()
+                if (ids == object_id).any()
+            )
+            for object_id in question.object_ids
+        }
+        return dataclasses.replace(
+            truth,
+            objects=tuple(
+                dataclasses.replace(item, frames=item.frames + more[item.object_id]) for item in truth.objects
+            ),
+            frame_times_s=tuple(sorted({*truth.frame_times_s, *(i / CLIP_FPS for i in added)})),
+        )
 
     def summary(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """Mean of each score over the examples that have it."""
