@@ -141,22 +141,32 @@ class TrackingSuite(DatasetSuite):
 
 
 class CountingSuite(DatasetSuite):
-    """The number: exactly right, close, and by how many there are. close_percent: see `close_accuracy`."""
+    """The number: exactly right, close, and by how many there are.
+
+    close_percent       see `close_accuracy`.
+    published_by_text   the released evaluator reads the number in the text and not the points: what it would
+                        give is `reference_accuracy`.
+    """
 
     headline = ("accuracy", "close")
     close_percent: ClassVar[int] = 5
+    published_by_text: ClassVar[bool] = True
 
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
         """accuracy, close, and how many there are (`wanted`), for the bins of the summary."""
         wanted = example.truth.count
         assert wanted is not None
         number = counted(result)
-        return {
+        scores = {
             "readable": float(result is not None),
             "accuracy": count_accuracy(number, wanted),
             "close": close_accuracy(number, wanted, percent=self.close_percent),
             "wanted": float(wanted),
         }
+        if self.published_by_text:
+            by_text = counted(result, reference_compat=True)
+            scores["reference_accuracy"] = count_accuracy(by_text, wanted)
+        return scores
 
     def summary(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """Means over the questions, and the accuracy by how many there are."""

@@ -22,6 +22,7 @@ class PixmoCount(CountingSuite):
     name = "pixmo-count"
     settings = Settings(max_new_tokens=192, max_crops=PAPER_CROPS, note="greedy, up to 24 crops")
     close_percent = 0
+    published_by_text = False
 
     def _rows(self) -> Iterator[Row]:
         shelf = Shelf.of_images(self.folder)

@@ -12,8 +12,8 @@ from molmo2_ground._optional import require
 from molmo2_ground.errors import SourceError
 
 _TABLE_SUFFIXES = (".parquet", ".jsonl", ".json")
-# Masks make rows large; a few dozen at once keep reading quick and memory flat.
-_ROWS_AT_ONCE = 32
+# Masks make rows large, those of true and false above all: a handful at once keep memory flat.
+_ROWS_AT_ONCE = 4
 
 
 class BadRowError(ValueError):

@@ -176,6 +176,13 @@ def test_points_count_where_an_answer_also_has_a_number(tmp_path: Path) -> None:
     assert (row["precision"], row["recall"]) == (1.0, 0.5)
 
 
+def test_the_released_evaluator_cannot_read_that_there_is_none(tmp_path: Path) -> None:
+    suite = _suite("video-count", tmp_path)
+    none = suite.examples()[1]
+    row = suite.score(none, empty(none))
+    assert (row["accuracy"], row["reference_accuracy"]) == (1.0, 0.0)
+
+
 def test_image_counting_is_close_when_off_by_one(tmp_path: Path) -> None:
     suite = _suite("pixmo-count", tmp_path)
     (example,) = suite.examples()
