@@ -134,25 +134,16 @@ class ToySuite:
         return scores
 
     def truth_at(self, example: Example, source_indices: Sequence[int]) -> Truth:
-        """The example's truth with these frames of the clip added, for a look at what was pointed at."""
-        held_out, question = _asked(example.key)
-        truth = example.truth
-        known = {round(time_s * CLIP_FPS) for time_s in truth.frame_times_s}
-        added = {index: _id_map(held_out.scene, index) for index in source_indices if index not in known}
-        more = {
-            object_id: tuple(
-                TruthFrame(time_s=i / CLIP_FPS, source_index=i, mask=Rle.encode(ids == object_id))
-                for i, ids in added.items()
-                if (ids == object_id).any()
-            )
-            for object_id in question.object_ids
-        }
+        """The example's truth with all that shows in these frames of the clip, however little.
+
+        For a look at an answer: a place on what hardly shows is not a wrong one.
+        """
+        held_out, _ = _asked(example.key)
+        maps = {index: _id_map(held_out.scene, index) for index in source_indices}
         return dataclasses.replace(
-            truth,
-            objects=tuple(
-                dataclasses.replace(item, frames=item.frames + more[item.object_id]) for item in truth.objects
-            ),
-            frame_times_s=tuple(sorted({*truth.frame_times_s, *(i / CLIP_FPS for i in added)})),
+            example.truth,
+            objects=tuple(_with_frames(item, maps) for item in example.truth.objects),
+            frame_times_s=tuple(sorted({*example.truth.frame_times_s, *(i / CLIP_FPS for i in maps)})),
         )
 
     def summary(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -251,6 +242,17 @@ def _truth_object(held_out: _HeldOut, object_id: int) -> TruthObject:
             if state.object_id == object_id and state.visible
         ),
     )
+
+
+def _with_frames(item: TruthObject, maps: Mapping[int, Bytes]) -> TruthObject:
+    """The object in more frames, by frame number, where any of it shows."""
+    known = {frame.source_index for frame in item.frames}
+    more = (
+        TruthFrame(time_s=i / CLIP_FPS, source_index=i, mask=Rle.encode(ids == item.object_id))
+        for i, ids in maps.items()
+        if i not in known and (ids == item.object_id).any()
+    )
+    return dataclasses.replace(item, frames=(*item.frames, *more))
 
 
 def _truth_frame(state: ActorState, ids: Bytes, *, source_index: int) -> TruthFrame:
