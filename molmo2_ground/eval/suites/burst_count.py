@@ -77,7 +77,7 @@ class BurstCount(CountingSuite):
             raise BadRowError(f"the category {category} is not in the list of categories")
         dataset, sequence, fps = row.text("dataset"), row.name("seq_name"), row.positive("fps")
         size_px = row.size_px()
-        images, annotated = row.items("all_image_paths"), row.items("annotated_image_paths")
+        images, annotated = row.texts("all_image_paths"), row.texts("annotated_image_paths")
         indices = _places(annotated, images)
         media = self._frames(split, dataset, sequence)
         times_s = [(index - indices[0]) / fps for index in indices]
@@ -135,7 +135,7 @@ def _spoken(name: str) -> str:
     return _MEANING.sub("", name).replace("_", " ").strip()
 
 
-def _places(annotated: list[Any], images: list[Any]) -> list[int]:
+def _places(annotated: list[str], images: list[str]) -> list[int]:
     """The place of each annotated image among all."""
     at = {image: index for index, image in enumerate(images)}
     if not annotated:

@@ -179,7 +179,7 @@ def checked_mask(record: Any, *, size_px: tuple[int, int], what: str) -> Rle:
         rle = Rle.from_coco(record)
         _check_size(rle.size_hw, size_px)
         rle.runs()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:  # a size or a run may be any number
         raise BadRowError(f"{what}: {error}") from error
     return rle
 

@@ -32,12 +32,15 @@ class ReasonVos(ReferringSuite):
 
     def _sentences(self) -> Iterator[tuple[str, Callable[[], Sentence]]]:
         masks = in_folder(self.folder, "Annotations")
+        decoded: set[Path] = set()
         for video, content in videos_of(in_folder(self.folder, "meta_expressions.json")).items():
             for number, fields in expressions_of(content):
-                yield f"{video}, sentence {number}", _reader(video, content, fields, masks)
+                yield f"{video}, sentence {number}", _reader(video, content, fields, masks, decoded)
 
 
-def _reader(video: str, content: Any, fields: Any, folder: Path) -> Callable[[], Sentence]:
+def _reader(
+    video: str, content: Any, fields: Any, folder: Path, decoded: set[Path]
+) -> Callable[[], Sentence]:
     def read() -> Sentence:
         row, about = as_record(fields, "the sentence"), as_record(content, "the video")
         source, object_id, names = about.text("source"), row.name("obj_id"), frame_names(about)
@@ -48,7 +51,9 @@ def _reader(video: str, content: Any, fields: Any, folder: Path) -> Callable[[],
             phrase=row.text("exp_text"),
             category=source,
             masks=lambda size_px: {
-                1: png_masks(folder / f"{source}_{video}_{object_id}", names, size_px, value=None)
+                1: png_masks(
+                    folder / f"{source}_{video}_{object_id}", names, size_px, value=None, decoded=decoded
+                )
             },
         )
 

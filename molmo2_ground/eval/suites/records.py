@@ -14,6 +14,7 @@ from molmo2_ground.errors import SourceError
 _TABLE_SUFFIXES = (".parquet", ".jsonl", ".json")
 # Masks make rows large, those of true and false above all: a handful at once keep memory flat.
 _ROWS_AT_ONCE = 4
+_LARGEST = 1e12
 
 
 class BadRowError(ValueError):
@@ -52,9 +53,9 @@ class Record:
         return str(value).strip()
 
     def number(self, name: str) -> float:
-        """A number."""
+        """A number; nothing a dataset counts or measures is as large as a million million."""
         value = self._value(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
             raise BadRowError(f"the field {name} is {_shortly(value)}; expected a number")
         return float(value)
 
@@ -68,7 +69,7 @@ class Record:
     def positive(self, name: str) -> float:
         """A number above 0."""
         value = self.number(name)
-        if not 0 < value < float("inf"):
+        if value <= 0:
             raise BadRowError(f"the field {name} is {value:g}; expected a number above 0")
         return value
 
@@ -95,6 +96,10 @@ class Record:
     def wholes(self, name: str) -> list[int]:
         """A list of whole numbers, 0 or more."""
         return [item.whole(at) for at, item in self._each(name)]
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts."""
+        return [item.text(at) for at, item in self._each(name)]
 
     def records(self, name: str) -> list[Record]:
         """A list of rows of their own."""

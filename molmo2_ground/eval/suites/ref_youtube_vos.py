@@ -39,14 +39,15 @@ class RefYoutubeVos(ReferringSuite):
             self.folder, "meta_expressions/valid/meta_expressions.json", "meta_expressions.json"
         )
         masks = in_folder(self.folder, "valid/Annotations", "Annotations")
+        decoded: set[Path] = set()
         for video, content in videos_of(sentences).items():
             for number, fields in expressions_of(content):
                 place = f"{video}/{number}"
-                yield place, _reader(place, video, content, fields, masks / video, self.sparse)
+                yield place, _reader(place, content, fields, masks / video, decoded, self.sparse)
 
 
 def _reader(
-    key: str, video: str, content: Any, fields: Any, folder: Path, sparse: bool
+    key: str, content: Any, fields: Any, folder: Path, decoded: set[Path], sparse: bool
 ) -> Callable[[], Sentence]:
     def read() -> Sentence:
         row = as_record(fields, "the sentence")
@@ -58,11 +59,13 @@ def _reader(
         names = frame_names(as_record(content, "the video"))
         return Sentence(
             key=key,
-            video=video,
+            video=folder.name,
             frames=names,
             phrase=row.text("exp"),
             masks=lambda size_px: {
-                int(object_id): png_masks(folder, names, size_px, value=int(object_id), sparse=sparse)
+                int(object_id): png_masks(
+                    folder, names, size_px, value=int(object_id), decoded=decoded, sparse=sparse
+                )
             },
         )
 

@@ -143,7 +143,7 @@ def expressions_of(video: Any) -> list[tuple[str, Any]]:
 
 def frame_names(video: Record) -> list[str]:
     """The names of a video's frames; raises `BadRowError` when there is none."""
-    names = [str(name) for name in video.items("frames")]
+    names = video.texts("frames")
     if not names:
         raise BadRowError("the video has no frames")
     return names
@@ -161,21 +161,32 @@ def number_png(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def png_masks(
-    folder: Path, names: Sequence[str], size_px: tuple[int, int], *, value: int | None, sparse: bool = False
+    folder: Path,
+    names: Sequence[str],
+    size_px: tuple[int, int],
+    *,
+    value: int | None,
+    decoded: set[Path],
+    sparse: bool = False,
 ) -> Masks:
-    """One object's masks of the judged frames, from `<folder>/<name>.png`.
+    """One object's masks of the judged frames, from `<folder>/<name>.png`. All frames' PNGs are decoded.
 
-    value   its number in the PNGs, None for every number but 0.
-    sparse  not every frame was annotated: a frame without a PNG is one in which nothing is seen.
+    value    its number in the PNGs, None for every number but 0.
+    decoded  those that were found to be in order, for another sentence about the same video.
+    sparse   not every frame was annotated: a frame without a PNG is one in which nothing is seen.
     """
     found: Masks = {}
-    for index in range(0, len(names), STEP):
-        path = folder / f"{Path(names[index]).stem}.png"
-        if sparse and not path.exists():
+    for index, name in enumerate(names):
+        path = folder / f"{Path(name).stem}.png"
+        judged = index % STEP == 0
+        if (sparse and not path.exists()) or (path in decoded and not judged):
             continue
         numbers = number_png(path)
         mask = numbers != 0 if value is None else numbers == value
-        found[index] = encoded_mask(mask, size_px=size_px, what=f"{folder.name}/{path.name}")
-    if not found:
+        encoded = encoded_mask(mask, size_px=size_px, what=f"{folder.name}/{path.name}")
+        decoded.add(path)
+        if judged:
+            found[index] = encoded
+    if not any((folder / f"{Path(name).stem}.png").exists() for name in names):
         raise BadRowError(f"there is no mask in {folder}")
     return found

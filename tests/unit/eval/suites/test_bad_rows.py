@@ -357,6 +357,23 @@ def test_frames_of_two_sizes_are_a_bad_row(tmp_path: Path) -> None:
     assert "differ in size: 00000.jpg 96 x 64, 00003.jpg 50 x 40" in problem.reason
 
 
+@pytest.mark.parametrize("frame", ["00000", "00007"], ids=["judged", "not-judged"])
+def test_every_mask_picture_is_opened(tmp_path: Path, frame: str) -> None:
+    made.reason_vos(tmp_path)
+    (tmp_path / "Annotations" / "MOSE_v1_3" / f"{frame}.png").write_bytes(b"\x89PNG and no more")
+    (problem,) = open_suite("reason-vos", tmp_path).check()
+    assert problem.reason.startswith(f"the mask {frame}.png cannot be opened")
+
+
+def test_a_video_without_mask_pictures_is_a_bad_row(tmp_path: Path) -> None:
+    made.ref_youtube_vos(tmp_path)
+    for path in (tmp_path / "valid" / "Annotations" / "v1").iterdir():
+        path.unlink()
+    problems = open_suite("ref-yt-vos", tmp_path).check()
+    assert [problem.row for problem in problems] == ["v1/0", "v1/1"]
+    assert all("there is no mask in" in problem.reason for problem in problems)
+
+
 def test_a_video_of_another_size_is_told_with_both_sizes(tmp_path: Path) -> None:
     made.video_track(tmp_path)
     write_video(tmp_path / "DanceTrack" / "clip_0001.mp4", frame_count=12, fps=6, size_px=(64, 48))
