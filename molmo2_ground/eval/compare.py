@@ -8,10 +8,10 @@ from pathlib import Path
 
 from molmo2_ground.eval.example import Suite
 from molmo2_ground.eval.intervals import PairedInterval, paired_bootstrap
-from molmo2_ground.eval.page import film, foldable, key_to_pictures, write_page
+from molmo2_ground.eval.page import film, foldable, key_to_pictures, unbroken, write_page
 from molmo2_ground.eval.record import Row, Run
 from molmo2_ground.eval.stories import UNREADABLE, Story, stories
-from molmo2_ground.eval.words import between, percent, question, score_words
+from molmo2_ground.eval.words import change, percent, question, score_words
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
 
@@ -82,7 +82,7 @@ def compare(first: Run, second: Run) -> Comparison:
         raise ValueError(f"{first.folder} and {second.folder} have no example in common")
     names = dict.fromkeys(figure.name for figure in (*first.figures, *second.figures))
     found = (_difference(name, pairs) for name in names)
-    changes = [change for before, after in pairs if (change := _change(first, before, after)) is not None]
+    changes = [moved for before, after in pairs if (moved := _change(first, before, after)) is not None]
     return Comparison(
         first=first,
         second=second,
@@ -113,29 +113,29 @@ def _change(run: Run, before: Row, after: Row) -> Changed | None:
     name = run.main_score(before)
     if name is None or name not in after.scores:
         return None
-    change = after.scores[name] - before.scores[name]
-    if abs(change) <= _SAME:
+    moved = after.scores[name] - before.scores[name]
+    if abs(moved) <= _SAME:
         return None
-    return Changed(first=before, second=after, score=name, change=change)
+    return Changed(first=before, second=after, score=name, change=moved)
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
     """The comparison as a Markdown table, and the examples that changed most."""
     first, second = _names(comparison)
-    yield f"| score | {first} | {second} | difference | 95 % interval | {second} is | examples |"
+    yield f"| score | {first} | {second} | difference, points | 95 % interval | {second} is | examples |"
     yield "|---|---:|---:|---:|---:|---|---:|"
     for one in comparison.differences:
-        range_ = between(one.interval.low, one.interval.high, signed=True)
+        range_ = f"{change(one.interval.low)} to {change(one.interval.high)}"
         yield (
             f"| {score_words(one.name).title} (`{one.name}`) | {percent(one.first)} | {percent(one.second)} "
-            f"| {percent(one.interval.difference, signed=True)} | {range_} | {one.verdict} | {one.examples} |"
+            f"| {change(one.interval.difference)} | {range_} | {one.verdict} | {one.examples} |"
         )
     yield ""
     yield _account(comparison)
-    for change in comparison.changed[:_MOST_SHOWN]:
+    for moved in comparison.changed[:_MOST_SHOWN]:
         yield (
-            f"- {percent(change.change, signed=True)} {score_words(change.score).title}: "
-            f"{question(change.first.task, change.first.phrase)} ({change.first.key})"
+            f"- {change(moved.change)} {score_words(moved.score).title}: "
+            f"{question(moved.first.task, moved.first.phrase)} ({moved.first.key})"
         )
 
 
@@ -150,7 +150,7 @@ def _names(comparison: Comparison) -> tuple[str, str]:
 
 
 def _account(comparison: Comparison) -> str:
-    better = sum(change.change > 0 for change in comparison.changed)
+    better = sum(moved.change > 0 for moved in comparison.changed)
     worse = len(comparison.changed) - better
     same = comparison.shared - len(comparison.changed)
     text = (
@@ -201,16 +201,16 @@ def _table(comparison: Comparison) -> str:
         (
             f'<strong title="{escaped(score_words(one.name).meaning)}">'
             f"{escaped(score_words(one.name).title)}</strong>",
-            percent(one.first),
-            percent(one.second),
-            percent(one.interval.difference, signed=True),
-            between(one.interval.low, one.interval.high, signed=True),
+            unbroken(percent(one.first)),
+            unbroken(percent(one.second)),
+            unbroken(change(one.interval.difference)),
+            unbroken(f"{change(one.interval.low)} to {change(one.interval.high)}"),
             f'<span class="{one.verdict.replace(" ", "-")}">{one.verdict}</span>',
             str(one.examples),
         )
         for one in comparison.differences
     ]
-    heads = ("Score", first, second, "Difference", "95 % interval", f"{second} is", "Examples")
+    heads = ("Score", first, second, "Difference, points", "95 % interval", f"{second} is", "Examples")
     return f"<section><h2>Scores</h2>{table(heads, rows)}</section>"
 
 
@@ -219,18 +219,18 @@ def _shown(comparison: Comparison, suite: Suite | None) -> Iterator[str]:
     if suite is None:
         return
     changed = comparison.changed[:_MOST_SHOWN]
-    before = stories(comparison.first, suite, [change.first for change in changed])
-    after = stories(comparison.second, suite, [change.second for change in changed])
-    for change, one, other in zip(changed, before, after, strict=True):
+    before = stories(comparison.first, suite, [moved.first for moved in changed])
+    after = stories(comparison.second, suite, [moved.second for moved in changed])
+    for moved, one, other in zip(changed, before, after, strict=True):
         answers = "".join(
-            _answer(name, story, change.score)
+            _answer(name, story, moved.score)
             for name, story in zip(_names(comparison), (one, other), strict=True)
         )
-        low = " low" if change.change < 0 else ""
+        low = " low" if moved.change < 0 else ""
         yield (
-            f'<div class="story"><h3><span class="mark{low}">{percent(change.change, signed=True)}</span>'
-            f"{escaped(question(change.first.task, change.first.phrase))}</h3>"
-            f'<p class="small">{escaped(score_words(change.score).title)} · {escaped(change.first.key)}</p>'
+            f'<div class="story"><h3><span class="mark{low}">{change(moved.change)}</span>'
+            f"{escaped(question(moved.first.task, moved.first.phrase))}</h3>"
+            f'<p class="small">{escaped(score_words(moved.score).title)} · {escaped(moved.first.key)}</p>'
             f"{answers}</div>"
         )
 
@@ -248,15 +248,14 @@ def _answer(name: str, story: Story, score: str) -> str:
 def _listed(comparison: Comparison) -> str:
     rows = [
         (
-            escaped(change.first.key),
-            escaped(question(change.first.task, change.first.phrase)),
-            escaped(score_words(change.score).title),
-            percent(change.first.scores[change.score]),
-            percent(change.second.scores[change.score]),
-            f'<span class="{"better" if change.change > 0 else "worse"}">'
-            f"{percent(change.change, signed=True)}</span>",
+            escaped(moved.first.key),
+            escaped(question(moved.first.task, moved.first.phrase)),
+            escaped(score_words(moved.score).title),
+            unbroken(percent(moved.first.scores[moved.score])),
+            unbroken(percent(moved.second.scores[moved.score])),
+            f'<span class="{"better" if moved.change > 0 else "worse"}">{change(moved.change)}</span>',
         )
-        for change in comparison.changed[:_MOST_LISTED]
+        for moved in comparison.changed[:_MOST_LISTED]
     ]
     listed = table(("Example", "Question", "Score", *_names(comparison), "Change"), rows)
     left_out = len(comparison.changed) - _MOST_LISTED

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.eval.pictures import Picture
-from molmo2_ground.eval.record import Figure
-from molmo2_ground.eval.words import between
 from molmo2_ground.viewer.markup import data_uri, escaped
 
 # Nothing may run and nothing may be fetched, whatever a model or a dataset wrote.
@@ -61,9 +59,9 @@ def key_to_pictures() -> str:
     return f'<ul class="key">{items}</ul>'
 
 
-def interval_words(figure: Figure) -> str:
-    """The range around a figure."""
-    return between(figure.low, figure.high)
+def unbroken(text: str) -> str:
+    """Text that stays on one line in a narrow cell."""
+    return f'<span class="unbroken">{escaped(text)}</span>'
 
 
 def foldable(summary: str, body: str) -> str:

@@ -11,7 +11,7 @@ from molmo2_ground._atomic import atomic_path
 from molmo2_ground.eval import plots
 from molmo2_ground.eval.example import Suite
 from molmo2_ground.eval.groups import by_category, by_number, tags_of
-from molmo2_ground.eval.page import film, foldable, key_to_pictures, write_page
+from molmo2_ground.eval.page import film, foldable, key_to_pictures, unbroken, write_page
 from molmo2_ground.eval.paper import paper_rows
 from molmo2_ground.eval.record import Figure, Run
 from molmo2_ground.eval.stories import UNREADABLE, Story, stories, worst_and_best
@@ -164,8 +164,8 @@ def _figures(run: Run) -> str:
         (
             f"<strong>{escaped(score_words(figure.name).title)}</strong> "
             f'<span class="small"><code>{escaped(figure.name)}</code></span>',
-            percent(figure.value),
-            _range(figure),
+            unbroken(percent(figure.value)),
+            unbroken(_range(figure)),
             plots.whisker(figure.value, figure.low, figure.high),
             str(figure.examples),
             escaped(score_words(figure.name).meaning),
@@ -186,7 +186,8 @@ def _how_to_look() -> str:
 def _stories(title: str, told: Sequence[Story], figures: Sequence[str]) -> str:
     if not told:
         return ""
-    return f"<h3>{escaped(title)}</h3>" + "\n".join(_story(story, figures) for story in told)
+    body = "\n".join(_story(story, figures) for story in told)
+    return f'<h3>{escaped(title)}</h3><div class="stories">{body}</div>'
 
 
 def _story(story: Story, figures: Sequence[str]) -> str:

@@ -112,15 +112,20 @@ def question(task: str, phrase: str) -> str:
     return f"{_TASKS.get(task, task)} {phrase}"
 
 
-def percent(share: float, *, signed: bool = False) -> str:
+def percent(share: float) -> str:
     """A share as a percentage with one decimal: 0.731 is 73.1 %."""
-    value = round(100 * share, 1) + 0.0  # never "-0.0"
-    return f"{value:{'+' if signed else ''}.1f}{_PERCENT}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * share:.1f}{_PERCENT}"
 
 
-def between(low: float, high: float, *, signed: bool = False) -> str:
+def between(low: float, high: float) -> str:
     """A range of shares: 70.2 to 75.9 %."""
-    return f"{percent(low, signed=signed).removesuffix(_PERCENT)} to {percent(high, signed=signed)}"
+    return f"{100 * low:.1f} to {percent(high)}"
+
+
+def change(shares: float) -> str:
+    """The difference of two shares in percentage points: +5.0, −3.2, and 0.0 without a sign."""
+    value = round(100 * shares, 1)
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") if value else "0.0"
 
 
 def said(tag: str, value: str | float) -> str:

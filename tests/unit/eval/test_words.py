@@ -2,29 +2,28 @@ from __future__ import annotations
 
 import pytest
 
-from molmo2_ground.eval.words import amount, between, percent, question, said, score_words, tag_words
+from molmo2_ground.eval.words import amount, between, change, percent, question, said, score_words, tag_words
 
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.mark.parametrize(
-    ("share", "signed", "words"),
+    ("shares", "words"),
     [
-        pytest.param(0.731, False, "73.1 %", id="plain"),
-        pytest.param(1.0, False, "100.0 %", id="all"),
-        pytest.param(0.05, True, "+5.0 %", id="more"),
-        pytest.param(-0.05, True, f"{MINUS}5.0 %", id="less"),
-        pytest.param(-0.00001, True, "+0.0 %", id="no-minus-zero"),
+        pytest.param(0.05, "+5.0", id="more"),
+        pytest.param(-0.05, f"{MINUS}5.0", id="less"),
+        pytest.param(-0.00001, "0.0", id="no-minus-zero"),
     ],
 )
-def test_shares_are_percentages(share: float, signed: bool, words: str) -> None:
-    assert percent(share, signed=signed) == words.replace(" ", NBSP)
+def test_differences_are_points_with_a_sign(shares: float, words: str) -> None:
+    assert change(shares) == words
 
 
-def test_a_range_names_its_unit_once() -> None:
+def test_shares_are_percentages() -> None:
+    assert percent(0.731) == f"73.1{NBSP}%"
+    assert percent(1) == f"100.0{NBSP}%"
     assert between(0.1, 0.25) == f"10.0 to 25.0{NBSP}%"
-    assert between(-0.1, 0.25, signed=True) == f"{MINUS}10.0 to +25.0{NBSP}%"
 
 
 @pytest.mark.parametrize(
