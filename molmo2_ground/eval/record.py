@@ -61,12 +61,12 @@ class Card:
     settings: Settings
     model: str
     identity: str
-    examples: int
-    limit: int | None
-    left_out: tuple[Problem, ...]
     threads: int
     code: str
     versions: Mapping[str, str]
+    examples: int = 0
+    limit: int | None = None
+    left_out: tuple[Problem, ...] = ()
     answer_ms: float | None = None
 
 

@@ -56,38 +56,40 @@ def evaluate(
     total = len(suite.examples())
     count = total if limit is None else min(limit, total)
     scratch = folder / ".media"
-    plan = Plan(
-        suite=suite,
-        candidate=candidate,
-        predictions=folder / PREDICTIONS,
-        scratch=scratch,
-        threads=threads,
-    )
+    kept_file = folder / PREDICTIONS
+    plan = Plan(suite=suite, candidate=candidate, predictions=kept_file, scratch=scratch, threads=threads)
     try:
-        with PredictionFile(plan.predictions) as kept:
+        with PredictionFile(kept_file) as kept:
             shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left some
             done = _examine(plan, count, kept, workers=workers, on_progress=on_progress)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     times_ms = [one.answer_ms for one in done if one.answer_ms is not None]
-    card = Card(
-        suite=suite.name,
-        headline=tuple(suite.headline),
-        settings=suite.settings,
-        model=candidate.name,
-        identity=candidate.identity,
+    rows = tuple(sorted((one.row for one in done), key=lambda row: row.index))
+    card = dataclasses.replace(
+        _card(plan),
         examples=total,
         limit=limit,
         left_out=tuple(left_out),
-        threads=threads,
-        code=code_digest(),
-        versions=_versions(),
         answer_ms=round(statistics.median(times_ms), 1) if times_ms else None,
     )
-    rows = tuple(sorted((one.row for one in done), key=lambda row: row.index))
     run = Run(folder=folder, card=card, rows=rows, figures=_figures(suite, rows))
     write_run(run)
     return run
+
+
+def _card(plan: Plan) -> Card:
+    """What was known before the first question."""
+    return Card(
+        suite=plan.suite.name,
+        headline=tuple(plan.suite.headline),
+        settings=plan.suite.settings,
+        model=plan.candidate.name,
+        identity=plan.candidate.identity,
+        threads=plan.threads,
+        code=code_digest(),
+        versions=_versions(),
+    )
 
 
 def _examine(
