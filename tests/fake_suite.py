@@ -137,7 +137,7 @@ class SquareFinder(ScriptedBackend):
     """Looks for the square; errs as the module says, the other way round when it `squints`.
 
     log: a file that gets a line for each question.   kills_at: ends `victim` by SIGKILL when so many lines
-    are in it.
+    are in it, or, when `victim` is -1, presses Ctrl-C for all processes of the terminal.
     """
 
     def __init__(
@@ -161,7 +161,10 @@ class SquareFinder(ScriptedBackend):
             with self._log.open("a") as file:
                 file.write(prompt.text + "\n")
             if self._kills_at is not None and len(self._log.read_text().splitlines()) >= self._kills_at:
-                os.kill(self._victim or os.getpid(), signal.SIGKILL)
+                if self._victim < 0:
+                    os.killpg(os.getpgid(0), signal.SIGINT)
+                else:
+                    os.kill(self._victim or os.getpid(), signal.SIGKILL)
         text = self._text(clip.frames[0].rgb, counting=prompt.task == "count")
         return RawAnswer(
             text=text,
@@ -197,18 +200,29 @@ def load_finder(
     log: Path | None = None,
     kills_at: int | None = None,
     kills_parent: bool = False,
+    interrupts: bool = False,
     squints: bool = False,
 ) -> Grounder:
     """A grounder with a `SquareFinder`, as a `Candidate` loads it."""
-    victim = os.getppid() if kills_parent else 0
+    victim = -1 if interrupts else os.getppid() if kills_parent else 0
     return Grounder(SquareFinder(log=log, kills_at=kills_at, victim=victim, squints=squints))
 
 
 def finder(
-    *, log: Path | None = None, kills_at: int | None = None, kills_parent: bool = False, squints: bool = False
+    *,
+    log: Path | None = None,
+    kills_at: int | None = None,
+    kills_parent: bool = False,
+    interrupts: bool = False,
+    squints: bool = False,
 ) -> Candidate:
     """The model that looks for squares, ready to be examined; picklable."""
     load = functools.partial(
-        load_finder, log=log, kills_at=kills_at, kills_parent=kills_parent, squints=squints
+        load_finder,
+        log=log,
+        kills_at=kills_at,
+        kills_parent=kills_parent,
+        interrupts=interrupts,
+        squints=squints,
     )
     return Candidate(name="squinting" if squints else "finder", identity=f"finder/{squints}", load=load)
