@@ -54,7 +54,7 @@ from molmo2_ground.results import Count, Points, Tracks
 from molmo2_ground.train.toy.actors import ActorState
 from molmo2_ground.train.toy.clip_file import write_clip
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from molmo2_ground.train.toy.questions import Question, ToyTask, make_questions
+from molmo2_ground.train.toy.questions import Group, Question, ToyTask, make_questions
 from molmo2_ground.train.toy.scene import Scene
 from molmo2_ground.train.toy.stamp import Bytes
 from molmo2_ground.train.toy.street import make_scene
@@ -65,6 +65,18 @@ CLIP_FPS = 10.0
 _GRID_S = 0.5
 # Clips last 4 to 8 seconds: 8 to 16 places a track.
 _HALF_SECONDS = (8, 17)
+
+# How the objects are named, in words for readers of a report.
+_ASKED_BY: Mapping[Group, str] = {
+    "kind": "by kind",
+    "colour": "by colour",
+    "both": "by colour and kind",
+    "motion": "by motion",
+    "size": "by size",
+    "position": "by position",
+    "all": "everything",
+    "none": "not there",
+}
 
 _TRACK_SCORES = ("track_precision", "track_recall", "track_f1", "hota", "deta", "assa")
 _POINT_SCORES = ("point_precision", "point_recall", "point_f1")
@@ -268,7 +280,7 @@ def _tags(held_out: _HeldOut, question: Question) -> dict[str, str | float]:
     """What results are grouped by; the shares only where something is asked for that is there."""
     tags: dict[str, str | float] = {
         "task": question.task,
-        "category": question.group,
+        "category": _ASKED_BY[question.group],
         "objects": float(len(question.object_ids)),
         "clip_s": held_out.scene.duration_s,
     }
