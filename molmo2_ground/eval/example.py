@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
@@ -67,6 +70,61 @@ class Truth:
             raise ValueError(f"each object has an id of its own; these came twice: {twice}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"a frame rate is above 0; got {self.fps}")
+
+    @classmethod
+    def from_masks(
+        cls,
+        masks: Mapping[int, npt.NDArray[np.bool_ | np.integer[Any]]],
+        *,
+        times_s: Sequence[float] | npt.NDArray[np.floating] | None = None,
+        duration_s: float | None = None,
+        fps: float | None = None,
+    ) -> Truth:
+        """The truth that masks tell, from arrays.
+
+        masks       by object id: bool[frames, height, width], empty where an object is hidden; for one
+                    still image bool[height, width] will do.
+        times_s     float[frames], seconds of each frame; None for still images.
+        duration_s  length of the video, seconds; without it, the last frame lasts as long as the one before.
+
+        Raises `ValueError` when arrays differ in size, or there is none: without objects, say
+        `Truth(size_px=(width, height), frame_times_s=...)`.
+        """
+        films = {key: np.asarray(mask, dtype=bool) for key, mask in masks.items()}
+        films = {key: film[None] if film.ndim == 2 else film for key, film in films.items()}
+        shapes = {film.shape for film in films.values()}
+        if len(shapes) != 1 or len(shape := next(iter(shapes))) != 3:
+            raise ValueError(
+                "masks are bool[frames, height, width], all of one shape; "
+                f"got {sorted(list(one) for one in shapes) or 'none'}"
+            )
+        times = None if times_s is None else tuple(float(time_s) for time_s in times_s)
+        if times is not None and len(times) != shape[0]:
+            raise ValueError(f"there are {shape[0]} frames of masks and {len(times)} times")
+        if times is not None and duration_s is None and len(times) > 1:
+            duration_s = 2 * times[-1] - times[-2]
+        objects = tuple(
+            TruthObject(object_id=int(key), frames=_seen(film, times)) for key, film in films.items()
+        )
+        return cls(
+            size_px=(shape[2], shape[1]),
+            duration_s=duration_s,
+            fps=fps,
+            count=len(objects),
+            objects=objects,
+            frame_times_s=times or (),
+        )
+
+
+def _seen(film: npt.NDArray[np.bool_], times_s: tuple[float, ...] | None) -> tuple[TruthFrame, ...]:
+    """The frames of bool[frames, height, width] in which the object shows."""
+    return tuple(
+        TruthFrame(
+            time_s=None if times_s is None else times_s[index], source_index=index, mask=Rle.encode(pixels)
+        )
+        for index, pixels in enumerate(film)
+        if pixels.any()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,11 @@ from molmo2_ground.eval.metrics.counting import close_accuracy, count_accuracy, 
 from molmo2_ground.eval.metrics.hota import ALPHAS, FrameSimilarity, Hota, hota, pool_hota, pooled_hota
 from molmo2_ground.eval.metrics.identity import identity_switches
 from molmo2_ground.eval.metrics.matched import Matched, pooled_matched
-from molmo2_ground.eval.metrics.placed import Placed, counted, placed_of
+from molmo2_ground.eval.metrics.placed import Placed, counted, placed_at, placed_of
 from molmo2_ground.eval.metrics.pointing import (
     POINT_BENCH_CATEGORIES,
     image_point_scores,
     point_bench,
-    point_bench_summary,
     point_scores,
 )
 from molmo2_ground.eval.metrics.regions import JAndF, boundary_f, j_and_f, jaccard
@@ -38,9 +37,9 @@ __all__ = [
     "image_point_scores",
     "j_and_f",
     "jaccard",
+    "placed_at",
     "placed_of",
     "point_bench",
-    "point_bench_summary",
     "point_scores",
     "pool_hota",
     "pooled_hota",

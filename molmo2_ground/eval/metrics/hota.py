@@ -24,13 +24,23 @@ _TINY = 1e-10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameSimilarity:
-    """Who is in one frame, and how alike: similarity float64[truth, predicted] from 0 to 1."""
+    """Who is in one frame, and how alike.
+
+    truth_ids, predicted_ids  int[n] and int[m], any sequence: the true objects and the predicted ones.
+    similarity                float64[n, m] from 0 to 1; what is empty may have any shape.
+    """
 
     truth_ids: tuple[int, ...]
     predicted_ids: tuple[int, ...]
     similarity: Floats
 
     def __post_init__(self) -> None:
+        for name in ("truth_ids", "predicted_ids"):
+            object.__setattr__(self, name, tuple(int(one) for one in getattr(self, name)))
+        similarity = np.asarray(self.similarity, dtype=np.float64)
+        if not similarity.size and not (self.truth_ids and self.predicted_ids):
+            similarity = similarity.reshape(len(self.truth_ids), len(self.predicted_ids))
+        object.__setattr__(self, "similarity", similarity)
         if self.similarity.shape != (len(self.truth_ids), len(self.predicted_ids)):
             raise ValueError(
                 f"similarity is [truth, predicted] = [{len(self.truth_ids)}, {len(self.predicted_ids)}]; "
@@ -93,7 +103,10 @@ _PARTS = ("hota", "deta", "assa", "detre", "detpr", "assre", "asspr", "loca", "o
 
 
 def hota(frames: Sequence[FrameSimilarity], *, reference_compat: bool = False) -> Hota:
-    """HOTA of one query's frames.
+    """HOTA of one query's frames, in the order of time, frames with nobody in them included.
+
+    frames: `track_frames(truth, placed)` makes them of masks and places; a `FrameSimilarity` a frame holds
+    any other similarity. `hota(frames).scores()["hota"]` is the number most people mean.
 
     Nothing there and nothing predicted is 1. `reference_compat` adds the released evaluator's epsilon where
     identities are aligned.

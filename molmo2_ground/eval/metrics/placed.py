@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from molmo2_ground.results import Count, Point, Points, Receipt, Sample, Tracks
 
@@ -51,16 +55,62 @@ class Placed:
         return mask.covers(min(int(self.x_px), width - 1), min(int(self.y_px), height - 1))
 
 
-def placed_of(result: Result | None) -> tuple[Placed, ...]:
-    """Every place in a result, in its order; none when the answer could not be read (`None`)."""
-    if result is None:
+def placed_at(
+    xy_px: npt.ArrayLike,
+    *,
+    object_ids: Sequence[int] | npt.NDArray[np.integer] | None = None,
+    times_s: Sequence[float] | npt.NDArray[np.floating] | None = None,
+    source_indices: Sequence[int] | npt.NDArray[np.integer] | None = None,
+) -> tuple[Placed, ...]:
+    """Places from arrays, for predictions that no grounder made.
+
+    xy_px           float[n, 2], pixels (x, y); (0, 0) is the outer corner of the top left one.
+    object_ids      int[n], which object each is; without it 1, 2, ..., one an object.
+    times_s         float[n], seconds; None for still images.
+    source_indices  int[n], number of the frame, or of the image in its list, from 0; 0 without it.
+    """
+    places = np.asarray(xy_px, dtype=np.float64)
+    if not places.size:
         return ()
-    shown_s = _shown_times(result.receipt)
-    if isinstance(result, Tracks):
-        return tuple(
-            _placed(track.object_id, sample, shown_s) for track in result for sample in track.samples
+    if places.ndim != 2 or places.shape[1] != 2:
+        raise ValueError(f"places are float[n, 2], (x, y) in pixels; got shape {list(places.shape)}")
+    count = len(places)
+    given = {"object_ids": object_ids, "times_s": times_s, "source_indices": source_indices}
+    for name, values in given.items():
+        if values is not None and len(values) != count:
+            raise ValueError(f"there are {count} places; {name} has {len(values)} values")
+    return tuple(
+        Placed(
+            object_id=i + 1 if object_ids is None else int(object_ids[i]),
+            x_px=float(places[i, 0]),
+            y_px=float(places[i, 1]),
+            source_index=0 if source_indices is None else int(source_indices[i]),
+            time_s=None if times_s is None else float(times_s[i]),
         )
-    points = result.points if isinstance(result, Count) else result
+        for i in range(count)
+    )
+
+
+def placed_of(found: Result | Iterable[Placed] | None) -> tuple[Placed, ...]:
+    """Every place in a result, in its order; none when the answer could not be read (`None`).
+
+    Places themselves are passed on, so that each metric takes either.
+    """
+    if found is None:
+        return ()
+    if not isinstance(found, Points | Tracks | Count):
+        places = tuple(found)
+        for place in places:
+            if not isinstance(place, Placed):
+                raise ValueError(
+                    f"expected a result of a grounder or places; got {type(place).__name__}: "
+                    "placed_at makes places from arrays"
+                )
+        return places
+    shown_s = _shown_times(found.receipt)
+    if isinstance(found, Tracks):
+        return tuple(_placed(track.object_id, sample, shown_s) for track in found for sample in track.samples)
+    points = found.points if isinstance(found, Count) else found
     assert isinstance(points, Points)
     return tuple(_placed(point.object_id, point, shown_s) for point in points)
 

@@ -6,17 +6,17 @@ of its object. Sources and published numbers: docs/evaluation.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from molmo2_ground.eval.metrics.anchors import anchor_px
 from molmo2_ground.eval.metrics.matched import Matched, matched, nearest_pairs
+from molmo2_ground.eval.metrics.placed import Placed, placed_of
 
 if TYPE_CHECKING:
-    from molmo2_ground.eval.example import Truth, TruthFrame
-    from molmo2_ground.eval.metrics.placed import Placed
+    from molmo2_ground.eval.example import Result, Truth, TruthFrame
     from molmo2_ground.masks import Rle
 
 POINT_BENCH_CATEGORIES = ("affordable", "counting", "reasoning", "spatial", "steerable")
@@ -24,9 +24,17 @@ POINT_BENCH_CATEGORIES = ("affordable", "counting", "reasoning", "spatial", "ste
 _TIME_TOLERANCE_S = 0.05
 
 
-def image_point_scores(truth: Truth, placed: Iterable[Placed], *, reference_compat: bool = False) -> Matched:
-    """Pointing in one image or several; a place is matched to objects of its own image only."""
-    places = list(placed)
+def image_point_scores(
+    truth: Truth, placed: Result | Iterable[Placed] | None, *, reference_compat: bool = False
+) -> Matched:
+    """Pointing in one image or several; a place is matched to objects of its own image only.
+
+    truth   what is there: `Truth.from_masks({1: mask})` makes it of bool[height, width] arrays.
+    placed  what `grounder.point` returned, or places: `placed_at` makes them of float[n, 2] pixels.
+
+    Nothing there and nothing placed is 1; one of both is 0.
+    """
+    places = placed_of(placed)
     anchors: list[tuple[int, tuple[float, float], Rle | None]] = []
     for item in truth.objects:
         for frame in item.frames:
@@ -49,19 +57,24 @@ def image_point_scores(truth: Truth, placed: Iterable[Placed], *, reference_comp
 
 def point_scores(
     truth: Truth,
-    placed: Iterable[Placed],
+    placed: Result | Iterable[Placed] | None,
     *,
     tolerance_s: float = _TIME_TOLERANCE_S,
     reference_compat: bool = False,
 ) -> Matched:
     """Pointing in a video: each object once, in the right frame and on its mask.
 
+    truth   what is there, with `duration_s`: `Truth.from_masks({1: masks}, times_s=times_s)` makes it of
+            bool[frames, height, width] and float[frames] arrays.
+    placed  what `grounder.point` or `grounder.count` returned, or places with times in seconds: `placed_at`
+            makes them of float[n, 2] pixels.
+
     An object may have masks at several times; its annotated point is the one of its first frame with
     `xy_px`. Distance is taken over time and place together, each as a share of the whole (in hundredths,
     rounded to tenths). A place hits when the object has a mask at its time, within `tolerance_s` seconds,
     and it lies in that mask. With `reference_compat` the time must be exactly that of a mask.
     """
-    places = list(placed)
+    places = placed_of(placed)
     objects = [(point, item.frames) for item in truth.objects if (point := _annotated(item.frames))]
     if not places or not objects:
         return matched(0, len(places), len(objects), reference_compat=reference_compat)
@@ -79,23 +92,16 @@ def point_scores(
     return matched(hits, len(places), len(objects), reference_compat=reference_compat)
 
 
-def point_bench(mask: Rle, placed: Iterable[Placed]) -> float:
+def point_bench(mask: Rle, placed: Result | Iterable[Placed] | None) -> float:
     """1 when there is at least one place and every one lies in the mask, else 0.
+
+    mask    `Rle.encode` makes it of bool[height, width].   placed: as for `image_point_scores`.
 
     The pixel is the whole part of the coordinate, in the released evaluator too. A place beyond a mask
     that is smaller than its image is outside.
     """
-    places = list(placed)
+    places = placed_of(placed)
     return float(bool(places) and all(mask.covers(int(p.x_px), int(p.y_px)) for p in places))
-
-
-def point_bench_summary(rows: Sequence[Mapping[str, float]], categories: Sequence[str]) -> dict[str, float]:
-    """The accuracy of each category, and `accuracy`, the mean over categories; a row's score is `correct`."""
-    scores: dict[str, list[float]] = {}
-    for row, category in zip(rows, categories, strict=True):
-        scores.setdefault(category, []).append(row["correct"])
-    means = {f"accuracy_{name}": sum(column) / len(column) for name, column in sorted(scores.items())}
-    return {"accuracy": sum(means.values()) / len(means), **means} if means else {}
 
 
 def _annotated(frames: Sequence[TruthFrame]) -> tuple[float | None, float, float] | None:

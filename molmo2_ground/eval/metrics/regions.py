@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,9 @@ from scipy.optimize import linear_sum_assignment
 from molmo2_ground.masks import Rle
 
 Bools = npt.NDArray[np.bool_]
-Mask = Rle | Bools
+# As true and false, or as numbers of which 0 is background.
+Pixels = npt.NDArray[np.bool_ | np.integer[Any]]
+Mask = Rle | Pixels
 
 # A contour may be off by this share of the picture's diagonal.
 BOUNDARY_TOLERANCE = 0.008
@@ -39,7 +42,10 @@ class JAndF:
 
 
 def jaccard(predicted: Mask, truth: Mask) -> float:
-    """J: shared pixels as a share of all pixels of either mask; 1 when both are empty."""
+    """J: shared pixels as a share of all pixels of either mask; 1 when both are empty.
+
+    predicted, truth: bool[height, width] each, or an `Rle`.
+    """
     one, other = _pair(predicted, truth)
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
@@ -48,6 +54,7 @@ def jaccard(predicted: Mask, truth: Mask) -> float:
 def boundary_f(predicted: Mask, truth: Mask, *, tolerance: float = BOUNDARY_TOLERANCE) -> float:
     """F: how well the contours meet, within `tolerance` times the diagonal, rounded up to whole pixels.
 
+    predicted, truth: bool[height, width] each, or an `Rle`.
     Precision is the share of the predicted contour near the true one, recall the share of the true contour
     near the predicted one, F their harmonic mean. No contour on both sides is 1, on one side 0. A mask that
     fills the picture has no contour.
@@ -67,13 +74,16 @@ def boundary_f(predicted: Mask, truth: Mask, *, tolerance: float = BOUNDARY_TOLE
 
 
 def j_and_f(
-    predicted: Mapping[int, Sequence[Mask | None]],
-    truth: Mapping[int, Sequence[Mask | None]],
+    predicted: Mapping[int, Sequence[Mask | None] | Pixels],
+    truth: Mapping[int, Sequence[Mask | None] | Pixels],
     *,
     match: bool = False,
     drop_ends: bool = False,
 ) -> JAndF:
-    """J, F and J&F over objects and frames; None is a frame in which an object is not there.
+    """J, F and J&F over objects and frames.
+
+    predicted, truth: by object id, bool[frames, height, width] or a list of masks, one a frame; None is a
+    frame in which the object is not there.
 
     match      True pairs predicted with true objects one to one by their mean J, and leaves predictions
                beyond that out; False takes an id to mean the same object on both sides.
@@ -82,10 +92,14 @@ def j_and_f(
     A true object without a prediction is compared with empty masks. Raises `ValueError` when lengths differ
     or, without `match`, a predicted id is not in the truth.
     """
+    if not (isinstance(predicted, Mapping) and isinstance(truth, Mapping)):
+        raise ValueError("masks are given by object id, {1: bool[frames, height, width]}; two masks: jaccard")
     lengths = {len(masks) for masks in (*predicted.values(), *truth.values())}
     if len(lengths) > 1:
         raise ValueError(f"every object has one mask or None for each frame; got lengths {sorted(lengths)}")
     frames = slice(1, -1) if drop_ends else slice(None)
+    if truth and not any(range(length)[frames] for length in lengths):
+        raise ValueError(f"no frame is left to compare of {max(lengths)}")
     true_masks = {key: list(masks)[frames] for key, masks in truth.items()}
     found_masks = {key: list(masks)[frames] for key, masks in predicted.items()}
     if not true_masks:
@@ -101,8 +115,6 @@ def j_and_f(
     for key, masks in true_masks.items():
         found = found_masks.get(key) or [None] * len(masks)
         pairs = [_sized(one, other) for one, other in zip(found, masks, strict=True)]
-        if not pairs:
-            raise ValueError("no frame is left to compare")
         per_object[key] = (
             float(np.mean([1.0 if pair is None else jaccard(*pair) for pair in pairs])),
             float(np.mean([1.0 if pair is None else boundary_f(*pair) for pair in pairs])),
@@ -140,7 +152,14 @@ def _sized(one: Mask | None, other: Mask | None) -> tuple[Bools, Bools] | None:
 
 
 def _decoded(mask: Mask) -> Bools:
-    return mask.decode() if isinstance(mask, Rle) else np.asarray(mask, dtype=bool)
+    if isinstance(mask, Rle):
+        return mask.decode()
+    pixels = np.asarray(mask)
+    if pixels.dtype.kind not in "bui":
+        raise ValueError(
+            f"a mask is bool[height, width]; got {pixels.dtype}: compare it with a threshold first"
+        )
+    return pixels.astype(bool, copy=False)
 
 
 def _pixels(mask: Mask | None) -> int:

@@ -14,10 +14,10 @@ import numpy as np
 from molmo2_ground.eval.metrics.anchors import anchor_px
 from molmo2_ground.eval.metrics.hota import FrameSimilarity
 from molmo2_ground.eval.metrics.matched import Matched, matched, nearest_pairs
+from molmo2_ground.eval.metrics.placed import Placed, placed_of
 
 if TYPE_CHECKING:
-    from molmo2_ground.eval.example import Truth, TruthFrame
-    from molmo2_ground.eval.metrics.placed import Placed
+    from molmo2_ground.eval.example import Result, Truth, TruthFrame
     from molmo2_ground.masks import Rle
 
 # Times are written in tenths of a second, so a named time may be off by half of one.
@@ -55,14 +55,22 @@ class _Moment:
         )
 
 
-def track_scores(truth: Truth, placed: Iterable[Placed], *, reference_compat: bool = False) -> Matched:
+def track_scores(
+    truth: Truth, placed: Result | Iterable[Placed] | None, *, reference_compat: bool = False
+) -> Matched:
     """Precision, recall and F1 of each annotated frame, averaged over the frames.
+
+    truth   what is there: `Truth.from_masks({1: masks}, times_s=times_s)` makes it of
+            bool[frames, height, width] and float[frames] arrays. Its frames are those that are judged; the
+            public sets annotate one a second.
+    placed  what `grounder.track` returned, or places with times in seconds: `placed_at` makes them of
+            float[n, 2] pixels.
 
     In a frame, places are matched to visible objects one to one by pixel distance; a match is a hit when
     the place lies in its object's mask. A frame without objects scores 1 when nothing was placed in it,
     else 0. Places between annotated frames are not judged. Nothing there and nothing placed is 1.
     """
-    moments = _moments(truth, tuple(placed), reference_compat=reference_compat)
+    moments = _moments(truth, placed_of(placed), reference_compat=reference_compat)
     if not moments:
         return matched(0, 0, 0)
     scores = []
@@ -81,10 +89,13 @@ def track_scores(truth: Truth, placed: Iterable[Placed], *, reference_compat: bo
 
 
 def track_frames(
-    truth: Truth, placed: Iterable[Placed], *, reference_compat: bool = False
+    truth: Truth, placed: Result | Iterable[Placed] | None, *, reference_compat: bool = False
 ) -> tuple[FrameSimilarity, ...]:
-    """The annotated frames as `hota` and `identity_switches` read them: 1 for a place in a mask."""
-    moments = _moments(truth, tuple(placed), reference_compat=reference_compat)
+    """The annotated frames as `hota` and `identity_switches` read them: 1 for a place in a mask.
+
+    Takes what `track_scores` takes.
+    """
+    moments = _moments(truth, placed_of(placed), reference_compat=reference_compat)
     return tuple(moment.similarity(reference_compat=reference_compat) for moment in moments)
 
 

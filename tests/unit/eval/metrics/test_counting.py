@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from molmo2_ground.eval.metrics import close_accuracy, count_accuracy, count_bins
@@ -41,3 +42,21 @@ def test_a_bin_holds_its_lower_end() -> None:
         "exact_25_up": 0.5,
     }
     assert count_bins([]) == {}
+
+
+def test_many_numbers_give_the_share_that_is_right() -> None:
+    assert count_accuracy([4, None, 5], [4, 0, 7]) == pytest.approx(1 / 3)
+    assert close_accuracy(np.array([4, 9], dtype=np.uint8), np.array([5, 2], dtype=np.uint8)) == 0.5
+    assert count_accuracy(np.int64(3), 3) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("predicted", "wanted", "words"),
+    [
+        pytest.param([4, 5], [4], "got 2 and 1", id="lengths"),
+        pytest.param([], [], "no number", id="empty"),
+    ],
+)
+def test_numbers_come_in_pairs(predicted: list[int], wanted: list[int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        count_accuracy(predicted, wanted)

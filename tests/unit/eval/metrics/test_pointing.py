@@ -13,7 +13,6 @@ from molmo2_ground.eval.metrics import (
     Placed,
     image_point_scores,
     point_bench,
-    point_bench_summary,
     point_scores,
     pooled_matched,
 )
@@ -188,14 +187,6 @@ def test_point_bench_wants_every_point_inside(
 ) -> None:
     mask = Rle.encode(box_mask(LEFT))
     assert point_bench(mask, [place(1, None, x, y) for x, y in points]) == expected
-
-
-def test_point_bench_averages_over_categories() -> None:
-    rows = [{"correct": 1.0}, {"correct": 0.0}, {"correct": 1.0}, {"correct": 1.0}]
-    found = point_bench_summary(rows, ["spatial", "spatial", "spatial", "counting"])
-    assert found["accuracy_spatial"] == pytest.approx(2 / 3)
-    assert found["accuracy"] == pytest.approx((2 / 3 + 1) / 2)
-    assert point_bench_summary([], []) == {}
 
 
 def test_pooling_takes_all_places_together() -> None:
