@@ -123,12 +123,18 @@ class TrackingSuite(DatasetSuite):
     headline = ("f1", "hota")
 
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
-        """precision, recall, f1, HOTA and its parts, the counts that pooling adds up, and the reference's."""
+        """precision, recall, f1, HOTA and its parts, the counts that pooling adds up, and the reference's.
+
+        An answer that could not be read is wrong also where there is nothing to find; the released evaluator
+        takes it for one without objects.
+        """
         placed = placed_of(result)
         scores = {"readable": float(result is not None)}
         found = track_scores(example.truth, placed)
         parts = hota(track_frames(example.truth, placed))
-        scores |= found.scores() | found.counts() | parts.scores() | parts.counts()
+        shares = found.scores() | parts.scores()
+        scores |= shares if result is not None else dict.fromkeys(shares, 0.0)
+        scores |= found.counts() | parts.counts()
         as_released = track_scores(example.truth, placed, reference_compat=True)
         released_frames = track_frames(example.truth, placed, reference_compat=True)
         scores["reference_f1"] = as_released.f1
@@ -227,15 +233,24 @@ def _hidden_share(truth: Truth) -> float:
     return 1 - seen / span if span else 0.0
 
 
+def judged_frames(frame_count: int, *, fps: float, judged_fps: float) -> tuple[int, ...]:
+    """Numbers of the frames nearest to 0, 1, 2, ... times 1 / `judged_fps` seconds.
+
+    Every 30th frame of a video at 29.97 a second would be a whole frame late after half a minute.
+    """
+    numbers = (round(k * fps / judged_fps) for k in range(int(frame_count * judged_fps / fps) + 2))
+    return tuple(sorted({number for number in numbers if number < frame_count}))
+
+
 def tracked_truth(
     objects: Mapping[int, Mapping[int, tuple[tuple[float, float] | None, Rle | None]]],
     *,
     size_px: tuple[int, int],
     fps: float,
     frame_count: int,
-    step: int,
+    judged: Sequence[int],
 ) -> Truth:
-    """The truth of a video whose every `step`th frame is annotated, from {object: {frame: (point, mask)}}."""
+    """The truth of a video in which these frames are judged, from {object: {frame: (point, mask)}}."""
     return Truth(
         size_px=size_px,
         duration_s=frame_count / fps,
@@ -250,5 +265,5 @@ def tracked_truth(
             )
             for object_id, frames in objects.items()
         ),
-        frame_times_s=tuple(index / fps for index in range(0, frame_count, step)),
+        frame_times_s=tuple(index / fps for index in judged),
     )

@@ -182,13 +182,13 @@ def read_json(path: Path) -> Any:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Callable[[], Record]]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield f"{path.name} line {number}", _line_reader(line)
 
 
-def _line_reader(line: str) -> Callable[[], Record]:
+def _line_reader(line: bytes) -> Callable[[], Record]:
     def read() -> Record:
         try:
             return as_record(json.loads(line), "the line")

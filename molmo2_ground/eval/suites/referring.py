@@ -107,7 +107,7 @@ class ReferringSuite(TrackingSuite):
             size_px=size_px,
             fps=FRAMES_PER_SECOND,
             frame_count=count,
-            step=STEP,
+            judged=range(0, count, STEP),
         )
         query = Query.track(sentence.phrase, fps=TRACK_FPS)
         example = Example(key=sentence.key, media=media, query=query, truth=truth)

@@ -40,7 +40,8 @@ class VideoPoint(DatasetSuite):
         placed = placed_of(result)
         found = point_scores(example.truth, placed)
         released = point_scores(example.truth, placed, reference_compat=True).scores()
-        scores = {"readable": float(result is not None), **found.scores(), **found.counts()}
+        shares = found.scores() if result is not None else dict.fromkeys(found.scores(), 0.0)
+        scores = {"readable": float(result is not None), **shares, **found.counts()}
         return scores | {f"reference_{name}": value for name, value in released.items()}
 
     def summary(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

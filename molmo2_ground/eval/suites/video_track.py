@@ -8,7 +8,7 @@ one a frame} and masks[] {object_id, masks: a mask or null, one a frame}, both f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from molmo2_ground.eval.example import Example, Settings
@@ -17,6 +17,7 @@ from molmo2_ground.eval.suites.dataset import (
     Row,
     TrackingSuite,
     checked_mask,
+    judged_frames,
     tagged,
     tracked_truth,
 )
@@ -68,16 +69,16 @@ def _example(row: Record, shelf: Shelf) -> Example:
     annotated = max((len(frames) for frames in (*points.values(), *masks.values())), default=0)
     if info.frame_count is not None and annotated > info.frame_count:
         raise BadRowError(f"{annotated} frames are annotated; {path.name} has {info.frame_count}")
-    step = max(1, round(fps / TRACK_FPS))
+    judged = judged_frames(annotated, fps=fps, judged_fps=TRACK_FPS)
     truth = tracked_truth(
         {
-            number: _visible(points[name], masks[name], size_px=size_px, step=step, name=name)
+            number: _visible(points[name], masks[name], size_px=size_px, judged=judged, name=name)
             for number, name in enumerate(points, start=1)
         },
         size_px=size_px,
         fps=fps,
         frame_count=annotated,
-        step=step,
+        judged=judged,
     )
     return tagged(
         Example(
@@ -101,10 +102,11 @@ def _by_object(row: Record, field: str) -> dict[str, list[Any]]:
 
 
 def _visible(
-    points: list[Any], masks: list[Any], *, size_px: tuple[int, int], step: int, name: str
+    points: list[Any], masks: list[Any], *, size_px: tuple[int, int], judged: Sequence[int], name: str
 ) -> _Frames:
-    """The annotated frames in which an object shows. Every mask is decoded, also those between."""
+    """The judged frames in which an object shows. Every mask is decoded, also those between."""
     found: _Frames = {}
+    asked = frozenset(judged)
     for index in range(max(len(points), len(masks))):
         mask = None
         if index < len(masks) and masks[index] is not None:
@@ -112,7 +114,7 @@ def _visible(
             mask = checked_mask(masks[index], size_px=size_px, what=what)
             mask = mask if mask.area_px else None
         point = points[index] if index < len(points) else None
-        if index % step == 0 and (point is not None or mask is not None):
+        if index in asked and (point is not None or mask is not None):
             xy_px = None if point is None else pair(point, f"the point of object {name} at frame {index}")
             found[index] = xy_px, mask
     return found

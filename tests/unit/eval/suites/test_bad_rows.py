@@ -401,3 +401,14 @@ def test_a_broken_parquet_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "val-0.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(SourceError, match=r"val-0\.parquet is no parquet file"):
         open_suite("video-count", tmp_path).check()
+
+
+def test_a_line_that_is_no_text_is_one_bad_row(tmp_path: Path) -> None:
+    made.video_point(tmp_path)
+    table = tmp_path / "val.jsonl"
+    table.write_bytes(b"\xff\xfe{}\n" + table.read_bytes())
+    suite = open_suite("video-point", tmp_path)
+    (problem,) = suite.check()
+    assert problem.row == "val.jsonl line 1"
+    assert "no JSON" in problem.reason
+    assert len(suite.examples()) == 2

@@ -9,6 +9,7 @@ import pytest
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.example import Example, Suite
 from molmo2_ground.eval.suites import SUITES, open_suite
+from molmo2_ground.eval.suites.dataset import judged_frames
 from molmo2_ground.results import Count, Points
 from molmo2_ground.sources import iter_frames, probe
 from tests import made_up_sets as made
@@ -105,6 +106,34 @@ def test_saying_none_scores_only_where_there_is_none(name: str, tmp_path: Path) 
         assert suite.score(example, empty(example))[headline] <= (right or 0.5)
         assert suite.score(example, None)["readable"] == 0.0
         assert suite.score(example, perfect(example))["readable"] == 1.0
+
+
+@every_suite
+def test_what_cannot_be_read_is_wrong_also_where_there_is_nothing(name: str, tmp_path: Path) -> None:
+    suite = _suite(name, tmp_path)
+    rows = [suite.score(example, None) for example in suite.examples()]
+    summary = suite.summary(rows)
+    assert {summary[score] for score in suite.headline} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("frame_count", "fps", "expected"),
+    [
+        pytest.param(13, 6.0, (0, 6, 12), id="whole-rate"),
+        pytest.param(12, 6.0, (0, 6), id="ends-before-the-second"),
+        pytest.param(0, 6.0, (), id="no-frame"),
+        pytest.param(3, 0.5, (0, 1, 2), id="less-than-one-a-second"),
+    ],
+)
+def test_one_frame_a_second_is_judged(frame_count: int, fps: float, expected: tuple[int, ...]) -> None:
+    assert judged_frames(frame_count, fps=fps, judged_fps=1.0) == expected
+
+
+def test_judged_frames_stay_at_whole_seconds() -> None:
+    fps = 30_000 / 1001
+    found = judged_frames(3600, fps=fps, judged_fps=1.0)
+    assert len(found) == 121
+    assert max(abs(number / fps - second) for second, number in enumerate(found)) <= 0.5 / fps
 
 
 def test_frames_become_a_video_in_their_order_and_at_their_times(tmp_path: Path) -> None:
