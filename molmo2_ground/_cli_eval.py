@@ -59,7 +59,9 @@ def add_parser(
     compare.add_argument("first", metavar="A", type=Path, help="the folder of a run")
     compare.add_argument("second", metavar="B", type=Path, help="the folder of another")
     compare.add_argument("--report", metavar="FILE", type=Path, help="write the comparison as a page")
-    compare.add_argument("--data", metavar="FOLDER", type=Path, help="the suite's data, for pictures")
+    compare.add_argument(
+        "--data", metavar="FOLDER", type=Path, help="the suite's data, for pictures and pooled scores"
+    )
     compare.set_defaults(call=compare_runs)
 
 
@@ -88,6 +90,7 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground.eval.report import write_reports
     from molmo2_ground.eval.runner import evaluate
 
+    _check_folder(arguments.report)
     suite = _suite(arguments.suite, arguments)
     problems = suite.check()
     _say_problems(problems)
@@ -125,6 +128,15 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
     if failed:
         say(f"{failed} of {len(run.rows)} examples could not be asked; the report says why")
     return 1 if failed else 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Before anything is read, which may take an hour: raises `SourceError` when answers cannot go there."""
+    taken = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if not taken.is_dir():
+        raise SourceError(
+            f"--report {folder}: {taken} is a file; expected a folder, new or of an earlier run"
+        )
 
 
 def _suite(name: str, arguments: argparse.Namespace) -> Suite:
@@ -171,12 +183,14 @@ def _duration(seconds: float) -> str:
 
 
 def _print_figures(run: Run) -> None:
-    from molmo2_ground.eval.words import between, percent, score_words
+    from molmo2_ground.eval.report import interval_words
+    from molmo2_ground.eval.words import percent, score_words
 
     for figure in run.figures:
         title = score_words(figure.name).title
-        range_ = between(figure.low, figure.high)
-        print(f"{title:40} {percent(figure.value):>8}   {range_:>18}   {figure.examples} examples")
+        range_ = interval_words(figure)
+        over = f"{figure.examples} example{'' if figure.examples == 1 else 's'}"
+        print(f"{title:40} {percent(figure.value):>8}   {range_:>18}   {over}")
 
 
 def compare_runs(arguments: argparse.Namespace, loader: Loader | None) -> int:
@@ -184,11 +198,13 @@ def compare_runs(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground.eval.compare import compare, lines, write_comparison
     from molmo2_ground.eval.record import read_run
 
-    comparison = compare(read_run(arguments.first), read_run(arguments.second))
+    first, second = read_run(arguments.first), read_run(arguments.second)
+    with_suite = arguments.report is not None or arguments.data is not None
+    suite = _suite_of(first, arguments) if with_suite else None
+    comparison = compare(first, second, suite=suite)
     for line in lines(comparison):
         print(line)
     if arguments.report is not None:
-        suite = _suite_of(comparison.first, arguments)
         write_comparison(comparison, arguments.report, suite=suite)
         if not arguments.quiet:
             say(f"wrote {arguments.report}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from molmo2_ground.eval.example import Suite
-from molmo2_ground.eval.intervals import PairedInterval, paired_bootstrap
+from molmo2_ground.eval.intervals import PairedInterval, paired_bootstrap, paired_bootstrap_summary
 from molmo2_ground.eval.page import film, foldable, key_to_pictures, unbroken, write_page
 from molmo2_ground.eval.record import Row, Run
 from molmo2_ground.eval.stories import UNREADABLE, Story, stories
@@ -22,7 +22,7 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One score in both runs, over the examples that both have it for."""
+    """One score in both runs, over the examples that both have it for (for one of the whole set: all)."""
 
     name: str
     first: float
@@ -54,6 +54,7 @@ class Comparison:
 
     changed      the largest changes first.   shared  how many examples both scored.
     only_first   examples that the second run has not, or could not ask;   only_second  the other way round.
+    left_out     scores of the whole set, such as pooled ones, which only the suite can work out again.
     """
 
     first: Run
@@ -63,10 +64,11 @@ class Comparison:
     shared: int
     only_first: int
     only_second: int
+    left_out: tuple[str, ...] = ()
 
 
-def compare(first: Run, second: Run) -> Comparison:
-    """Compare two runs of one suite, example by example.
+def compare(first: Run, second: Run, *, suite: Suite | None = None) -> Comparison:
+    """Compare two runs of one suite, example by example; with the suite, also by scores of the whole set.
 
     Raises `ValueError` when they are runs of different suites, or have no example in common.
     """
@@ -81,16 +83,18 @@ def compare(first: Run, second: Run) -> Comparison:
     if not pairs:
         raise ValueError(f"{first.folder} and {second.folder} have no example in common")
     names = dict.fromkeys(figure.name for figure in (*first.figures, *second.figures))
-    found = (_difference(name, pairs) for name in names)
+    whole = {} if suite is None else _whole_set(pairs, suite)
+    found = {name: _difference(name, pairs) or whole.get(name) for name in names}
     changes = [moved for before, after in pairs if (moved := _change(first, before, after)) is not None]
     return Comparison(
         first=first,
         second=second,
-        differences=tuple(one for one in found if one is not None),
+        differences=tuple(one for one in found.values() if one is not None),
         changed=tuple(sorted(changes, key=lambda one: (-abs(one.change), one.first.index))),
         shared=len(pairs),
         only_first=len(ours) - len(pairs),
         only_second=len(theirs) - len(pairs),
+        left_out=tuple(name for name, one in found.items() if one is None) if suite is None else (),
     )
 
 
@@ -107,6 +111,18 @@ def _difference(name: str, pairs: Sequence[tuple[Row, Row]]) -> Difference | Non
         examples=len(both),
         interval=paired_bootstrap(before, after),
     )
+
+
+def _whole_set(pairs: Sequence[tuple[Row, Row]], suite: Suite) -> dict[str, Difference]:
+    """Every score of the suite's summary over the shared examples, in both runs."""
+    before, after = [a.scores for a, _ in pairs], [b.scores for _, b in pairs]
+    first, second = suite.summary(before), suite.summary(after)
+    return {
+        name: Difference(
+            name=name, first=first[name], second=second[name], examples=len(pairs), interval=interval
+        )
+        for name, interval in paired_bootstrap_summary(before, after, suite.summary).items()
+    }
 
 
 def _change(run: Run, before: Row, after: Row) -> Changed | None:
@@ -159,7 +175,12 @@ def _account(comparison: Comparison) -> str:
     )
     alone = [(comparison.only_first, "first"), (comparison.only_second, "second")]
     extra = [f"{count} are in the {which} run only" for count, which in alone if count]
-    return f"{text} {'; '.join(extra)}, and not compared." if extra else text
+    if extra:
+        text += f" {'; '.join(extra)}, and not compared."
+    if comparison.left_out:
+        titles = ", ".join(score_words(name).title for name in comparison.left_out)
+        text += f" Scores of the whole set are compared when its data is at hand (--data): {titles}."
+    return text
 
 
 def write_comparison(comparison: Comparison, out_html: Path, *, suite: Suite | None = None) -> Path:

@@ -42,7 +42,7 @@ def _markdown(run: Run) -> Iterator[str]:
     yield "|---|---:|---:|---:|"
     for figure in run.figures:
         title, value = f"{score_words(figure.name).title} (`{figure.name}`)", percent(figure.value)
-        yield f"| {title} | {value} | {_range(figure)} | {figure.examples} |"
+        yield f"| {title} | {value} | {interval_words(figure)} | {figure.examples} |"
     yield ""
     published = list(_published(run))
     if published:
@@ -149,12 +149,12 @@ def _card(figure: Figure) -> str:
     return (
         f'<div class="card"><h3>{escaped(words.title)}</h3><p class="value">{percent(figure.value)}</p>'
         f"{plots.whisker(figure.value, figure.low, figure.high)}"
-        f'<p class="small">{_range(figure)}<br>{figure.examples} examples</p>'
+        f'<p class="small">{interval_words(figure)}<br>{figure.examples} examples</p>'
         f'<p class="small">{escaped(words.meaning)}</p></div>'
     )
 
 
-def _range(figure: Figure) -> str:
+def interval_words(figure: Figure) -> str:
     """The interval, where there is one: examples that are all alike say nothing about others."""
     return between(figure.low, figure.high) if figure.low < figure.high else "all alike"
 
@@ -165,7 +165,7 @@ def _figures(run: Run) -> str:
             f"<strong>{escaped(score_words(figure.name).title)}</strong> "
             f'<span class="small"><code>{escaped(figure.name)}</code></span>',
             unbroken(percent(figure.value)),
-            unbroken(_range(figure)),
+            unbroken(interval_words(figure)),
             plots.whisker(figure.value, figure.low, figure.high),
             str(figure.examples),
             escaped(score_words(figure.name).meaning),

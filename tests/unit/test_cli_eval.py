@@ -158,6 +158,13 @@ def test_bad_usage_is_told_in_a_line(
     assert words in capsys.readouterr().err
 
 
+def test_a_report_goes_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("")
+    for place in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        assert main(toy(place), loader=says_none) == 1
+        assert f"{tmp_path / 'taken'} is a file; expected a folder" in capsys.readouterr().err
+
+
 def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = FakeSuite(count=8)
     for name, squints in (("a", True), ("b", False)):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,26 @@ def test_only_what_both_have_is_compared(runs: tuple[Run, Run]) -> None:
     less = compare(runs[0], part)
     assert (less.shared, less.only_first, less.only_second) == (27, 5, 0)
     assert any("5 are in the first run only, and not compared." in line for line in lines(less))
+
+
+class Pools(FakeSuite):
+    """With a score that no example has for itself."""
+
+    def summary(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        found = super().summary(rows)
+        return found | {"pooled_f1": found["f1"] / 2} if "f1" in found else found
+
+
+def test_scores_of_the_whole_set_need_the_suite(runs: tuple[Run, Run], found: Comparison) -> None:
+    figure = dataclasses.replace(runs[0].figures[0], name="pooled_f1")
+    with_pooled = dataclasses.replace(runs[0], figures=(*runs[0].figures, figure))
+    without = compare(with_pooled, runs[1])
+    assert without.left_out == ("pooled_f1",)
+    assert any("compared when its data is at hand (--data)" in line for line in lines(without))
+    whole = {one.name: one for one in compare(with_pooled, runs[1], suite=Pools(count=16)).differences}
+    f1 = next(one for one in found.differences if one.name == "f1")
+    assert whole["pooled_f1"].interval.difference == pytest.approx(f1.interval.difference / 2)
+    assert whole["pooled_f1"].examples == found.shared
 
 
 @pytest.mark.parametrize(
