@@ -184,13 +184,12 @@ def _duration(seconds: float) -> str:
 
 def _print_figures(run: Run) -> None:
     from molmo2_ground.eval.report import interval_words
-    from molmo2_ground.eval.words import percent, score_words
+    from molmo2_ground.eval.words import examples, percent, score_words
 
     for figure in run.figures:
         title = score_words(figure.name).title
         range_ = interval_words(figure)
-        over = f"{figure.examples} example{'' if figure.examples == 1 else 's'}"
-        print(f"{title:40} {percent(figure.value):>8}   {range_:>18}   {over}")
+        print(f"{title:40} {percent(figure.value):>8}   {range_:>18}   {examples(figure.examples)}")
 
 
 def compare_runs(arguments: argparse.Namespace, loader: Loader | None) -> int:

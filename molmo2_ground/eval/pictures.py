@@ -32,8 +32,8 @@ _TRAIL_S = 1.0
 _DASH_POINTS = 14  # of an edge, pixel by pixel: a dash and the gap behind it
 # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
 _LATER_S = 1e-4
-# Truth this far from a frame is not about it; sets are annotated every half second at the coarsest we know,
-# and a frame in between would be misjudged.
+# Truth this far from a frame is not about it; sets are annotated once or twice a second, and a frame in
+# between would be misjudged.
 _SAME_MOMENT_S = 0.06
 
 _Item = TypeVar("_Item")

@@ -15,7 +15,7 @@ from molmo2_ground.eval.page import film, foldable, key_to_pictures, unbroken, w
 from molmo2_ground.eval.paper import paper_rows
 from molmo2_ground.eval.record import Figure, Run
 from molmo2_ground.eval.stories import UNREADABLE, Story, stories, worst_and_best
-from molmo2_ground.eval.words import between, percent, question, said, score_words, tag_words, unit
+from molmo2_ground.eval.words import between, examples, percent, question, said, score_words, tag_words, unit
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
 
@@ -149,7 +149,7 @@ def _card(figure: Figure) -> str:
     return (
         f'<div class="card"><h3>{escaped(words.title)}</h3><p class="value">{percent(figure.value)}</p>'
         f"{plots.whisker(figure.value, figure.low, figure.high)}"
-        f'<p class="small">{interval_words(figure)}<br>{figure.examples} examples</p>'
+        f'<p class="small">{interval_words(figure)}<br>{examples(figure.examples)}</p>'
         f'<p class="small">{escaped(words.meaning)}</p></div>'
     )
 

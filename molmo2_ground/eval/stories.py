@@ -87,14 +87,13 @@ def _in_turns(rows: Sequence[Row], count: int) -> list[Row]:
 
 
 def stories(run: Run, suite: Suite, rows: Iterable[Row]) -> list[Story]:
-    """The rows with their pictures, in their order."""
+    """The rows with their pictures, in their order; without where the suite's data has changed since."""
     kept = read_predictions(run.folder / PREDICTIONS)
-    examples = suite.examples()
-    return [_story(run, suite, examples[row.index], row, kept.get(row.asked)) for row in rows]
+    examples = {example.key: example for example in suite.examples()}
+    return [_story(run, suite, examples.get(row.key), row, kept.get(row.asked)) for row in rows]
 
 
-def _story(run: Run, suite: Suite, example: Example, row: Row, kept: Prediction | None) -> Story:
-    assert example.key == row.key, "the run and the suite have the same order"
+def _story(run: Run, suite: Suite, example: Example | None, row: Row, kept: Prediction | None) -> Story:
     result: Result | None = None
     text = ""
     if kept is not None:
@@ -103,9 +102,12 @@ def _story(run: Run, suite: Suite, example: Example, row: Row, kept: Prediction 
             result = kept.result()
         except AnswerError:  # kept by a version that could read it
             result = None
+    score = run.main_score(row) or ""
+    if example is None:
+        trouble = f"the suite's data holds no example {row.key} now"
+        return Story(row=row, score=score, result=result, text=text, trouble=trouble)
     if isinstance(suite, FrameByFrame):
         example = replace(example, truth=suite.truth_at(example, frames_of(result)))
-    score = run.main_score(row) or ""
     try:
         with tempfile.TemporaryDirectory() as folder:
             media = suite.prepare(example, Path(folder))

@@ -51,7 +51,8 @@ _SCORES = {
     "recall": Words(title="Recall", meaning="Of the objects asked for, the share that was found."),
     "accuracy": Words(title="Accuracy", meaning="The answer is exactly right."),
     "close": Words(
-        title="Close accuracy", meaning="The number is off by at most 1 plus 5 % of the right one."
+        title="Close accuracy",
+        meaning="The number is off by at most 1; in videos, by at most 1 plus 5 % of the right one.",
     ),
     "j": Words(title="J", meaning="How well masks overlap with the true ones."),
     "f": Words(title="F", meaning="How well the edges of masks lie on the true ones."),
@@ -115,6 +116,11 @@ def question(task: str, phrase: str) -> str:
 def percent(share: float) -> str:
     """A share as a percentage with one decimal: 0.731 is 73.1 %."""
     return f"{100 * share:.1f}{_PERCENT}"
+
+
+def examples(count: int) -> str:
+    """How many examples: 1 example, 8 examples."""
+    return f"{count} example{'s' * (count != 1)}"
 
 
 def between(low: float, high: float) -> str:

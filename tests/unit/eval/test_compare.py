@@ -126,6 +126,12 @@ def test_the_page_shows_both_answers(found: Comparison, tmp_path: Path) -> None:
     assert "All 12 examples that changed" in page
 
 
+def test_with_other_data_the_page_says_what_is_gone(found: Comparison, tmp_path: Path) -> None:
+    page = write_comparison(found, tmp_path / "page.html", suite=FakeSuite(count=4)).read_text("utf-8")
+    assert "No pictures: the suite&#x27;s data holds no example 010-point now" in page
+    assert "<figure>" in page
+
+
 def test_without_the_suite_the_page_has_no_pictures(found: Comparison, tmp_path: Path) -> None:
     page = write_comparison(found, tmp_path / "page.html").read_text("utf-8")
     assert "<figure>" not in page
