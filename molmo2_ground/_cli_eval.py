@@ -91,15 +91,19 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground.eval.runner import evaluate
 
     _check_folder(arguments.report)
-    suite = _suite(arguments.suite, arguments)
-    problems = suite.check()
+    bar = Bar(quiet=arguments.quiet)
+    bar.tell("checking", 0.0, "every row of the data")
+    try:
+        suite = _suite(arguments.suite, arguments)
+        problems = suite.check()
+    finally:
+        bar.clear()
     _say_problems(problems)
     if problems and not arguments.skip_bad:
         say("nothing was asked; mend the data, or leave these rows out with --skip-bad")
         return 1
     if not suite.examples():
         raise SourceError(f"{getattr(arguments, 'data', arguments.suite)} holds no example that can be used")
-    bar = Bar(quiet=arguments.quiet)
     try:
         run = evaluate(
             suite,

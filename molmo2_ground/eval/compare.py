@@ -183,11 +183,11 @@ def _account(comparison: Comparison) -> str:
     return text
 
 
-def write_comparison(comparison: Comparison, out_html: Path, *, suite: Suite | None = None) -> Path:
+def write_comparison(comparison: Comparison, out_html: str | Path, *, suite: Suite | None = None) -> Path:
     """Write the comparison as a page; with the suite, the largest changes are drawn on their frames."""
     first, second = _names(comparison)
     title = f"{first} and {second} on {comparison.first.card.suite}"
-    return write_page(out_html, title=title, sections=_sections(comparison, suite))
+    return write_page(Path(out_html), title=title, sections=_sections(comparison, suite))
 
 
 def _sections(comparison: Comparison, suite: Suite | None) -> Iterator[str]:

@@ -118,8 +118,9 @@ def _line(row: Row) -> str:
     return json.dumps(dataclasses.asdict(row), separators=(",", ":")) + "\n"
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: str | Path) -> Run:
     """Read what `write_run` wrote. Raises `SourceError` when the folder holds no finished run."""
+    folder = Path(folder)
     try:
         fields = json.loads((folder / CARD).read_text(encoding="utf-8"))
         figures = tuple(Figure(**figure) for figure in fields.pop("figures", ()))

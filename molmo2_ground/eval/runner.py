@@ -32,7 +32,7 @@ _DECIDE = ("numpy", "torch", "transformers", "av", "opencv-python-headless", "pi
 def evaluate(
     suite: Suite,
     candidate: Candidate,
-    folder: Path,
+    folder: str | Path,
     *,
     workers: int = 1,
     threads: int = 1,
@@ -52,6 +52,7 @@ def evaluate(
         raise ValueError(f"workers and threads are 1 or more; got {workers} and {threads}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is 1 or more, or None for all; got {limit}")
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     total = len(suite.examples())
     count = total if limit is None else min(limit, total)

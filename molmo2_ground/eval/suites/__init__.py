@@ -36,14 +36,17 @@ SUITES: Mapping[str, Callable[[Path], Suite]] = {
 }
 
 
-def open_suite(name: str, folder: Path) -> Suite:
-    """The suite of this name over a folder.
+def open_suite(name: str, folder: str | Path) -> Suite:
+    """The suite of this name over a folder; the toy street, which reads none, is `train.toy_suite.ToySuite`.
 
     Raises ValueError for a name that there is none of, `SourceError` when the folder is not there.
     """
     if name not in SUITES:
-        raise ValueError(f"there is no suite {name!r}; expected one of {', '.join(sorted(SUITES))}")
-    return SUITES[name](folder)
+        toy = "; the toy street reads no folder: molmo2_ground.train.toy_suite.ToySuite" * (name == "toy")
+        raise ValueError(
+            f"there is no suite {name!r} over a folder; expected one of {', '.join(sorted(SUITES))}{toy}"
+        )
+    return SUITES[name](Path(folder))
 
 
 __all__ = ["SUITES", "open_suite"]

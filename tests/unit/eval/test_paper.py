@@ -38,3 +38,10 @@ def test_every_number_belongs_to_a_suite_and_says_where_it_stands() -> None:
     assert {row.suite for row in PAPER_ROWS} <= SUITES.keys()
     assert all(0 < row.value < 1 and row.source and row.where for row in PAPER_ROWS)
     assert len({(row.suite, row.model, row.score) for row in PAPER_ROWS}) == len(PAPER_ROWS)
+
+
+def test_only_scores_that_suites_have_are_said_to_be_comparable() -> None:
+    for row in PAPER_ROWS:
+        released = "released evaluator" in row.note
+        assert not (released and row.score == "j_and_f"), row
+        assert ("SAM 2" in row.note) == (row.score == "j_and_f" and row.model == "Molmo2-8B")

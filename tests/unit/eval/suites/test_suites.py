@@ -248,8 +248,12 @@ def test_settings_are_those_of_the_published_runs() -> None:
 
 
 def test_unknown_names_and_folders_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no suite 'mevi'; expected one of burst-count, mevis"):
+    with pytest.raises(
+        ValueError, match="there is no suite 'mevi' over a folder; expected one of burst-count, mevis"
+    ):
         open_suite("mevi", tmp_path)
+    with pytest.raises(ValueError, match="ToySuite"):
+        open_suite("toy", tmp_path)
     with pytest.raises(SourceError, match="there is no folder"):
         open_suite("mevis", tmp_path / "nowhere")
     with pytest.raises(SourceError, match="holds no table of the split 'val'"):
