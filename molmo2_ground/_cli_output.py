@@ -24,15 +24,16 @@ class Bar:
         self._shown = sys.stderr.isatty() and not quiet
         self._drawn = ""
 
-    def tell(self, what: str, share: float) -> None:
-        """Show that `share` (0 to 1) of the work called `what` is done."""
+    def tell(self, what: str, share: float, note: str = "") -> None:
+        """Show that `share` (0 to 1) of the work called `what` is done, and a few words behind it."""
         if not self._shown:
             return
         full = round(_BAR_CELLS * min(1.0, max(0.0, share)))
-        drawn = f"{what:10} [{'#' * full}{'.' * (_BAR_CELLS - full)}] {share:4.0%}"
+        drawn = f"{what:10} [{'#' * full}{'.' * (_BAR_CELLS - full)}] {share:4.0%} {note}".rstrip()
         if drawn != self._drawn:
+            left_over = " " * max(0, len(self._drawn) - len(drawn))
             self._drawn = drawn
-            sys.stderr.write(f"\r{drawn}")
+            sys.stderr.write(f"\r{drawn}{left_over}")
             sys.stderr.flush()
 
     def clear(self) -> None:

@@ -1,0 +1,230 @@
+"""`molmo2-ground eval`: a suite put to a model, and two such runs compared."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground.errors import SourceError
+
+if TYPE_CHECKING:
+    from molmo2_ground.eval.candidate import Candidate
+    from molmo2_ground.eval.example import Problem, Settings, Suite
+    from molmo2_ground.eval.record import Run
+    from molmo2_ground.grounder import Grounder
+
+Loader = Callable[..., "Grounder"]
+
+TOY = "toy"
+# As in `eval.suites.SUITES`, which takes seconds to import; a test holds them equal.
+DATASETS = {
+    "burst-count": "BURST: how many objects a video shows",
+    "mevis": "MeViS: objects described by their motion",
+    "pixmo-count": "PixMo count: how many objects a picture shows",
+    "pixmo-points": "PixMo points: objects in a picture",
+    "point-bench": "PointBench: the place that an instruction means",
+    "reason-vos": "ReasonVOS: objects that take a thought to find",
+    "ref-davis": "Ref-DAVIS: one object described in words",
+    "ref-yt-vos": "Ref-YouTube-VOS: one object described in words",
+    "video-count": "Molmo2-VideoCountEval: how many objects or events a video shows",
+    "video-point": "Molmo2-VideoPointEval: objects and events in a video",
+    "video-track": "Molmo2-VideoTrackEval: objects over time",
+}
+_CLIPS = 500
+_MOST_SAID = 20
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    *,
+    runner: argparse.ArgumentParser,
+    common: argparse.ArgumentParser,
+) -> None:
+    """Add `eval` with a command for each suite and one that compares."""
+    words = "put a suite of questions to a model and score the answers"
+    parser = commands.add_parser("eval", help=words, description=words.capitalize() + ".")
+    suites = parser.add_subparsers(metavar="SUITE", required=True)
+    toy = suites.add_parser(TOY, help="the toy street, which needs no data", parents=[runner])
+    toy.add_argument("--clips", metavar="N", type=int, default=_CLIPS, help=f"clips (default: {_CLIPS})")
+    _add_suite(toy, TOY)
+    for name, about in DATASETS.items():
+        dataset = suites.add_parser(name, help=about, parents=[runner])
+        dataset.add_argument("--data", metavar="FOLDER", type=Path, required=True, help="where the data is")
+        _add_suite(dataset, name)
+    compare = suites.add_parser("compare", help="two runs of one suite side by side", parents=[common])
+    compare.add_argument("first", metavar="A", type=Path, help="the folder of a run")
+    compare.add_argument("second", metavar="B", type=Path, help="the folder of another")
+    compare.add_argument("--report", metavar="FILE", type=Path, help="write the comparison as a page")
+    compare.add_argument(
+        "--data", metavar="FOLDER", type=Path, help="the suite's data, for pictures and pooled scores"
+    )
+    compare.set_defaults(call=compare_runs)
+
+
+def _add_suite(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        type=Path,
+        default=Path(f"molmo2-ground-eval-{name}"),
+        help="where answers, scores and reports go; the same folder again goes on with what it holds "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="processes, each with its own model (default: 1)"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=1, help="CPU threads a process (default: 1)"
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N examples")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows of the data out and go on")
+    parser.set_defaults(call=run_suite, suite=name)
+
+
+def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    """`eval SUITE`: 0 when every example was asked, else 1."""
+    from molmo2_ground.eval.report import write_reports
+    from molmo2_ground.eval.runner import evaluate
+
+    _check_folder(arguments.report)
+    bar = Bar(quiet=arguments.quiet)
+    bar.tell("checking", 0.0, "every row of the data")
+    try:
+        suite = _suite(arguments.suite, arguments)
+        problems = suite.check()
+    finally:
+        bar.clear()
+    _say_problems(problems)
+    if problems and not arguments.skip_bad:
+        say("nothing was asked; mend the data, or leave these rows out with --skip-bad")
+        return 1
+    if not suite.examples():
+        raise SourceError(f"{getattr(arguments, 'data', arguments.suite)} holds no example that can be used")
+    try:
+        run = evaluate(
+            suite,
+            _candidate(arguments, loader),
+            arguments.report,
+            workers=arguments.workers,
+            threads=arguments.threads,
+            limit=arguments.limit,
+            left_out=problems,
+            on_progress=functools.partial(_tell, bar),
+        )
+        bar.clear()
+        bar.tell("drawing", 0.0)
+        pages = write_reports(run, suite)
+    except (KeyboardInterrupt, SystemExit):
+        bar.clear()
+        say(f"what was answered is kept in {arguments.report}; the same command goes on from there")
+        raise
+    finally:
+        bar.clear()
+    _print_figures(run)
+    if not arguments.quiet:
+        for page in pages:
+            say(f"wrote {page}")
+    failed = sum(row.status == "failed" for row in run.rows)
+    if failed:
+        say(f"{failed} of {len(run.rows)} examples could not be asked; the report says why")
+    return 1 if failed else 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Before anything is read, which may take an hour: raises `SourceError` when answers cannot go there."""
+    taken = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if not taken.is_dir():
+        raise SourceError(
+            f"--report {folder}: {taken} is a file; expected a folder, new or of an earlier run"
+        )
+
+
+def _suite(name: str, arguments: argparse.Namespace) -> Suite:
+    if name == TOY:
+        from molmo2_ground.train.toy_suite import ToySuite
+
+        return ToySuite(arguments.clips)
+    from molmo2_ground.eval.suites import open_suite
+
+    return open_suite(name, arguments.data)
+
+
+def _say_problems(problems: tuple[Problem, ...]) -> None:
+    for problem in problems[:_MOST_SAID]:
+        say(f"bad row {problem.row}: {' '.join(problem.reason.split())}")
+    if len(problems) > _MOST_SAID:
+        say(f"… and {len(problems) - _MOST_SAID} more bad rows")
+
+
+def _candidate(arguments: argparse.Namespace, loader: Loader | None) -> Candidate:
+    from molmo2_ground.eval.candidate import Candidate, checkpoint_candidate
+    from molmo2_ground.grounder import default_model
+
+    model = arguments.model or default_model()
+    if loader is None:
+        return checkpoint_candidate(model, device=arguments.device, dtype=arguments.dtype)
+    load = functools.partial(_load, loader, model, arguments.device, arguments.dtype)
+    return Candidate(name=model, identity=f"{model}; {arguments.device}; {arguments.dtype}", load=load)
+
+
+def _load(loader: Loader, model: str, device: str, dtype: str, settings: Settings) -> Grounder:
+    return loader(model, device=device, dtype=dtype)
+
+
+def _tell(bar: Bar, done: int, total: int, left_s: float | None) -> None:
+    note = f"{done} of {total}" + (f", {_duration(left_s)} left" if left_s is not None else "")
+    bar.tell("asking", done / total, note)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _print_figures(run: Run) -> None:
+    from molmo2_ground.eval.report import interval_words
+    from molmo2_ground.eval.words import examples, percent, score_words
+
+    for figure in run.figures:
+        title = score_words(figure.name).title
+        range_ = interval_words(figure)
+        print(f"{title:40} {percent(figure.value):>8}   {range_:>18}   {examples(figure.examples)}")
+
+
+def compare_runs(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    """`eval compare A B`."""
+    from molmo2_ground.eval.compare import compare, lines, write_comparison
+    from molmo2_ground.eval.record import read_run
+
+    first, second = read_run(arguments.first), read_run(arguments.second)
+    with_suite = arguments.report is not None or arguments.data is not None
+    suite = _suite_of(first, arguments) if with_suite else None
+    comparison = compare(first, second, suite=suite)
+    for line in lines(comparison):
+        print(line)
+    if arguments.report is not None:
+        write_comparison(comparison, arguments.report, suite=suite)
+        if not arguments.quiet:
+            say(f"wrote {arguments.report}")
+    return 0
+
+
+def _suite_of(run: Run, arguments: argparse.Namespace) -> Suite | None:
+    """The suite that a run was made with, to draw its examples; None when its data is not at hand."""
+    if run.card.suite == TOY:
+        arguments.clips = -(-run.card.examples // 2)  # two questions a clip
+        return _suite(TOY, arguments)
+    if arguments.data is None or run.card.suite not in DATASETS:
+        if not arguments.quiet:
+            say("the page has no pictures; name the suite's data with --data to have them")
+        return None
+    try:
+        return _suite(run.card.suite, arguments)
+    except SourceError as error:
+        say(f"the page has no pictures: {one_line(error)}")
+        return None

@@ -1,0 +1,1 @@
+"""Evaluation: suites of examples, metrics, runs and reports. Every number that is quoted comes from here."""

@@ -1,0 +1,41 @@
+"""pixmo-count: how many of a thing are there in a picture.
+
+The folder holds the table of the split `test` and the pictures, found as for pixmo-points-eval. Fields of a
+row: image or image_sha256, label, count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from molmo2_ground.eval.example import Example, Settings, Truth
+from molmo2_ground.eval.suites.dataset import PAPER_CROPS, CountingSuite, Row, tagged
+from molmo2_ground.eval.suites.media import Shelf, image_size
+from molmo2_ground.eval.suites.pixmo_points import picture_of
+from molmo2_ground.eval.suites.records import Record, read_table
+from molmo2_ground.query import Query
+
+
+class PixmoCount(CountingSuite):
+    """pixmo-count. The number is that of the points where the model pointed; close means off by at most 1."""
+
+    name = "pixmo-count"
+    settings = Settings(max_new_tokens=192, max_crops=PAPER_CROPS, note="greedy, up to 24 crops")
+    close_percent = 0
+    published_by_text = False
+
+    def _rows(self) -> Iterator[Row]:
+        shelf = Shelf.of_images(self.folder)
+        for place, read in read_table(self.folder, split="test"):
+            yield place, _reader(read, shelf)
+
+
+def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
+    return lambda: _example(read(), shelf)
+
+
+def _example(row: Record, shelf: Shelf) -> Example:
+    path, label = picture_of(row, shelf), row.text("label")
+    truth = Truth(size_px=image_size(path), count=row.whole("count"))
+    key = f"{path.stem}:{label}"
+    return tagged(Example(key=key, media=path, query=Query.count(label.lower()), truth=truth))

@@ -1,0 +1,98 @@
+"""pixmo-points-eval: point to everything of a description in a picture, judged by a mask a thing.
+
+The folder holds the table of the split `test` and the pictures below it: at the row's `image` when it has
+that field, else called by the row's image_sha256. Other fields: label, points {x, y} in hundredths of the
+picture, masks, lists of rows of true and false as large as the picture, one a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from molmo2_ground.eval.example import Example, Result, Settings, Truth, TruthFrame, TruthObject
+from molmo2_ground.eval.metrics import image_point_scores, placed_of
+from molmo2_ground.eval.suites.dataset import PAPER_CROPS, DatasetSuite, Row, encoded_mask, tagged
+from molmo2_ground.eval.suites.media import Shelf, image_size
+from molmo2_ground.eval.suites.records import BadRowError, Record, read_table
+from molmo2_ground.masks import Rle
+from molmo2_ground.query import Query
+
+
+class PixmoPoints(DatasetSuite):
+    """pixmo-points-eval."""
+
+    name = "pixmo-points"
+    settings = Settings(max_new_tokens=192, max_crops=PAPER_CROPS, note="greedy, up to 24 crops")
+    headline = ("f1", "precision", "recall")
+
+    def _rows(self) -> Iterator[Row]:
+        shelf = Shelf.of_images(self.folder)
+        for place, read in read_table(self.folder, split="test"):
+            yield place, _reader(read, shelf)
+
+    def score(self, example: Example, result: Result | None) -> dict[str, float]:
+        """precision, recall, f1, and what the released evaluator would give as `reference_*`."""
+        placed = placed_of(result)
+        scores = image_point_scores(example.truth, placed).scores()
+        if result is None:  # wrong, also where there is nothing to point at
+            scores = dict.fromkeys(scores, 0.0)
+        released = image_point_scores(example.truth, placed, reference_compat=True).scores()
+        return {
+            "readable": float(result is not None),
+            **scores,
+            **{f"reference_{name}": value for name, value in released.items()},
+        }
+
+
+def picture_of(row: Record, shelf: Shelf) -> Path:
+    """The picture that a row is about; raises `BadRowError` when it is not there."""
+    if row.has("image"):
+        path = shelf.folder / row.text("image")
+        if not path.is_file():
+            raise BadRowError(f"there is no picture {path}")
+        return path
+    return shelf.find(row.text("image_sha256"))
+
+
+def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
+    return lambda: _example(read(), shelf)
+
+
+def _example(row: Record, shelf: Shelf) -> Example:
+    path, label = picture_of(row, shelf), row.text("label")
+    size_px = image_size(path)
+    masks = [_mask(rows, size_px, number) for number, rows in enumerate(row.items("masks"), start=1)]
+    points = [(point.number("x"), point.number("y")) for point in row.records("points")]
+    if points and len(points) != len(masks):
+        raise BadRowError(f"there are {len(points)} points and {len(masks)} masks")
+    frames = [
+        TruthFrame(
+            time_s=None,
+            source_index=0,
+            xy_px=(points[i][0] * size_px[0] / 100, points[i][1] * size_px[1] / 100) if points else None,
+            mask=mask,
+        )
+        for i, mask in enumerate(masks)
+        if points or mask.area_px
+    ]
+    truth = Truth(
+        size_px=size_px,
+        count=len(frames),
+        objects=tuple(TruthObject(object_id=i, frames=(frame,)) for i, frame in enumerate(frames, start=1)),
+    )
+    key = f"{path.stem}:{label}"
+    return tagged(Example(key=key, media=path, query=Query.point(label.lower()), truth=truth))
+
+
+def _mask(rows: object, size_px: tuple[int, int], number: int) -> Rle:
+    what = f"mask {number}"
+    try:
+        pixels = np.array(rows, dtype=bool)
+    except ValueError:
+        raise BadRowError(f"{what}: its rows differ in length") from None
+    if pixels.ndim != 2:
+        raise BadRowError(f"{what} is no list of rows of true and false")
+    return encoded_mask(pixels, size_px=size_px, what=what)

@@ -1,0 +1,166 @@
+"""`Rle`, a mask as lengths of runs, in the form that COCO and most video datasets store.
+
+The pixels are read column by column, top to bottom; the runs are background, object, background, …, the
+first one 0 long when the top left pixel belongs to the object. Two spellings hold the same runs: a list of
+numbers ("uncompressed"), and a string of 6-bit characters ("compressed"), in which every run from the
+fourth on is written as the difference to the run two before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# A character holds five bits of the number and one that says that more follow; 48 keeps it printable.
+_FIRST_CHARACTER, _LAST_CHARACTER = 48, 48 + 63
+# Twelve characters hold 60 bits: more than any picture has pixels, and no overflow.
+_LONGEST_NUMBER = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rle:
+    """One mask of a picture of `size_hw` (height, width) pixels.
+
+    counts  the runs as numbers, or the compressed string as bytes; kept as given and read when needed,
+            so that a whole dataset of masks stays small. `decode` and `runs` raise `ValueError` when
+            they make no mask of this size.
+    """
+
+    size_hw: tuple[int, int]
+    counts: bytes | tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.size_hw) != 2 or min(self.size_hw) < 1:
+            raise ValueError(f"a mask's size is (height, width), both at least 1; got {self.size_hw}")
+
+    @classmethod
+    def encode(cls, mask: npt.NDArray[np.bool_]) -> Rle:
+        """The compressed form of bool[height, width]."""
+        if mask.ndim != 2:
+            raise ValueError(f"a mask is bool[height, width]; got shape {list(mask.shape)}")
+        pixels = np.asarray(mask, dtype=bool).ravel(order="F")
+        changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+        edges = np.concatenate([[0], changes, [pixels.size]])
+        runs = np.diff(edges)
+        if pixels[0]:
+            runs = np.concatenate([[0], runs])
+        height, width = mask.shape
+        return cls(size_hw=(int(height), int(width)), counts=_compress(runs))
+
+    @classmethod
+    def from_coco(cls, record: Mapping[str, Any]) -> Rle:
+        """Read `{"size": [height, width], "counts": string or list}`, as datasets store it."""
+        try:
+            size, counts = record["size"], record["counts"]
+        except (KeyError, TypeError):
+            raise ValueError(f"a mask has the fields size and counts; got {_shortly(record)}") from None
+        if not isinstance(size, Sequence) or len(size) != 2:
+            raise ValueError(f"a mask's size is [height, width]; got {_shortly(size)}")
+        size_hw = int(size[0]), int(size[1])
+        if isinstance(counts, str):
+            try:
+                return cls(size_hw=size_hw, counts=counts.encode("ascii"))
+            except UnicodeEncodeError:
+                raise ValueError(f"a compressed mask is plain ASCII; got {_shortly(counts)}") from None
+        if isinstance(counts, bytes):
+            return cls(size_hw=size_hw, counts=counts)
+        if not isinstance(counts, Sequence) or not all(isinstance(run, int) for run in counts):
+            raise ValueError(
+                f"a mask's counts are a string or a list of whole numbers; got {_shortly(counts)}"
+            )
+        return cls(size_hw=size_hw, counts=tuple(counts))
+
+    def to_coco(self) -> dict[str, Any]:
+        """`{"size": [height, width], "counts": str or list}`, ready for JSON."""
+        counts = self.counts.decode("ascii") if isinstance(self.counts, bytes) else list(self.counts)
+        return {"size": list(self.size_hw), "counts": counts}
+
+    def runs(self) -> npt.NDArray[np.int64]:
+        """int64[n]: lengths of the runs, background first. Raises `ValueError` when they make no mask."""
+        if isinstance(self.counts, bytes):
+            runs = _decompress(self.counts)
+        else:
+            runs = np.array(self.counts, dtype=np.int64).reshape(-1)
+        if runs.size and runs.min() < 0:
+            raise ValueError(f"run {int(runs.argmin())} of a mask is {int(runs.min())} pixels long")
+        height, width = self.size_hw
+        if int(runs.sum()) != height * width:
+            raise ValueError(
+                f"the runs of a mask cover {int(runs.sum())} pixels; "
+                f"expected {height} x {width} = {height * width}"
+            )
+        return runs
+
+    def decode(self) -> npt.NDArray[np.bool_]:
+        """bool[height, width], True on the object. Raises `ValueError` when the runs make no mask."""
+        runs = self.runs()
+        inside = np.arange(runs.size) % 2 == 1
+        height, width = self.size_hw
+        return np.repeat(inside, runs).reshape((width, height)).T
+
+    @property
+    def area_px(self) -> int:
+        """How many pixels belong to the object."""
+        return int(self.runs()[1::2].sum())
+
+    def covers(self, column: int, row: int) -> bool:
+        """True when this pixel lies in the picture and belongs to the object."""
+        height, width = self.size_hw
+        if not (0 <= column < width and 0 <= row < height):
+            return False
+        ends = np.cumsum(self.runs())
+        return bool(np.searchsorted(ends, column * height + row, side="right") % 2 == 1)
+
+
+def _compress(runs: npt.NDArray[np.int64]) -> bytes:
+    out = bytearray()
+    for place, run in enumerate(runs.tolist()):
+        left = run - int(runs[place - 2]) if place > 2 else run
+        while True:
+            bits, left = left & 0x1F, left >> 5
+            # The fifth bit is the sign: the number ends when what is left only repeats it.
+            done = left == (-1 if bits & 0x10 else 0)
+            out.append(_FIRST_CHARACTER + (bits if done else bits | 0x20))
+            if done:
+                break
+    return bytes(out)
+
+
+def _decompress(counts: bytes) -> npt.NDArray[np.int64]:
+    characters = np.frombuffer(counts, dtype=np.uint8).astype(np.int64)
+    if not characters.size:
+        return np.zeros(0, dtype=np.int64)
+    wrong = (characters < _FIRST_CHARACTER) | (characters > _LAST_CHARACTER)
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise ValueError(
+            f"character {place} of a compressed mask is {counts[place : place + 1]!r}; "
+            f"expected one from {chr(_FIRST_CHARACTER)!r} to {chr(_LAST_CHARACTER)!r}"
+        )
+    bits = characters - _FIRST_CHARACTER
+    last = (bits & 0x20) == 0
+    if not last[-1]:
+        raise ValueError(f"a compressed mask of {len(counts)} characters ends within a number; it is cut off")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > _LONGEST_NUMBER:
+        raise ValueError(f"a number in a compressed mask is {int(lengths.max())} characters long")
+    place_in_number = np.arange(bits.size) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((bits & 0x1F) << (5 * place_in_number), starts)
+    negative = (bits[ends] & 0x10) != 0
+    numbers = numbers - np.where(negative, np.left_shift(1, 5 * lengths), 0)
+    runs = numbers.copy()
+    # From the fourth on, each is the difference to the run two before it.
+    runs[1::2] = np.cumsum(numbers[1::2])
+    runs[2::2] = np.cumsum(numbers[2::2])
+    return runs
+
+
+def _shortly(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
