@@ -69,9 +69,10 @@ def answer_text(question: Question, view: View) -> str:
     )
 
 
-def _branch(question: Question, view: View) -> Branch:
+def _branch(question: Question, view: View, *, weight: float = 1.0) -> Branch:
     query = Query(task=question.task, phrase=question.phrase)
-    return Branch(user_text=build_prompt(query, view.clip).text, answer=answer_text(question, view))
+    text = build_prompt(query, view.clip).text
+    return Branch(user_text=text, answer=answer_text(question, view), weight=weight)
 
 
 def _moment(view: View, rng: np.random.Generator) -> tuple[tuple[ActorState, ...], str]:
@@ -135,6 +136,8 @@ def visual_prefix(
 
 LONGEST_S = 8.0
 """What training shows of a scene, seconds: pointing and counting see so much in one look."""
+HIDING_SHARE = 0.5
+"""Share of clips that are cut where something gets hidden, if the scene has that."""
 GRID_SHARE = 0.5
 """Share of clips on the half-second grid, as tracking sees them."""
 SLOT_BASE, SLOT_STEP = 42, 22
@@ -236,7 +239,10 @@ class ToyBatches:
         scene = make_scene(seed, duration_s=float(times[-1]) + spare_s + 0.5)
         if _dull(scene, rng):
             return []
-        return [show(scene, times + rng.uniform(0.0, spare_s), "video", rng)]
+        start_s = rng.uniform(0.0, spare_s)
+        if rng.random() < HIDING_SHARE:
+            start_s = _start_at_a_hiding(scene, float(times[-1]), spare_s, rng, otherwise=start_s)
+        return [show(scene, times + start_s, "video", rng)]
 
     def _tree(self, view: View, rng: np.random.Generator) -> MessageTree:
         prefix_ids, visual = visual_prefix(view.clip, self.writer.codec, self.flags)
@@ -252,9 +258,9 @@ class ToyBatches:
         )
         questions = _fewer_nones(questions, self.data.questions)
         questions += _out_of_sight(view, rng, tasks)
-        if "track" in tasks:
-            questions += _for_a_while(view, rng)
         branches += [_branch(question, view) for question in questions]
+        if "track" in tasks:
+            branches += [_branch(question, view, weight=2.0) for question in _for_a_while(view, rng)]
         order = rng.permutation(len(branches))
         return MessageTree(
             prefix_ids=prefix_ids, prefix_visual=visual, branches=tuple(branches[i] for i in order)
@@ -298,12 +304,49 @@ def _for_a_while(view: View, rng: np.random.Generator) -> list[Question]:
     glimpsed = {s.object_id for states in view.states for s in states if s.visible_share > 0.0}
     seen, always = set().union(*visible), set.intersection(*visible)
     doubtful = {_look(a) for a in view.scene.actors if a.object_id in glimpsed - seen}
-    looks = sorted({_look(a) for a in view.scene.actors if a.object_id in seen - always} - doubtful)
+    # What a tree or a bridge hides is rarer, and harder, than what leaves the picture.
+    hidden = {s.object_id for states in view.states for s in states if not s.visible and _in_picture(s)}
+    some = (seen - always) & hidden or seen - always
+    looks = sorted({_look(a) for a in view.scene.actors if a.object_id in some} - doubtful)
     if not looks:
         return []
     look = looks[int(rng.integers(len(looks)))]
     ids = tuple(a.object_id for a in view.scene.actors if a.object_id in seen and _look(a) == look)
     return [_by_look("track", look, ids, rng)]
+
+
+def _start_at_a_hiding(
+    scene: Scene, span_s: float, spare_s: float, rng: np.random.Generator, *, otherwise: float
+) -> float:
+    """A start at most `spare_s` into the scene from which something is seen to be covered, if anything is.
+
+    Few windows have that by chance: one in eight of two seconds.
+    """
+    grid = np.arange(0.0, span_s + spare_s + 1e-6, 0.5)
+    moments: list[float] = []
+    for actor in scene.actors:
+        covered = _covered(scene, actor, grid)
+        moments += grid[1:][covered[1:] & ~covered[:-1]].tolist()
+    if not moments:
+        return otherwise
+    start_s = moments[int(rng.integers(len(moments)))] - float(rng.uniform(0.2, max(0.5, span_s)))
+    return float(np.clip(start_s, 0.0, spare_s))
+
+
+def _covered(scene: Scene, actor: Actor, times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether an actor's centre lies under a tree or a bridge, bool[K]."""
+    columns, rows, _ = actor.motion.poses(times_s)
+    covered = np.zeros(len(times_s), dtype=np.bool_)
+    for occluder in scene.occluders:
+        solid = occluder.stamp.solid
+        row, column = (rows - occluder.top_px).astype(int), (columns - occluder.left_px).astype(int)
+        inside = (row >= 0) & (row < solid.shape[0]) & (column >= 0) & (column < solid.shape[1])
+        covered[inside] |= solid[row[inside], column[inside]] > 0
+    return covered
+
+
+def _in_picture(state: ActorState) -> bool:
+    return 20 < state.x_px < FRAME_WIDTH_PX - 20 and 20 < state.y_px < FRAME_HEIGHT_PX - 20
 
 
 def _look(actor: Actor) -> tuple[Colour, ActorKind]:
