@@ -16,6 +16,8 @@ if importlib.util.find_spec("trackeval") is None:
 
 from trackeval.metrics import CLEAR, HOTA
 
+pytestmark = pytest.mark.slow  # TrackEval takes seconds to import
+
 CASES = 200
 # Our names and TrackEval's.
 FIELDS = {

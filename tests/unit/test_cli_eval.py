@@ -69,6 +69,7 @@ def toy(report: Path, *more: str) -> list[str]:
     return ["eval", "toy", "--clips", "1", "--report", str(report), *more]
 
 
+@pytest.mark.slow  # asks the bundled model
 def test_the_toy_street_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(toy(tmp_path / "out"), loader=says_none) == 0
     out, err = capsys.readouterr()
@@ -178,6 +179,7 @@ def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "examples that changed" in page.read_text("utf-8")
 
 
+@pytest.mark.slow  # asks the bundled model
 def test_two_toy_runs_are_compared_with_pictures(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert main([*toy(tmp_path / name), "--quiet"], loader=says_none) == 0

@@ -16,6 +16,8 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.suites import open_suite
 from tests import made_up_sets as made
 
+pytestmark = pytest.mark.slow  # reads each made-up set a hundred times over
+
 JUNK: tuple[Any, ...] = (
     None,
     "x",
