@@ -14,7 +14,8 @@ def return_large_blocks() -> None:
 
     By default glibc raises that limit to 32 MB as it meets large blocks. Frames and the model's intermediate
     results then share one heap with small things that live long, and the gaps between them add up: gigabytes
-    over a long video. Only for processes that are ours: it changes how all of a process allocates.
+    over a long video. It holds for the whole process and cannot be undone, so it is left to the tracking of
+    long videos, which needs it; large blocks of other code then cost a few microseconds more to get.
     """
     if sys.platform != "linux":
         return

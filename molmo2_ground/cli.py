@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from molmo2_ground import __version__, _cli_eval
 from molmo2_ground._cli_output import Bar, one_line, say
-from molmo2_ground._heap import return_large_blocks
 from molmo2_ground.errors import GroundError, SourceError
 
 if TYPE_CHECKING:
@@ -221,7 +220,6 @@ def _query(arguments: argparse.Namespace) -> Query:
 def _load(arguments: argparse.Namespace, loader: Loader | None) -> Grounder:
     from molmo2_ground.grounder import default_model, load
 
-    return_large_blocks()
     return (loader or load)(
         arguments.model or default_model(), device=arguments.device, dtype=arguments.dtype
     )

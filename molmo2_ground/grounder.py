@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from molmo2_ground._heap import return_large_blocks
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import BackendError
 from molmo2_ground.placement import make_receipt
@@ -277,6 +278,7 @@ class Session:
 
     def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
         frames, overlap = window_rule(rate=query.fps, max_frames=self._backend.limits.max_frames)
+        return_large_blocks()
         windows = open_windows(
             self._media,
             rate=query.fps,

@@ -7,7 +7,6 @@ T tokens; K patches of a token.
 from __future__ import annotations
 
 import math
-import mmap
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,25 +26,13 @@ def resize_rgb(rgb_hwc: RgbArray, *, height_px: int, width_px: int) -> RgbArray:
     """
     if rgb_hwc.shape[:2] == (height_px, width_px):
         return rgb_hwc
-    pixels = _planes(rgb_hwc)[None]
+    pixels = torch.from_numpy(np.ascontiguousarray(rgb_hwc)).permute(2, 0, 1).contiguous().float()[None]
     resized = torch.nn.functional.interpolate(
         pixels, size=(height_px, width_px), mode="bilinear", align_corners=False, antialias=False
     )
     whole = resized[0].round_().clamp_(0, 255).to(torch.uint8)
     result: RgbArray = whole.permute(1, 2, 0).contiguous().numpy()
     return result
-
-
-def _planes(rgb_hwc: RgbArray) -> torch.Tensor:
-    """The picture as float32[3, H, W], in memory that goes back to the system when it is dropped.
-
-    As an ordinary block, 25 MB for 1080p once a frame, it would teach malloc to keep blocks of that size;
-    over a long video the gaps between them add up to gigabytes in a process that is not ours to tune.
-    """
-    height, width, channels = rgb_hwc.shape
-    block = np.frombuffer(mmap.mmap(-1, 4 * rgb_hwc.size), dtype=np.float32)
-    planes = torch.from_numpy(block).reshape(channels, height, width)
-    return planes.copy_(torch.from_numpy(np.ascontiguousarray(rgb_hwc)).permute(2, 0, 1))
 
 
 def choose_tiling(height_px: int, width_px: int, *, window_px: int, max_crops: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The command's peak memory does not grow with the length of a video."""
+"""Peak memory does not grow with the length of a video, neither the command's nor that of a Python caller."""
 
 from __future__ import annotations
 
@@ -18,12 +18,21 @@ pytestmark = pytest.mark.slow
 SIZE_PX, FPS = (1280, 720), 10
 # A process of its own, because the peak of a process never falls. The random model's answers are nonsense,
 # so the command ends with 1 after it has looked at every window.
-MEASURE = """
-import resource, sys
+COMMAND = """
 from molmo2_ground.cli import main
-assert main(sys.argv[1:]) == 1
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+arguments = ["track", video, "the red car", "--model", model, "--max-new-tokens", "16"]
+assert main([*arguments, "--quiet", "--device", "cpu"]) == 1
 """
+CALL = """
+import molmo2_ground as mg
+try:
+    mg.load(model, device="cpu").track(video, "the red car", decoding=mg.Decoding(max_new_tokens=16))
+except mg.AnswerError as error:
+    print(error, file=sys.stderr)
+"""
+MEASURE = "import resource, sys; video, model = sys.argv[1:]\n{}\n" + (
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+)
 
 
 def repeat(source: Path, target: Path, *, times: int) -> None:
@@ -42,10 +51,9 @@ def repeat(source: Path, target: Path, *, times: int) -> None:
                 many.mux(packet)
 
 
-def peak_mb(video: Path, checkpoint: Path) -> float:
-    arguments = ["track", str(video), "the red car", "--model", str(checkpoint), "--max-new-tokens", "16"]
+def peak_mb(script: str, video: Path, checkpoint: Path) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *arguments, "--quiet", "--device", "cpu"],
+        [sys.executable, "-c", MEASURE.format(script), str(video), str(checkpoint)],
         # One thread: with more the peak also depends on which of them allocates what.
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -56,10 +64,11 @@ def peak_mb(video: Path, checkpoint: Path) -> float:
     return float(done.stdout)
 
 
-def test_eight_times_the_video_takes_no_more_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", [pytest.param(COMMAND, id="command"), pytest.param(CALL, id="python")])
+def test_eight_times_the_video_takes_no_more_memory(script: str, tmp_path: Path) -> None:
     short, long = tmp_path / "short.mp4", tmp_path / "long.mp4"
     write_video(short, frame_count=20 * FPS, fps=FPS, size_px=SIZE_PX, keyframe_every=50)
     repeat(short, long, times=8)
     checkpoint = write_random_checkpoint(tmp_path / "model")
     # 140 s more are 280 frames for the model: 774 MB as RGB. What may grow is the text of the answers.
-    assert peak_mb(long, checkpoint) - peak_mb(short, checkpoint) < 60
+    assert peak_mb(script, long, checkpoint) - peak_mb(script, short, checkpoint) < 60
