@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molmo2_ground.model.attention import attention_rule
+    from molmo2_ground.train.packer import Packer
     from molmo2_ground.train.tree import Branch, MessageTree, flatten
     from molmo2_ground.train.weights import branch_weight
 
 __all__ = [
     "Branch",
     "MessageTree",
+    "Packer",
     "attention_rule",
     "branch_weight",
     "flatten",
@@ -24,6 +26,7 @@ __all__ = [
 _HOME_OF = {
     "Branch": "molmo2_ground.train.tree",
     "MessageTree": "molmo2_ground.train.tree",
+    "Packer": "molmo2_ground.train.packer",
     "attention_rule": "molmo2_ground.model.attention",
     "branch_weight": "molmo2_ground.train.weights",
     "flatten": "molmo2_ground.train.tree",
