@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.nn.attention.flex_attention import create_mask, flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
 
-from molmo2_ground.train import attention_rule
+from molmo2_ground.train import attention_rule, block_mask
 from molmo2_ground.train.block_mask import build_block_mask, dense_mask, mask_mod, row_tokens
 from molmo2_ground.train.tree import FlatPack, flatten, pack_trees
 from tests.trees import random_pack, random_tree
@@ -78,26 +78,48 @@ def test_invariant_06_the_rule_is_the_segment_arithmetic_of_the_released_code(se
     assert torch.equal(rule_of(pack)[pack.valid], by_segments(pack)[pack.valid])
 
 
+def rows_of_one_length(*seeds: int, multiple_of: int) -> list[FlatPack]:
+    longest = max(len(random_pack(seed, pad=1)) for seed in seeds)
+    length = -(-longest // multiple_of) * multiple_of
+    return [random_pack(seed, pad=length - len(random_pack(seed, pad=0))) for seed in seeds]
+
+
+@BIDIRECTIONAL
+@pytest.mark.parametrize("multiple_of", [16, 1], ids=["whole-blocks", "with-a-rest"])
+@pytest.mark.parametrize("strip_entries", [1, 2**24], ids=["strip-by-strip", "at-once"])
+def test_invariant_06_the_block_mask_is_torchs_own(
+    bidirectional: bool, multiple_of: int, strip_entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_mask, "STRIP_ENTRIES", strip_entries)
+    rows = rows_of_one_length(0, 1, 2, multiple_of=multiple_of)
+    tokens = row_tokens(rows, bidirectional=bidirectional)
+    ours = build_block_mask(tokens, block_size=16)
+    length = len(rows[0])
+    torchs = create_block_mask(mask_mod(tokens), 3, None, length, length, device="cpu", BLOCK_SIZE=16)
+    assert ours.seq_lengths == torchs.seq_lengths == (length, length)
+    for name in ("kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices"):
+        assert torch.equal(getattr(ours, name), getattr(torchs, name)), name
+    for name in ("q_num_blocks", "q_indices", "full_q_num_blocks", "full_q_indices"):  # the backward pass's
+        assert torch.equal(getattr(ours, name), getattr(torchs, name)), name
+
+
 @BIDIRECTIONAL
 def test_invariant_06_a_block_is_computed_exactly_where_the_dense_rule_has_one_pair(
     bidirectional: bool,
 ) -> None:
     size = 16
-    packs = [random_pack(seed, pad=0) for seed in range(3)]
-    length = -(-max(len(pack) for pack in packs) // size) * size
-    rows = [random_pack(seed, pad=length - len(pack)) for seed, pack in enumerate(packs)]
-    block_mask = build_block_mask(row_tokens(rows, bidirectional=bidirectional), block_size=size)
+    rows = rows_of_one_length(0, 1, 2, multiple_of=size)
+    found = build_block_mask(row_tokens(rows, bidirectional=bidirectional), block_size=size)
     for row, pack in enumerate(rows):
-        blocks = rule_of(pack, bidirectional=bidirectional).reshape(length // size, size, -1, size)
-        assert torch.equal(block_mask.to_dense()[row, 0].bool(), blocks.any(3).any(1))
-    assert block_mask.sparsity() > 30  # per cent of the blocks that cost nothing
+        blocks = rule_of(pack, bidirectional=bidirectional).reshape(len(pack) // size, size, -1, size)
+        assert torch.equal(found.to_dense()[row, 0].bool(), blocks.any(3).any(1))
+    assert found.sparsity() > 30  # per cent of the blocks that cost nothing
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_invariant_06_flex_attention_gives_what_the_dense_mask_gives() -> None:
-    rows = [random_pack(0, pad=9), random_pack(1, pad=9)]
-    length = max(len(row) for row in rows)
-    rows = [random_pack(seed, pad=9 + length - len(row)) for seed, row in enumerate(rows)]
+    rows = rows_of_one_length(0, 1, multiple_of=1)
+    length = len(rows[0])
     tokens = row_tokens(rows)
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, 3, length, 8, generator=generator) for _ in range(3))

@@ -200,7 +200,7 @@ def test_a_batch_without_a_learnt_token_has_no_loss_and_gradients_of_nought() ->
         assert (gradient == 0).all()
 
 
-def test_products_in_bfloat16_still_sum_in_single_precision() -> None:
+def test_products_in_bfloat16_give_a_loss_in_single_precision() -> None:
     batch = random_batch(length=300, dtype=torch.bfloat16)
     found = weighted_loss(*batch, weight_sum=batch.weight_sum, chunk_bytes=4 * 97)
     exact = Batch(
@@ -214,8 +214,18 @@ def test_products_in_bfloat16_still_sum_in_single_precision() -> None:
     assert_close(found.loss, expected, rtol=5e-3)
     for ours, theirs in zip(gradients(found.loss, batch), gradients(expected, exact), strict=True):
         assert ours.dtype == torch.bfloat16
-        # One token a chunk: sums in bfloat16 would be off by far more than the products' own rounding.
         assert float((ours.float() - theirs).norm() / theirs.norm()) < 1e-2
+
+
+def test_small_gradients_of_many_chunks_add_up_in_single_precision() -> None:
+    # Every token pulls the first word by one half; a sum in bfloat16 stands still at 128.
+    length = 1000
+    table = torch.zeros(2, 16, dtype=torch.bfloat16, requires_grad=True)
+    hidden = torch.ones(length, 16, dtype=torch.bfloat16)
+    targets, weights = torch.zeros(length, dtype=torch.int64), torch.ones(length)
+    weighted_loss(hidden, table, targets, weights, weight_sum=1.0, chunk_bytes=1).loss.backward()
+    assert table.grad is not None
+    assert table.grad[:, 0].tolist() == [-length / 2, length / 2]
 
 
 def test_a_table_in_single_precision_gets_its_gradient_in_single_precision() -> None:
