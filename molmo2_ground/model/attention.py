@@ -1,11 +1,41 @@
 """Who may look at whom in the language model: one rule for inference and for training.
 
-Shapes: L tokens, Q of them ask. Leading dimensions (a batch) are carried along.
+`may_look` is the rule between two tokens; `attention_rule` writes it out as a dense mask, and training turns
+the same function into a block mask for a GPU. Shapes: L tokens, Q of them ask. Leading dimensions (a batch)
+are carried along.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+
+
+class Tokens(NamedTuple):
+    """What the rule asks of a token, for one or many: tensors of one shape.
+
+    place is where the token stands in its row (not its position id); the rest is as in `attention_rule`.
+    """
+
+    place: torch.Tensor
+    visual: torch.Tensor
+    valid: torch.Tensor | None = None
+    tree: torch.Tensor | None = None
+    branch: torch.Tensor | None = None
+
+
+def may_look(query: Tokens, key: Tokens) -> torch.Tensor:
+    """The rule itself: may the asking token look at the other? Shapes of the two are broadcast."""
+    allowed = key.place <= query.place
+    allowed = allowed | (query.visual & key.visual)
+    if query.tree is not None and key.tree is not None:
+        allowed = allowed & (query.tree == key.tree)
+    if query.branch is not None and key.branch is not None:
+        allowed = allowed & ((key.branch == 0) | (query.branch == key.branch))
+    if key.valid is not None:
+        allowed = allowed & key.valid
+    return allowed
 
 
 def attention_rule(
@@ -33,16 +63,15 @@ def attention_rule(
     Returns bool[..., query_stop - query_start, L], true where the row's token may look.
     """
     rows = slice(query_start, query_stop)
-    length = visual_L.shape[-1]
-    position = torch.arange(length, device=visual_L.device)
-    allowed = position[None, :] <= position[rows, None]
     visual = visual_L.bool()
-    allowed = allowed | (visual[..., rows, None] & visual[..., None, :])
-    if tree_ids_L is not None:
-        allowed = allowed & (tree_ids_L[..., rows, None] == tree_ids_L[..., None, :])
-    if branch_ids_L is not None:
-        shared = (branch_ids_L == 0)[..., None, :]
-        allowed = allowed & (shared | (branch_ids_L[..., rows, None] == branch_ids_L[..., None, :]))
-    if valid_L is not None:
-        allowed = allowed & valid_L.bool()[..., None, :]
-    return allowed
+    tokens = Tokens(
+        place=torch.arange(visual.shape[-1], device=visual.device),
+        visual=visual,
+        valid=None if valid_L is None else valid_L.bool(),
+        tree=tree_ids_L,
+        branch=branch_ids_L,
+    )
+    return may_look(
+        Tokens._make(None if part is None else part[..., rows, None] for part in tokens),
+        Tokens._make(None if part is None else part[..., None, :] for part in tokens),
+    )
