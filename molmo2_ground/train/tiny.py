@@ -29,9 +29,10 @@ from molmo2_ground.train.tree import BranchWriter
 from molmo2_ground.train.vision_stage import VisionBatches, VisionHeads, normalise_visual_tokens, vision_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tokenizers import Tokenizer
+    from torch import Tensor
     from torch.nn import Parameter
     from transformers import Molmo2ForConditionalGeneration
 
@@ -81,6 +82,8 @@ CLIPS = replace(
     slots=3,
     tasks=("point", "count", "track", "track"),
 )
+# At the end, more of what takes a whole clip in.
+_POINTING = replace(CLIPS, image_share=0.4, looks=2, tasks=("point", "count", "count", "track", "point"))
 STAGES = (
     Stage(name="vision", steps=3500, data=None, matrix_lr=5e-3, other_lr=1e-3, decay_from=0.2),
     Stage(
@@ -116,19 +119,25 @@ STAGES = (
     Stage(
         name="sharpen",
         steps=1150,
-        data=replace(
-            CLIPS,
-            frames=(1, 3, 4, 4, 6, 6, 8),
-            image_share=0.4,
-            looks=2,
-            tasks=("point", "count", "count", "track", "point"),
-        ),
+        data=replace(_POINTING, frames=(1, 3, 4, 4, 6, 6, 8)),
         matrix_lr=2.5e-3,
         other_lr=5e-4,
         decay_from=0.05,
         vision_share=0.3,
     ),
+    Stage(
+        name="short",
+        steps=800,
+        data=replace(_POINTING, frames=(1, 3, 4, 4, 4, 6)),
+        matrix_lr=2e-3,
+        other_lr=4e-4,
+        decay_from=0.05,
+        vision_share=0.3,
+    ),
 )
+
+AVERAGED = 2
+"""The finished weights are the mean of those after the last so many stages: scores of single ones vary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,19 +249,30 @@ def _read(
 
 
 def train(work: Path, out: Path, *, scale: float, seed: int, workers: int) -> Path:
-    """Run every stage that has no snapshot in `work` yet, then write the checkpoint to `out`."""
+    """Run every stage that has no snapshot in `work` yet, then write the checkpoint to `out`.
+
+    The weights are the mean over the last `AVERAGED` stages.
+    """
     work.mkdir(parents=True, exist_ok=True)
     text = Text.build()
     model = new_model(text.tokenizer, seed=seed)
-    for number, stage in enumerate(STAGES, start=1):
-        snapshot = work / f"{number}-{stage.name}.pt"
+    snapshots = [work / f"{number}-{stage.name}.pt" for number, stage in enumerate(STAGES, start=1)]
+    for number, (stage, snapshot) in enumerate(zip(STAGES, snapshots, strict=True), start=1):
         if snapshot.exists():
             logger.info("%s is done: %s", stage.name, snapshot)
             model.load_state_dict(torch.load(snapshot, weights_only=True))
             continue
         shorter = replace(stage, steps=max(1, round(stage.steps * scale)))
         run_stage(shorter, model, text, seed=seed + number, workers=workers, snapshot=snapshot)
+    model.load_state_dict(_mean([torch.load(path, weights_only=True) for path in snapshots[-AVERAGED:]]))
     return write_checkpoint(model, text.tokenizer, out)
+
+
+def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(0).to(first.dtype)
+        for name, first in states[0].items()
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

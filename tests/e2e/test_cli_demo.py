@@ -74,19 +74,22 @@ def test_a_demo_that_finds_nothing_exits_1(tmp_path: Path, capsys: pytest.Captur
     assert "did not find the red car" in capsys.readouterr().err
 
 
-def test_the_bundled_model_finds_the_red_car(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bundled_model_follows_the_red_car_and_lets_it_hide(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["demo", "--out", str(tmp_path), "--model", "tiny", "--quiet"]) == 0
     tracks = read_result(tmp_path / "tracks.json")
     assert isinstance(tracks, Tracks)
     scene = demo_scene()
+    places = [(s, scene.render(s.time_s)[1]) for track in tracks for s in track.samples]
     on_the_car = {
-        s.time_s
-        for track in tracks
-        for s in track.samples
-        if int(scene.render(s.time_s)[1][min(359, int(s.y_px)), min(639, int(s.x_px))]) == RED_CAR
+        s.time_s for s, ids in places if ids[min(359, int(s.y_px)), min(639, int(s.x_px))] == RED_CAR
     }
     _, _, in_sight = seen_where(tracks)
-    assert len(on_the_car) >= 0.8 * in_sight
+    assert len(on_the_car) >= 0.9 * in_sight
+    assert len(places) - len(on_the_car) <= 2  # where the footbridge begins and ends
+    hidden = {s.time_s for s, ids in places if not (ids == RED_CAR).any()}
+    assert not hidden, "a dot while nothing of the car can be seen"
     capsys.readouterr()
     clip = str(tmp_path / "street.mp4")
     assert main(["track", clip, "the red car", "--model", "tiny", "--json", "-", "--quiet"]) == 0
@@ -96,10 +99,10 @@ def test_the_bundled_model_finds_the_red_car(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.xfail(
-    reason="this checkpoint points at another car while the red one is under the bridge, and so loses its id",
+    reason="this checkpoint sees two seconds at a time, and the bridge hides the car for as long",
     strict=True,
 )
-def test_the_bundled_model_keeps_one_red_car_and_lets_it_hide(tmp_path: Path) -> None:
+def test_the_bundled_model_keeps_one_red_car_across_the_bridge(tmp_path: Path) -> None:
     assert main(["demo", "--out", str(tmp_path), "--model", "tiny", "--quiet"]) == 0
     tracks = read_result(tmp_path / "tracks.json")
     assert isinstance(tracks, Tracks)
