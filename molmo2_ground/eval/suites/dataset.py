@@ -34,7 +34,8 @@ from molmo2_ground.eval.metrics import (
     track_frames,
     track_scores,
 )
-from molmo2_ground.eval.suites.records import BadRowError
+from molmo2_ground.eval.suites.media import Shelf
+from molmo2_ground.eval.suites.records import BadRowError, Record, read_table
 from molmo2_ground.masks import Rle
 
 # What pooling adds up; their means say nothing.
@@ -44,6 +45,18 @@ PAPER_FRAMES = 384
 PAPER_CROPS = 24
 
 Row = tuple[str, Callable[[], Example]]
+
+
+def table_rows(
+    folder: Path, *, split: str, shelf: Shelf, example: Callable[[Record, Shelf], Example]
+) -> Iterator[Row]:
+    """The rows of a table, each made into an example, with the media on the shelf, when its turn comes."""
+
+    def reader(read: Callable[[], Record]) -> Callable[[], Example]:
+        return lambda: example(read(), shelf)
+
+    for place, read in read_table(folder, split=split):
+        yield place, reader(read)
 
 
 class DatasetSuite(ABC):

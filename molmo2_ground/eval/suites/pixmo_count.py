@@ -6,13 +6,13 @@ row: image or image_sha256, label, count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from molmo2_ground.eval.example import Example, Settings, Truth
-from molmo2_ground.eval.suites.dataset import PAPER_CROPS, CountingSuite, Row, tagged
+from molmo2_ground.eval.suites.dataset import PAPER_CROPS, CountingSuite, Row, table_rows, tagged
 from molmo2_ground.eval.suites.media import Shelf, image_size
 from molmo2_ground.eval.suites.pixmo_points import picture_of
-from molmo2_ground.eval.suites.records import Record, read_table
+from molmo2_ground.eval.suites.records import Record
 from molmo2_ground.query import Query
 
 
@@ -26,12 +26,7 @@ class PixmoCount(CountingSuite):
 
     def _rows(self) -> Iterator[Row]:
         shelf = Shelf.of_images(self.folder)
-        for place, read in read_table(self.folder, split="test"):
-            yield place, _reader(read, shelf)
-
-
-def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
-    return lambda: _example(read(), shelf)
+        return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 
 
 def _example(row: Record, shelf: Shelf) -> Example:

@@ -7,16 +7,16 @@ picture, masks, lists of rows of true and false as large as the picture, one a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from molmo2_ground.eval.example import Example, Result, Settings, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import image_point_scores, placed_of
-from molmo2_ground.eval.suites.dataset import PAPER_CROPS, DatasetSuite, Row, encoded_mask, tagged
+from molmo2_ground.eval.suites.dataset import PAPER_CROPS, DatasetSuite, Row, encoded_mask, table_rows, tagged
 from molmo2_ground.eval.suites.media import Shelf, image_size
-from molmo2_ground.eval.suites.records import BadRowError, Record, read_table
+from molmo2_ground.eval.suites.records import BadRowError, Record
 from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
 
@@ -30,8 +30,7 @@ class PixmoPoints(DatasetSuite):
 
     def _rows(self) -> Iterator[Row]:
         shelf = Shelf.of_images(self.folder)
-        for place, read in read_table(self.folder, split="test"):
-            yield place, _reader(read, shelf)
+        return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
         """precision, recall, f1, and what the released evaluator would give as `reference_*`."""
@@ -55,10 +54,6 @@ def picture_of(row: Record, shelf: Shelf) -> Path:
             raise BadRowError(f"there is no picture {path}")
         return path
     return shelf.find(row.text("image_sha256"))
-
-
-def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
-    return lambda: _example(read(), shelf)
 
 
 def _example(row: Record, shelf: Shelf) -> Example:

@@ -6,13 +6,13 @@ clip_end (seconds, null for the whole video), label, category, count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from molmo2_ground.eval.example import Example, Settings, Truth
-from molmo2_ground.eval.suites.dataset import PAPER_FRAMES, CountingSuite, Row, tagged
+from molmo2_ground.eval.suites.dataset import PAPER_FRAMES, CountingSuite, Row, table_rows, tagged
 from molmo2_ground.eval.suites.media import Shelf, cut_film
-from molmo2_ground.eval.suites.records import BadRowError, Record, read_table
+from molmo2_ground.eval.suites.records import BadRowError, Record
 from molmo2_ground.eval.suites.video_point import video_of
 from molmo2_ground.query import Query
 
@@ -30,8 +30,7 @@ class VideoCount(CountingSuite):
 
     def _rows(self) -> Iterator[Row]:
         shelf = Shelf.of_videos(self.folder)
-        for place, read in read_table(self.folder, split="val"):
-            yield place, _reader(read, shelf)
+        return table_rows(self.folder, split="val", shelf=shelf, example=_example)
 
     def prepare(self, example: Example, folder: Path) -> Path:
         """The video, or the part of it that is asked about, written into `folder`."""
@@ -49,10 +48,6 @@ class VideoCount(CountingSuite):
 def _part(example: Example) -> tuple[float, float] | None:
     start, end = example.tags.get("clip_start_s"), example.tags.get("clip_end_s")
     return None if start is None or end is None else (float(start), float(end))
-
-
-def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
-    return lambda: _example(read(), shelf)
 
 
 def _example(row: Record, shelf: Shelf) -> Example:

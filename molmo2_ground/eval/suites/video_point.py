@@ -8,13 +8,20 @@ counts half seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from molmo2_ground.eval.example import Example, Result, Settings, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import placed_of, point_scores, pooled_matched
-from molmo2_ground.eval.suites.dataset import PAPER_FRAMES, DatasetSuite, Row, checked_mask, tagged
+from molmo2_ground.eval.suites.dataset import (
+    PAPER_FRAMES,
+    DatasetSuite,
+    Row,
+    checked_mask,
+    table_rows,
+    tagged,
+)
 from molmo2_ground.eval.suites.media import Shelf
-from molmo2_ground.eval.suites.records import BadRowError, Record, pair, read_table
+from molmo2_ground.eval.suites.records import BadRowError, Record, pair
 from molmo2_ground.query import Query
 
 # Frames are numbered, and times are written, in half seconds.
@@ -32,8 +39,7 @@ class VideoPoint(DatasetSuite):
 
     def _rows(self) -> Iterator[Row]:
         shelf = Shelf.of_videos(self.folder)
-        for place, read in read_table(self.folder, split="val"):
-            yield place, _reader(read, shelf)
+        return table_rows(self.folder, split="val", shelf=shelf, example=_example)
 
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
         """precision, recall, f1, and what the released evaluator would give as `reference_*`."""
@@ -53,10 +59,6 @@ def video_of(shelf: Shelf, video_id: str) -> tuple[str, ...]:
     """The names that a video may have; an id `part/name` lies in a folder whose name starts with `part`."""
     name = video_id.rsplit("/", 1)[-1]
     return f"{name}_2fps", name
-
-
-def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
-    return lambda: _example(read(), shelf)
 
 
 def _example(row: Record, shelf: Shelf) -> Example:

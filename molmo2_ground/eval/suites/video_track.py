@@ -8,7 +8,7 @@ one a frame} and masks[] {object_id, masks: a mask or null, one a frame}, both f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from molmo2_ground.eval.example import Example, Settings
@@ -18,11 +18,12 @@ from molmo2_ground.eval.suites.dataset import (
     TrackingSuite,
     checked_mask,
     judged_frames,
+    table_rows,
     tagged,
     tracked_truth,
 )
 from molmo2_ground.eval.suites.media import Shelf
-from molmo2_ground.eval.suites.records import BadRowError, Record, pair, read_table
+from molmo2_ground.eval.suites.records import BadRowError, Record, pair
 from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
 
@@ -49,12 +50,7 @@ class VideoTrack(TrackingSuite):
 
     def _rows(self) -> Iterator[Row]:
         shelf = Shelf.of_videos(self.folder)
-        for place, read in read_table(self.folder, split="test"):
-            yield place, _reader(read, shelf)
-
-
-def _reader(read: Callable[[], Record], shelf: Shelf) -> Callable[[], Example]:
-    return lambda: _example(read(), shelf)
+        return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 
 
 def _example(row: Record, shelf: Shelf) -> Example:
