@@ -6,6 +6,7 @@ GroundError
 ├── PromptTooLongError   the question and its frames do not fit the model's context
 ├── AnswerError          the model answered, and no place could be read from what it wrote
 ├── BackendError         the model could not be run
+├── TrainingError        a training run stopped, or cannot go on from what was saved
 └── MissingExtraError    an optional library is needed and not installed
 
 Each message says what went wrong, what was expected, what was found, and what to do.
@@ -46,6 +47,10 @@ class AnswerError(GroundError):
 
 class BackendError(GroundError):
     """The model could not be run, or the server that runs it did not answer."""
+
+
+class TrainingError(GroundError):
+    """A training run stopped itself, or cannot go on from what was saved."""
 
 
 class MissingExtraError(GroundError):

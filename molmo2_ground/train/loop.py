@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch.utils.data import DataLoader
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from molmo2_ground.train.muon import Muon
+    from molmo2_ground.train.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 BatchT = TypeVar("BatchT")
@@ -26,26 +26,6 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, step: int) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """Factor on the learning rates: a linear rise over `warmup` steps, level, a linear fall to `floor`."""
-
-    steps: int
-    warmup: int
-    decay_from: float = 0.6
-    floor: float = 0.02
-
-    def at(self, step: int) -> float:
-        """The factor at a step, counted from 0."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        start = self.decay_from * self.steps
-        if step < start:
-            return 1.0
-        share = (step - start) / max(1.0, self.steps - start)
-        return 1.0 + (self.floor - 1.0) * min(1.0, share)
 
 
 def run_steps(
@@ -73,7 +53,7 @@ def run_steps(
         loss, hits = loss_of(batch)
         loss.backward()
         for optimizer in optimizers:
-            optimizer.step(scale=schedule.at(step))
+            optimizer.step(scale=schedule.at(step + 1))
         for key, value in {"loss": float(loss.detach()), **hits}.items():
             if not math.isnan(value):  # nothing of this kind in the batch
                 sums[key] = sums.get(key, 0.0) + value

@@ -3,7 +3,8 @@
 Source of the method: K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024);
 quintic Newton-Schulz iteration with the coefficients given there. Matrices of one shape are stacked, so a
 small model costs a handful of batched products a step instead of one call a matrix. Parameters may be bf16:
-the optimizer keeps fp32 masters and writes rounded copies.
+the optimizer keeps fp32 masters and writes rounded copies. All lies where the parameters lie, and no step
+waits for the device.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Muon:
 
     matrices: parameters of two dimensions that are multiplied, updated by Muon.
     others:   embeddings, norms, biases, tables: AdamW (betas 0.9, 0.95, eps 1e-8, no decay).
+    updates:  how many were made; a restored one is set to it.
     """
 
     def __init__(
@@ -60,28 +62,53 @@ class Muon:
         for parameter in matrices:
             by_shape[tuple(parameter.shape)].append(parameter)
         self._stacks = [
-            (group, torch.stack([p.detach().float() for p in group]), torch.zeros(len(group), *shape))
+            (
+                group,
+                torch.stack([p.detach().float() for p in group]),
+                torch.zeros(len(group), *shape, device=group[0].device),
+            )
             for shape, group in by_shape.items()
         ]
         self._others = [
-            (p, p.detach().float().clone(), torch.zeros(p.shape), torch.zeros(p.shape)) for p in others
+            (
+                p,
+                p.detach().float().clone(),
+                torch.zeros(p.shape, device=p.device),
+                torch.zeros(p.shape, device=p.device),
+            )
+            for p in others
         ]
-        self._step = 0
+        self.updates = 0
 
     @property
     def parameters(self) -> list[Parameter]:
         """Every parameter that this optimizer updates."""
         return [p for group, _, _ in self._stacks for p in group] + [p for p, _, _, _ in self._others]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it remembers but `updates`, without copies; names count stacks and parameters."""
+        found = {}
+        for number, (_, master_NRC, velocity_NRC) in enumerate(self._stacks):
+            found[f"matrices.{number}.master"] = master_NRC
+            found[f"matrices.{number}.velocity"] = velocity_NRC
+        for number, (_, master, mean, square) in enumerate(self._others):
+            found[f"others.{number}.master"] = master
+            found[f"others.{number}.mean"] = mean
+            found[f"others.{number}.square"] = square
+        return found
+
     @torch.no_grad()
-    def step(self, *, scale: float, clip_norm: float = 1.0) -> None:
+    def step(self, *, scale: float, clip_norm: float = 1.0) -> Tensor:
         """One update with both learning rates times `scale`; gradients are consumed.
 
         clip_norm bounds the joint norm of the AdamW part's gradient; Muon's update has a fixed size anyway.
+        Gives the norm of all gradients together, before clipping.
         """
-        self._step += 1
+        self.updates += 1
+        norms = []
         for group, master_NRC, velocity_NRC in self._stacks:
             grad_NRC = torch.stack([_gradient(p) for p in group])
+            norms.append(grad_NRC.norm())
             velocity_NRC.lerp_(grad_NRC, 1 - self.momentum)
             update_NRC = orthogonalise(torch.lerp(grad_NRC, velocity_NRC, self.momentum)).float()
             rows, columns = update_NRC.shape[-2:]
@@ -90,24 +117,28 @@ class Muon:
             master_NRC.add_(update_NRC, alpha=-self.matrix_lr * scale * size)
             for parameter, master in zip(group, master_NRC, strict=True):
                 parameter.copy_(master)
-        self._step_others(scale, clip_norm)
+        if self._others:
+            norms.append(self._step_others(scale, clip_norm))
+        total: Tensor = torch.stack(norms).norm()
+        return total
 
-    def _step_others(self, scale: float, clip_norm: float) -> None:
+    def _step_others(self, scale: float, clip_norm: float) -> Tensor:
         grads = [_gradient(p) for p, _, _, _ in self._others]
-        norm = float(torch.sqrt(sum((g.square().sum() for g in grads), torch.zeros(()))))
-        shrink = min(1.0, clip_norm / (norm + 1e-6))
+        norm: Tensor = torch.stack([grad.norm() for grad in grads]).norm()
+        shrink = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
         beta1, beta2 = 0.9, 0.95
-        rate = self.other_lr * scale / (1 - beta1**self._step)
+        rate = self.other_lr * scale / (1 - beta1**self.updates)
         for (parameter, master, mean, square), grad in zip(self._others, grads, strict=True):
             grad.mul_(shrink)
             mean.lerp_(grad, 1 - beta1)
             square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            denominator = (square / (1 - beta2**self._step)).sqrt_().add_(1e-8)
+            denominator = (square / (1 - beta2**self.updates)).sqrt_().add_(1e-8)
             master.addcdiv_(mean, denominator, value=-rate)
             parameter.copy_(master)
+        return norm
 
 
 def _gradient(parameter: Parameter) -> Tensor:
     grad = parameter.grad
     parameter.grad = None
-    return torch.zeros(parameter.shape) if grad is None else grad.float()
+    return torch.zeros_like(parameter, dtype=torch.float32) if grad is None else grad.float()

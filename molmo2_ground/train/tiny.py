@@ -18,8 +18,9 @@ import torch
 
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.model.text_codec import TextCodec
-from molmo2_ground.train.loop import Schedule, run_steps
+from molmo2_ground.train.loop import run_steps
 from molmo2_ground.train.muon import Muon
+from molmo2_ground.train.schedule import LevelSchedule
 from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
 from molmo2_ground.train.tiny_model import new_model, soft_targets, step_loss
 from molmo2_ground.train.tiny_vocab import COORDINATES, TURN_END, build_tokenizer, coordinate_text
@@ -190,8 +191,8 @@ def run_stage(
         torch.save(model.state_dict(), unfinished)
 
 
-def _schedule(stage: Stage) -> Schedule:
-    return Schedule(steps=stage.steps, warmup=stage.warmup, decay_from=stage.decay_from)
+def _schedule(stage: Stage) -> LevelSchedule:
+    return LevelSchedule(steps=stage.steps, warmup=stage.warmup, decay_from=stage.decay_from)
 
 
 def _see(stage: Stage, model: Molmo2ForConditionalGeneration, text: Text, *, seed: int, workers: int) -> None:

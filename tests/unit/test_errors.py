@@ -35,6 +35,7 @@ def test_every_error_is_a_ground_error_and_drawn_in_the_tree() -> None:
         "MissingExtraError",
         "PromptTooLongError",
         "SourceError",
+        "TrainingError",
     }
     for name, kind in kinds.items():
         assert issubclass(kind, GroundError)
