@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from molmo2_ground.train.feed import Json, KeyedBatch
-from molmo2_ground.train.guard import GuardRule
+from molmo2_ground.train.logbook import LOG_FILE, read_lines
 from molmo2_ground.train.mixture import ExampleKey, MixtureSampler, SamplerState, example_rng
 from molmo2_ground.train.optimizer import AdamGroup, PartAdamW
 from molmo2_ground.train.packer import Candidate, Pack, Packer, PackerState, PackLimits
@@ -26,7 +25,7 @@ from molmo2_ground.train.trainer import RunPlan, Trainer
 
 WORDS = 128
 SEED = 7
-STEPS = 24
+STEPS = 12
 PLAN = RunPlan(steps=STEPS, accumulate=2, seed=3, log_every=3, save_every=4, curves=False, bar=False)
 
 Rows = list[np.ndarray[Any, np.dtype[np.int64]]]
@@ -38,12 +37,12 @@ class PackedLoader:
     def __init__(self, *, seed: int = SEED) -> None:
         sizes = {"long": 40, "short": 70}
         self.sampler = MixtureSampler({"long": 0.3, "short": 0.7}, sizes, seed=seed)
-        self.packer = Packer(PackLimits(max_tokens=96, max_crops=0, pool=5, length_steps=48))
+        self.packer = Packer(PackLimits(max_tokens=64, max_crops=0, pool=3, length_steps=32))
 
     def example(self, key: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         parsed = ExampleKey.parse(key)
         rng = example_rng(SEED, parsed)
-        length = int(rng.integers(20, 60) if parsed.dataset == "long" else rng.integers(4, 20))
+        length = int(rng.integers(20, 50) if parsed.dataset == "long" else rng.integers(4, 20))
         # Something to learn: each word follows from the one before, with a slip now and then.
         words = [int(rng.integers(WORDS))]
         while len(words) < length:
@@ -109,7 +108,7 @@ def small_trainer(
 ) -> Trainer[KeyedBatch[Rows]]:
     """A new trainer over everything new: as a new process would make it."""
     model = options.pop("model", None) or SmallModel()
-    schedule = CosineSchedule(steps=STEPS, warmup=4)
+    schedule = CosineSchedule(steps=plan.steps, warmup=2)
     named = dict(model.named_parameters())
     groups = [
         AdamGroup(
@@ -137,8 +136,6 @@ def small_trainer(
 
 def outcome(work: Path) -> dict[str, Any]:
     """All that two runs must have in common: weights, moments, the curve, the state; no times."""
-    from molmo2_ground.train.logbook import LOG_FILE, read_lines
-
     snapshot = SnapshotStore(work / "snapshots").latest()
     assert snapshot is not None
     files = {path.name: path.read_bytes() for path in snapshot.folder.iterdir()}
@@ -147,7 +144,3 @@ def outcome(work: Path) -> dict[str, Any]:
         for line in read_lines(work / LOG_FILE)
     ]
     return {"files": files, "lines": lines}
-
-
-def without_guard(plan: RunPlan) -> RunPlan:
-    return replace(plan, guard=GuardRule(sigmas=None))

