@@ -79,6 +79,7 @@ class SmallModel(nn.Module):
         self.table = nn.Parameter(torch.randn(WORDS, 48, generator=generator) * 0.2)
         self.first = nn.Parameter(torch.randn(96, 48, generator=generator) * 0.15)
         self.second = nn.Parameter(torch.randn(WORDS, 96, generator=generator) * 0.1)
+        self.seen: torch.Tensor
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, words_L: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from molmo2_ground.errors import MissingExtraError, TrainingError
 from molmo2_ground.train import curves
 from molmo2_ground.train.curves import smoothed
+from molmo2_ground.train.feed import Json
 from molmo2_ground.train.guard import GuardRule, LossGuard
 from molmo2_ground.train.logbook import LOG_FILE, Logbook, read_lines
 
@@ -39,7 +40,7 @@ def test_a_log_that_is_rewound_holds_each_step_once(tmp_path: Path) -> None:
 def test_the_bar_and_the_lines_say_how_far_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    line = {"step": 10, "loss": 1.25, "norm": {"vit": 2.0}, "seconds": 0.5}
+    line: dict[str, Json] = {"step": 10, "loss": 1.25, "norm": {"vit": 2.0}, "seconds": 0.5}
     shown = book(tmp_path, bar=True)
     shown.rewind(0)
     shown.tell(line)

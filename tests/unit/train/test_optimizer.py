@@ -23,8 +23,12 @@ from molmo2_ground.train.tiny_model import tiny_config
 BASE = 300
 STAGE = replace(
     stage2_joint(),
-    **{f"warmup_{part}": 1 for part in PART_NAMES},
-    **{f"rate_{part}": 1e-2 for part in PART_NAMES},  # large enough to change every number
+    warmup_vit=1,
+    warmup_connector=1,
+    warmup_llm=1,
+    rate_vit=1e-2,  # large enough to change every number
+    rate_connector=1e-2,
+    rate_llm=1e-2,
 )
 
 

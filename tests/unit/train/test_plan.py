@@ -43,7 +43,7 @@ def test_the_arithmetic_is_what_torch_counts() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     size = plan.released_size("tiny")
-    layer = torch.nn.ModuleList(
+    layer = [
         torch.nn.Linear(columns, rows, bias=False)
         for rows, columns in (
             (size.heads_width, size.width),
@@ -54,7 +54,7 @@ def test_the_arithmetic_is_what_torch_counts() -> None:
             (size.mlp, size.width),
             (size.width, size.mlp),
         )
-    )
+    ]
     tokens = 10
     with FlopCounterMode(display=False) as counter:
         for one in layer:
