@@ -119,11 +119,12 @@ def _written(line: Mapping[str, Json]) -> str:
 
 
 def _numbers(line: Mapping[str, Json]) -> list[tuple[str, float]]:
-    """Every number of a line but its step, groups spelt `group/name`."""
+    """Every number of a line but its step, groups and evaluations spelt `group/name`."""
     found = []
     for name, value in line.items():
         if isinstance(value, dict):
-            found += [(f"{name}/{key}", float(inner)) for key, inner in value.items()]
+            group = line["evaluation"] if name == "scores" else name
+            found += [(f"{group}/{key}", float(inner)) for key, inner in value.items()]
         elif isinstance(value, int | float) and name != "step":
             found.append((name, float(value)))
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from molmo2_ground.errors import TrainingError
+from molmo2_ground.train.named_tensors import copy_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -208,30 +208,6 @@ class MuonOptimizer:
                 for name, muon in self.groups.items()
             },
         }
-
-
-@torch.no_grad()
-def copy_tensors(tensors: Mapping[str, Tensor], *, into: Mapping[str, Tensor], what: str) -> None:
-    """Copy values by name. `TrainingError`, and nothing changed: names, shapes or dtypes are not the same."""
-    odd = sorted(tensors.keys() ^ into.keys())
-    if odd:
-        side = "is missing" if odd[0] in into else "has no place here"
-        raise TrainingError(
-            f"the saved {what} is of another model: expected {len(into)} tensors, got {len(tensors)}, "
-            f"and {odd[0]} {side}; go on with the model it was saved with, or start in another folder"
-        )
-    for name, target in into.items():
-        if tensors[name].shape != target.shape or tensors[name].dtype != target.dtype:
-            raise TrainingError(
-                f"the saved {what} is of another model: expected {name} as {_words(target)}, got "
-                f"{_words(tensors[name])}; go on with the model it was saved with, or start in another folder"
-            )
-    for name, target in into.items():
-        target.copy_(tensors[name])
-
-
-def _words(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
 def _master(piece: Piece) -> Tensor:

@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from molmo2_ground.errors import TrainingError
+from molmo2_ground.train.named_tensors import copy_tensors, model_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from molmo2_ground.train.feed import Json
 
@@ -51,6 +52,22 @@ class Snapshot:
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of one file, on the CPU."""
         return load_file(self.folder / f"{name}.safetensors")
+
+
+def open_snapshot(folder: Path) -> Snapshot:
+    """A snapshot by its folder. `TrainingError`: it is not there or not whole."""
+    state = _read_state(folder)
+    if isinstance(state, str):
+        raise TrainingError(f"the snapshot {folder} cannot be read: {state}; take another one")
+    return Snapshot(folder=folder, step=int(state["step"]), state=state["state"])
+
+
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Give a model the weights of a snapshot and nothing else of it: how a stage begins after another.
+
+    `TrainingError`, and nothing changed: the snapshot is damaged, or of another model.
+    """
+    copy_tensors(open_snapshot(folder).tensors("model"), into=model_tensors(model), what="model")
 
 
 class SnapshotStore:

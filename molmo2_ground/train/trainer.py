@@ -29,7 +29,8 @@ from molmo2_ground.train.feed import Json, Loader, TrainBatch
 from molmo2_ground.train.guard import GuardRule, LossGuard
 from molmo2_ground.train.interruption import alone_in, stop_signals
 from molmo2_ground.train.logbook import Logbook
-from molmo2_ground.train.optimizer import Optimizer, copy_tensors
+from molmo2_ground.train.named_tensors import copy_tensors, model_tensors
+from molmo2_ground.train.optimizer import Optimizer
 from molmo2_ground.train.snapshot import Snapshot, SnapshotStore
 from molmo2_ground.train.step import Evaluation, FinishedStep, StepLoss, StepPlace, fetched
 
@@ -212,7 +213,7 @@ class Trainer(Generic[BatchT]):
             return
         _compare(snapshot, self._identity)
         state = snapshot.state
-        copy_tensors(snapshot.tensors("model"), into=_weights(self.model), what="model")
+        copy_tensors(snapshot.tensors("model"), into=model_tensors(self.model), what="model")
         self.optimizer.restore(snapshot.tensors("optimizer"), step=snapshot.step)
         _restore_rng(snapshot.tensors("rng"))
         self.loader.restore(state["loader"])
@@ -322,26 +323,17 @@ class Trainer(Generic[BatchT]):
     def _save(self) -> None:
         self._saved = self.store.save(
             self._step,
-            tensors={"model": _weights(self.model), "optimizer": self.optimizer.tensors(), "rng": _rng()},
+            tensors={
+                "model": model_tensors(self.model),
+                "optimizer": self.optimizer.tensors(),
+                "rng": _rng(),
+            },
             state={
                 "identity": self._identity,
                 "loader": dict(self.loader.state()),
                 "losses": self._guard.state(),
             },
         )
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors by name; one that has two names is there once."""
-    found: dict[str, Tensor] = {}
-    seen: set[tuple[int, torch.Size]] = set()
-    for name, tensor in model.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape)
-        if tensor.numel() and place in seen:
-            continue
-        seen.add(place)
-        found[name] = tensor
-    return found
 
 
 def _rng() -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,14 @@ class Runs:
         raise AssertionError("the process that starts runs has ended")
 
 
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+@contextmanager
+def process_of_runs(*, hash_seed: int) -> Iterator[Runs]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONHASHSEED": str(hash_seed),
+        "OMP_NUM_THREADS": "1",
+    }
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
         env=environment,
@@ -109,6 +115,12 @@ def runs() -> Iterator[Runs]:
         yield Runs(process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    with process_of_runs(hash_seed=1) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -134,4 +146,10 @@ def test_stops_by_sigterm_change_no_bit(runs: Runs, straight: Path, tmp_path: Pa
     ]
     assert codes == [3] * STOPS
     assert runs.run(tmp_path) == 0
+    assert outcome(tmp_path) == outcome(straight)
+
+
+def test_invariant_19_a_run_is_the_same_in_every_process(straight: Path, tmp_path: Path) -> None:
+    with process_of_runs(hash_seed=2) as others:
+        assert others.run(tmp_path) == 0
     assert outcome(tmp_path) == outcome(straight)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from molmo2_ground.errors import TrainingError
-from molmo2_ground.train.snapshot import STATE_FILE, SnapshotStore
+from molmo2_ground.train.named_tensors import model_tensors
+from molmo2_ground.train.snapshot import STATE_FILE, SnapshotStore, load_weights, open_snapshot
 
 WEIGHTS = {"model": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}}
 
@@ -118,3 +119,18 @@ def test_numbers_that_json_cannot_hold_are_refused(tmp_path: Path) -> None:
         SnapshotStore(tmp_path).save(1, tensors=WEIGHTS, state={"loss": float("nan")})
     with pytest.raises(ValueError, match="keep must be 1 or more"):
         SnapshotStore(tmp_path, keep=0)
+
+
+def test_the_weights_of_a_snapshot_start_another_run(tmp_path: Path) -> None:
+    tied = torch.nn.Linear(3, 3)
+    whole = torch.nn.ModuleDict({"one": tied, "same": tied})
+    SnapshotStore(tmp_path).save(4, tensors={"model": model_tensors(whole)}, state={})
+    fresh = torch.nn.ModuleDict({"one": torch.nn.Linear(3, 3)})
+    load_weights(tmp_path / "step-00000004", fresh)
+    assert torch.equal(fresh["one"].weight, tied.weight)
+    with pytest.raises(TrainingError, match=r"another model: expected 1 tensors, got 2"):
+        load_weights(
+            tmp_path / "step-00000004", torch.nn.ModuleDict({"one": torch.nn.Linear(3, 3, bias=False)})
+        )
+    with pytest.raises(TrainingError, match="step-00000005 cannot be read"):
+        open_snapshot(tmp_path / "step-00000005")

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from molmo2_ground.errors import TrainingError
-from molmo2_ground.train.feed import Json, KeyedBatch
+from molmo2_ground.train.feed import Json, KeyedBatch, PrefetchedLoader
 from molmo2_ground.train.guard import GuardRule
 from molmo2_ground.train.logbook import LOG_FILE, read_lines
 from molmo2_ground.train.snapshot import SnapshotStore
@@ -316,6 +316,33 @@ def test_a_loader_that_ends_early_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match="the loader ended at part 1 of step 3; expected 2"):
         small_trainer(tmp_path, loader=Short()).run()
+
+
+def test_a_loader_that_runs_ahead_changes_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
+    for seconds in (0.0, None):
+        loader = PrefetchedLoader(PackedLoader(), depth=3)
+        small_trainer(tmp_path, loader=loader, plan=replace(PLAN, seconds=seconds)).run()
+        loader.close()
+    assert outcome(tmp_path) == straight
+
+
+def test_invariant_11_a_common_factor_on_all_weights_changes_nothing(tmp_path: Path) -> None:
+    class Heavier(PackedLoader):
+        def __next__(self) -> KeyedBatch[Rows]:
+            batch = super().__next__()
+            return KeyedBatch(data=batch.data, keys=batch.keys, weight_sum=4 * batch.weight_sum)
+
+    model = SmallModel()
+    inner = loss_of(model)
+
+    def heavier(batch: KeyedBatch[Rows], at: StepPlace) -> StepOutcome:
+        return StepOutcome(loss=4 * inner(batch, at).loss)
+
+    small_trainer(tmp_path / "one").run()
+    small_trainer(tmp_path / "four", model=model, loader=Heavier(), loss_of=heavier).run()
+    one, four = (read_lines(tmp_path / name / LOG_FILE) for name in ("one", "four"))
+    # A power of two: not a bit differs.
+    assert [(line["loss"], line["norm"]) for line in one] == [(line["loss"], line["norm"]) for line in four]
 
 
 def test_evaluations_are_written_and_change_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
