@@ -89,9 +89,12 @@ class SmallModel(nn.Module):
 
 def loss_of(model: SmallModel) -> Callable[[KeyedBatch[Rows], StepPlace], StepOutcome]:
     def loss(batch: KeyedBatch[Rows], place: StepPlace) -> StepOutcome:
-        total = torch.zeros(())
+        device = model.table.device
+        total = torch.zeros((), device=device)
         for row in batch.data:
             words = torch.from_numpy(row)
+            if device.type != "cpu":
+                words = words.pin_memory().to(device, non_blocking=True)
             total = total + F.cross_entropy(model(words[:-1]), words[1:], reduction="sum")
         model.seen += len(batch.keys)
         return StepOutcome(loss=total / place.weight_sum, numbers={"rows": len(batch.data)})

@@ -26,8 +26,8 @@ class GuardRule:
     least   a standard deviation counts as at least this share of the mean: losses that hardly differ are no
             measure.
 
-    The defaults let pass what batches of mixed tasks do (their losses lie within about 4 deviations) and stop
-    at what a broken batch or a rate that is far too high does.
+    The defaults are a choice, not a measurement: far outside of noise, and within reach of a broken batch or
+    of rates that are much too high. Batches of very unequal kinds may need more sigmas.
     """
 
     sigmas: float | None = 8.0

@@ -14,6 +14,9 @@ from molmo2_ground.train.feed import TrainBatch
 
 BatchT = TypeVar("BatchT", bound=TrainBatch)
 
+TAKEN_NAMES = frozenset({"step", "loss", "norm", "rate", "seconds", "wait_s", "evaluation", "scores"})
+"""What a line of the log holds anyway."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlace:
@@ -21,7 +24,7 @@ class StepPlace:
 
     step        of the update, counted from 1. part, parts: which micro-batch of how many.
     weight_sum  the weights of the whole step: what a loss divides by, so that it does not matter how the step
-                is split.
+                is split. A mean over a batch of weight 1 is divided by it too: then it is `parts`.
     seed        for all chance in this forward pass; of the run, the step and the part.
     """
 
@@ -39,6 +42,11 @@ class StepOutcome:
     loss: Tensor
     numbers: Mapping[str, float | Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        taken = sorted(self.numbers.keys() & TAKEN_NAMES)
+        if taken:
+            raise ValueError(f"the log has a number called {taken[0]} already; give yours another name")
+
 
 StepLoss = Callable[[BatchT, StepPlace], StepOutcome]
 Evaluation = Callable[[], Mapping[str, float]]
@@ -46,7 +54,10 @@ Evaluation = Callable[[], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FinishedStep:
-    """A step whose numbers are still on the device."""
+    """A step whose numbers are still on the device.
+
+    seconds  until the whole step was asked for; a GPU may still be at it. wait_s: of these, for batches.
+    """
 
     step: int
     keys: tuple[str, ...]

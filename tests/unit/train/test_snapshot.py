@@ -125,9 +125,9 @@ def test_the_weights_of_a_snapshot_start_another_run(tmp_path: Path) -> None:
     tied = torch.nn.Linear(3, 3)
     whole = torch.nn.ModuleDict({"one": tied, "same": tied})
     SnapshotStore(tmp_path).save(4, tensors={"model": model_tensors(whole)}, state={})
-    fresh = torch.nn.ModuleDict({"one": torch.nn.Linear(3, 3)})
-    load_weights(tmp_path / "step-00000004", fresh)
-    assert torch.equal(fresh["one"].weight, tied.weight)
+    linear = torch.nn.Linear(3, 3)
+    load_weights(tmp_path / "step-00000004", torch.nn.ModuleDict({"one": linear}))
+    assert torch.equal(linear.weight, tied.weight)
     with pytest.raises(TrainingError, match=r"another model: expected 1 tensors, got 2"):
         load_weights(
             tmp_path / "step-00000004", torch.nn.ModuleDict({"one": torch.nn.Linear(3, 3, bias=False)})

@@ -318,6 +318,24 @@ def test_a_loader_that_ends_early_is_named(tmp_path: Path) -> None:
         small_trainer(tmp_path, loader=Short()).run()
 
 
+def test_numbers_of_a_loss_stand_in_the_log_as_means_and_nothing_when_there_were_none(tmp_path: Path) -> None:
+    model = SmallModel()
+    inner = loss_of(model)
+
+    def tells(batch: KeyedBatch[Rows], at: StepPlace) -> StepOutcome:
+        hits: dict[str, float | Tensor] = {
+            "part": torch.tensor(float(at.part)),
+            "place": math.nan if at.step == 2 else 0.5,
+        }
+        return StepOutcome(loss=inner(batch, at).loss, numbers=hits)
+
+    small_trainer(tmp_path, model=model, loss_of=tells, plan=replace(PLAN, steps=3)).run()
+    lines = read_lines(tmp_path / LOG_FILE)
+    assert [(line["part"], line.get("place")) for line in lines] == [(0.5, 0.5), (0.5, None), (0.5, 0.5)]
+    with pytest.raises(ValueError, match="a number called loss already"):
+        StepOutcome(loss=torch.zeros(()), numbers={"loss": 1.0})
+
+
 def test_a_loader_that_runs_ahead_changes_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
     for seconds in (0.0, None):
         loader = PrefetchedLoader(PackedLoader(), depth=3)
