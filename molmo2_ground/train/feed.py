@@ -86,6 +86,8 @@ class NumberedLoader(Generic[DataT]):
     name       of the data: key n is `name:n`.
     workers    processes that make batches ahead of time; 0 makes each one when it is asked for.
     prefetch   batches that each worker makes ahead.
+    prepare    done to each batch by the process that makes it; `on_device.tensors` lets arrays come through
+               shared memory instead of a pipe.
     weight_of  the weight of one batch; None for losses that are means of their batch.
     pin        copy batches to page-locked memory, from where a GPU takes them without waiting; works for
                tensors and containers of tensors.
@@ -98,10 +100,12 @@ class NumberedLoader(Generic[DataT]):
         name: str,
         workers: int = 0,
         prefetch: int = 4,
+        prepare: Callable[[DataT], DataT] | None = None,
         weight_of: Callable[[DataT], float] | None = None,
         pin: bool = False,
     ) -> None:
-        self.batches, self.name = batches, name
+        self.batches = _PreparedBatches(batches, prepare)
+        self.name = name
         self.workers, self.prefetch, self.pin = workers, prefetch, pin
         self._weight_of = weight_of
         self._next = 0
@@ -146,6 +150,18 @@ class NumberedLoader(Generic[DataT]):
             worker_init_fn=_ignore_interrupts,
         )
         return iter(loader)
+
+
+class _PreparedBatches(Generic[DataT]):
+    def __init__(self, batches: NumberedBatches[DataT], prepare: Callable[[DataT], DataT] | None) -> None:
+        self._batches, self._prepare = batches, prepare
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> DataT:
+        batch = self._batches[step]
+        return batch if self._prepare is None else self._prepare(batch)
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -3,8 +3,7 @@
 Source of the method: K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024);
 quintic Newton-Schulz iteration with the coefficients given there. Matrices of one shape are stacked, so a
 small model costs a handful of batched products a step instead of one call a matrix. Parameters may be bf16:
-the optimizer keeps fp32 masters and writes rounded copies. All lies where the parameters lie, and no step
-waits for the device.
+the optimizer keeps fp32 masters and writes rounded copies.
 """
 
 from __future__ import annotations
@@ -69,21 +68,16 @@ class Muon:
             )
             for shape, group in by_shape.items()
         ]
-        self._others = [
-            (
-                p,
-                p.detach().float().clone(),
-                torch.zeros(p.shape, device=p.device),
-                torch.zeros(p.shape, device=p.device),
-            )
-            for p in others
-        ]
+        self._others: list[Tensor] = list(others)
+        self._masters = [p.detach().float().clone() for p in self._others]
+        self._means = [torch.zeros_like(master) for master in self._masters]
+        self._squares = [torch.zeros_like(master) for master in self._masters]
         self.updates = 0
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[Tensor]:
         """Every parameter that this optimizer updates."""
-        return [p for group, _, _ in self._stacks for p in group] + [p for p, _, _, _ in self._others]
+        return [*(p for group, _, _ in self._stacks for p in group), *self._others]
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it remembers but `updates`, without copies; names count stacks and parameters."""
@@ -91,10 +85,9 @@ class Muon:
         for number, (_, master_NRC, velocity_NRC) in enumerate(self._stacks):
             found[f"matrices.{number}.master"] = master_NRC
             found[f"matrices.{number}.velocity"] = velocity_NRC
-        for number, (_, master, mean, square) in enumerate(self._others):
-            found[f"others.{number}.master"] = master
-            found[f"others.{number}.mean"] = mean
-            found[f"others.{number}.square"] = square
+        for number, state in enumerate(zip(self._masters, self._means, self._squares, strict=True)):
+            for name, tensor in zip(("master", "mean", "square"), state, strict=True):
+                found[f"others.{number}.{name}"] = tensor
         return found
 
     @torch.no_grad()
@@ -104,11 +97,11 @@ class Muon:
         clip_norm bounds the joint norm of the AdamW part's gradient; Muon's update has a fixed size anyway.
         Gives the norm of all gradients together, before clipping.
         """
-        self.updates += 1
         norms = []
+        self.updates += 1
         for group, master_NRC, velocity_NRC in self._stacks:
             grad_NRC = torch.stack([_gradient(p) for p in group])
-            norms.append(grad_NRC.norm())
+            norms.append(torch.linalg.vector_norm(grad_NRC))
             velocity_NRC.lerp_(grad_NRC, 1 - self.momentum)
             update_NRC = orthogonalise(torch.lerp(grad_NRC, velocity_NRC, self.momentum)).float()
             rows, columns = update_NRC.shape[-2:]
@@ -119,26 +112,28 @@ class Muon:
                 parameter.copy_(master)
         if self._others:
             norms.append(self._step_others(scale, clip_norm))
-        total: Tensor = torch.stack(norms).norm()
+        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return total
 
     def _step_others(self, scale: float, clip_norm: float) -> Tensor:
-        grads = [_gradient(p) for p, _, _, _ in self._others]
-        norm: Tensor = torch.stack([grad.norm() for grad in grads]).norm()
-        shrink = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        grads = [_gradient(p) for p in self._others]
+        # All on the device and a handful of calls: a small model's step is mostly the price of calling.
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        torch._foreach_mul_(grads, (clip_norm / (norm + 1e-6)).clamp(max=1.0))
         beta1, beta2 = 0.9, 0.95
+        torch._foreach_lerp_(self._means, grads, 1 - beta1)
+        torch._foreach_mul_(self._squares, beta2)
+        torch._foreach_addcmul_(self._squares, grads, grads, value=1 - beta2)
+        denominators = torch._foreach_div(self._squares, 1 - beta2**self.updates)
+        torch._foreach_sqrt_(denominators)
+        torch._foreach_add_(denominators, 1e-8)
         rate = self.other_lr * scale / (1 - beta1**self.updates)
-        for (parameter, master, mean, square), grad in zip(self._others, grads, strict=True):
-            grad.mul_(shrink)
-            mean.lerp_(grad, 1 - beta1)
-            square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            denominator = (square / (1 - beta2**self.updates)).sqrt_().add_(1e-8)
-            master.addcdiv_(mean, denominator, value=-rate)
-            parameter.copy_(master)
+        torch._foreach_addcdiv_(self._masters, self._means, denominators, value=-rate)
+        torch._foreach_copy_(self._others, self._masters)
         return norm
 
 
-def _gradient(parameter: Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     grad = parameter.grad
     parameter.grad = None
     return torch.zeros_like(parameter, dtype=torch.float32) if grad is None else grad.float()

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from molmo2_ground.errors import TrainingError
 from molmo2_ground.train.feed import KeyedBatch, NumberedLoader, PrefetchedLoader
+from molmo2_ground.train.on_device import tensors
 from tests.small_run import PackedLoader
 
 
@@ -44,6 +46,14 @@ def test_invariant_18_numbered_batches_go_on_where_they_were(workers: int) -> No
     assert taken(second, 5) == straight[4:]
     with pytest.raises(StopIteration):
         next(second)
+
+
+def test_batches_can_be_made_tensors_where_they_are_made() -> None:
+    source = NumberedLoader(Squares(), name="squares", prepare=tensors)
+    next(source)
+    batch = next(source)
+    assert isinstance(batch.data, torch.Tensor)
+    assert batch.data.tolist() == [1, 1, 1]
 
 
 def test_a_place_in_other_data_is_refused() -> None:
