@@ -78,7 +78,6 @@ def run_steps(
     kept: list[dict[str, Tensor]] = []
     started = last = time.monotonic()
     at = before = 0.0  # how far along the schedule, steps; without a hurry the number of the step
-    step = 0
     for step, batch in enumerate(_feed(batches, schedule.steps, device=device, pace=pace), start=1):
         loss, hits = loss_of(batch)
         loss.backward()
