@@ -43,6 +43,8 @@ _COUNTS = frozenset({"hits", "predicted", "wanted", "hota_tp", "hota_fn", "hota_
 # The released evaluation settings: greedy, up to 384 frames, 24 crops of an image.
 PAPER_FRAMES = 384
 PAPER_CROPS = 24
+# While a place a second is asked for, up to ten frames a second are shown (`sources.sampling.shown_rate`).
+PAPER_SHOW_FPS = 10.0
 
 Row = tuple[str, Callable[[], Example]]
 

@@ -14,6 +14,7 @@ from typing import Any
 from molmo2_ground.eval.example import Example, Settings
 from molmo2_ground.eval.suites.dataset import (
     PAPER_FRAMES,
+    PAPER_SHOW_FPS,
     Row,
     TrackingSuite,
     checked_mask,
@@ -45,7 +46,9 @@ class VideoTrack(TrackingSuite):
 
     name = "video-track"
     settings = Settings(
-        max_frames=PAPER_FRAMES, max_new_tokens=4096, note="greedy, asked and judged at 1 frame a second"
+        max_frames=PAPER_FRAMES,
+        max_new_tokens=4096,
+        note="greedy, shown up to 10 frames a second, asked and judged at 1 frame a second",
     )
 
     def _rows(self) -> Iterator[Row]:
@@ -80,7 +83,9 @@ def _example(row: Record, shelf: Shelf) -> Example:
         Example(
             key=row.name("id"),
             media=path,
-            query=Query.track(row.text(row.one_of("exp", "expression")), fps=TRACK_FPS),
+            query=Query.track(
+                row.text(row.one_of("exp", "expression")), fps=TRACK_FPS, show_fps=PAPER_SHOW_FPS
+            ),
             truth=truth,
         ),
         category=DOMAINS.get(dataset.casefold(), dataset),
