@@ -15,7 +15,17 @@ from molmo2_ground.eval.page import film, foldable, key_to_pictures, unbroken, w
 from molmo2_ground.eval.paper import paper_rows
 from molmo2_ground.eval.record import Figure, Run
 from molmo2_ground.eval.stories import UNREADABLE, Story, stories, worst_and_best
-from molmo2_ground.eval.words import between, examples, percent, question, said, score_words, tag_words, unit
+from molmo2_ground.eval.words import (
+    between,
+    change,
+    examples,
+    percent,
+    question,
+    said,
+    score_words,
+    tag_words,
+    unit,
+)
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
 
@@ -63,7 +73,15 @@ def _published(run: Run) -> Iterator[tuple[str, str, str, str, str]]:
         own = ours.get(f"reference_{row.score}", ours.get(row.score))
         remark = f"{row.source}, {row.where}" + (f"; {row.note}" if row.note else "")
         value = percent(own) if own is not None else "not measured"
-        yield score_words(row.score).title, row.model, percent(row.value), value, remark
+        title, published = score_words(row.score).title, percent(row.value)
+        match row.kind:
+            case "difference":
+                title, value = "A difference, no score", "nothing to compare"
+                published = f"{change(row.value)} points against {row.against}"
+            case "preference":
+                title, value = "A preference, no score", "nothing to compare"
+                published = f"preferred by people in {percent(row.value)} of pairs to {row.against}"
+        yield title, row.model, published, value, remark
 
 
 def _account(run: Run) -> Iterator[str]:
