@@ -17,7 +17,7 @@ from molmo2_ground import __version__
 from molmo2_ground.eval.candidate import Candidate
 from molmo2_ground.eval.examiner import Examined, Plan
 from molmo2_ground.eval.example import Problem, Suite
-from molmo2_ground.eval.intervals import bootstrap_summary
+from molmo2_ground.eval.intervals import Interval, bootstrap_summary
 from molmo2_ground.eval.predictions import PredictionFile, code_digest
 from molmo2_ground.eval.record import PREDICTIONS, Card, Figure, Row, Run, write_run
 from molmo2_ground.eval.workers import examine
@@ -113,22 +113,25 @@ def _examine(
 
 def _figures(suite: Suite, rows: Sequence[Row]) -> tuple[Figure, ...]:
     """The suite's own summary with its intervals; the headline first, whether answers could be read last."""
-    scores = [row.scores for row in rows if row.status != "failed"]
-    if not scores:
+    scored = [row for row in rows if row.status != "failed"]
+    if not scored:
         return ()
-    found = bootstrap_summary(scores, suite.summary)
+    files = [row.media for row in scored]
+    found = bootstrap_summary([row.scores for row in scored], suite.summary, clusters=files)
     order = [*suite.headline, *(name for name in found if name != "readable"), "readable"]
-    return tuple(
-        Figure(
-            name=name,
-            value=found[name].value,
-            low=found[name].low,
-            high=found[name].high,
-            # A pooled score is no example's own; all of them are in it.
-            examples=sum(name in each for each in scores) or len(scores),
-        )
-        for name in dict.fromkeys(order)
-        if name in found
+    return tuple(_figure(name, found[name], scored) for name in dict.fromkeys(order) if name in found)
+
+
+def _figure(name: str, interval: Interval, scored: Sequence[Row]) -> Figure:
+    # A pooled score is no example's own; all of them are in it.
+    examples = [row for row in scored if name in row.scores] or scored
+    return Figure(
+        name=name,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        examples=len(examples),
+        files=len({row.media for row in examples}),
     )
 
 
