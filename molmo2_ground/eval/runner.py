@@ -7,9 +7,7 @@ import importlib.metadata
 import platform
 import shutil
 import statistics
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -18,14 +16,11 @@ from molmo2_ground.eval.candidate import Candidate
 from molmo2_ground.eval.examiner import Examined, Plan
 from molmo2_ground.eval.example import Problem, Suite
 from molmo2_ground.eval.intervals import Interval, bootstrap_summary
+from molmo2_ground.eval.pace import OnProgress, Pace
 from molmo2_ground.eval.predictions import PredictionFile, code_digest
 from molmo2_ground.eval.record import PREDICTIONS, Card, Figure, Row, Run, write_run
 from molmo2_ground.eval.workers import examine
 
-# (examples done, examples in all, seconds left or None while nobody can tell)
-OnProgress = Callable[[int, int, float | None], None]
-
-_PACE_OVER = 64  # examples; kept answers pass at once, and a mean over all of them would promise too much
 _DECIDE = ("numpy", "torch", "transformers", "av", "opencv-python-headless", "pillow")
 
 
@@ -97,17 +92,14 @@ def _examine(
     plan: Plan, count: int, kept: PredictionFile, *, workers: int, on_progress: OnProgress | None
 ) -> list[Examined]:
     done: list[Examined] = []
-    ends_s: deque[float] = deque([time.monotonic()], maxlen=_PACE_OVER + 1)
+    pace = Pace(count, on_progress)
     with closing(examine(plan, count, workers=workers)) as all_examined:
         for one in all_examined:
             if one.fresh is not None:
                 kept.add(one.fresh)
                 one = dataclasses.replace(one, fresh=None)  # it is on the disk now
             done.append(one)
-            ends_s.append(time.monotonic())
-            if on_progress is not None:
-                pace_s = (ends_s[-1] - ends_s[0]) / (len(ends_s) - 1)
-                on_progress(len(done), count, pace_s * (count - len(done)) if len(done) > 1 else None)
+            pace.step()
     return done
 
 

@@ -48,6 +48,7 @@ from molmo2_ground.eval.metrics import (
     track_scores,
 )
 from molmo2_ground.eval.metrics.matched import matched
+from molmo2_ground.eval.pace import OnProgress
 from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
 from molmo2_ground.results import Count, Points, Tracks
@@ -114,7 +115,7 @@ class ToySuite:
         self.clips = clips
         self.first_seed = first_seed
 
-    def check(self) -> tuple[Problem, ...]:
+    def check(self, *, on_progress: OnProgress | None = None) -> tuple[Problem, ...]:
         """Nothing can be wrong with clips that are made on the spot."""
         return ()
 

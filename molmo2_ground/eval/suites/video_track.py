@@ -8,14 +8,14 @@ one a frame} and masks[] {object_id, masks: a mask or null, one a frame}, both f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from molmo2_ground.eval.example import Example, Settings
 from molmo2_ground.eval.suites.dataset import (
     PAPER_FRAMES,
     PAPER_SHOW_FPS,
-    Row,
+    Rows,
     TrackingSuite,
     checked_mask,
     judged_frames,
@@ -51,7 +51,7 @@ class VideoTrack(TrackingSuite):
         note="greedy, shown up to 10 frames a second, asked and judged at 1 frame a second",
     )
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Rows:
         shelf = Shelf.of_videos(self.folder)
         return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 

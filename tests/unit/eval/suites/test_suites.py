@@ -74,6 +74,16 @@ def test_a_healthy_folder_gives_its_questions_and_no_problem(name: str, tmp_path
 
 
 @every_suite
+def test_the_check_says_how_far_it_is(name: str, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    suite = _suite(name, tmp_path)
+    suite.check(on_progress=lambda done, total, left_s: told.append((done, total)))
+    count = len(QUESTIONS[name])
+    assert told == [(done, count) for done in range(1, count + 1)]
+    suite.check(on_progress=lambda *progress: pytest.fail("rows are read once"))
+
+
+@every_suite
 def test_the_media_open_at_the_size_and_length_of_the_truth(name: str, tmp_path: Path) -> None:
     suite = _suite(name, tmp_path)
     made_here = tmp_path / "made"
