@@ -95,7 +95,7 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
     bar.tell("checking", 0.0, "every row of the data")
     try:
         suite = _suite(arguments.suite, arguments)
-        problems = suite.check()
+        problems = suite.check(on_progress=functools.partial(_tell, bar, "checking"))
     finally:
         bar.clear()
     _say_problems(problems)
@@ -113,7 +113,7 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
             threads=arguments.threads,
             limit=arguments.limit,
             left_out=problems,
-            on_progress=functools.partial(_tell, bar),
+            on_progress=functools.partial(_tell, bar, "asking"),
         )
         bar.clear()
         bar.tell("drawing", 0.0)
@@ -175,9 +175,9 @@ def _load(loader: Loader, model: str, device: str, dtype: str, settings: Setting
     return loader(model, device=device, dtype=dtype)
 
 
-def _tell(bar: Bar, done: int, total: int, left_s: float | None) -> None:
+def _tell(bar: Bar, what: str, done: int, total: int, left_s: float | None) -> None:
     note = f"{done} of {total}" + (f", {_duration(left_s)} left" if left_s is not None else "")
-    bar.tell("asking", done / total, note)
+    bar.tell(what, done / total, note)
 
 
 def _duration(seconds: float) -> str:

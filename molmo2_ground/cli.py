@@ -168,6 +168,12 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
             "--fps", metavar="N", type=float, default=2.0, help="places a second (default: 2)"
         )
         parser.add_argument(
+            "--show-fps",
+            metavar="N",
+            type=float,
+            help="show the model up to N frames a second (default: just the places asked for)",
+        )
+        parser.add_argument(
             "--at", metavar="TIME_S,X_PX,Y_PX", type=_place, help="follow what is under this point"
         )
     parser.set_defaults(call=_ask, task=task)
@@ -210,7 +216,11 @@ def _query(arguments: argparse.Namespace) -> Query:
 
     if arguments.task == "track":
         return Query.track(
-            arguments.query, fps=arguments.fps, max_objects=arguments.max_objects, at=arguments.at
+            arguments.query,
+            fps=arguments.fps,
+            max_objects=arguments.max_objects,
+            at=arguments.at,
+            show_fps=arguments.show_fps,
         )
     if arguments.task == "point":
         return Query.point(arguments.query, max_objects=arguments.max_objects)

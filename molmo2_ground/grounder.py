@@ -24,8 +24,8 @@ from molmo2_ground.query import Decoding, Query, build_prompt
 from molmo2_ground.replay import Result, derive, keep_first
 from molmo2_ground.results import Answer, Count, Points, Tracks
 from molmo2_ground.sources import MediaLike, open_clip, open_windows, probe
-from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
-from molmo2_ground.windows import OnProgress, track_windows, window_rule
+from molmo2_ground.sources.sampling import rate_grid, shown_rate, uniform_last_frame
+from molmo2_ground.windows import WINDOW_S, OnProgress, track_windows, window_rule
 
 if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend, BackendSession
@@ -66,15 +66,17 @@ class Grounder:
         fps: float = 2.0,
         max_objects: int | None = None,
         at: tuple[float, float, float] | None = None,
+        show_fps: float | None = None,
         decoding: Decoding | None = None,
         on_progress: OnProgress | None = None,
     ) -> Tracks:
         """Follow everything that `phrase` names, `fps` places a second, however long the video is.
 
         at: (time_s, x_px, y_px), to follow what is under this point.
+        show_fps: up to so many frames a second are shown to the model, also between the places asked for.
         Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read.
         """
-        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at)
+        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
         with self.open(media, on_progress=on_progress) as session:
             return _expect(Tracks, session.answer(query, decoding=decoding))
 
@@ -172,10 +174,11 @@ class Session:
         fps: float = 2.0,
         max_objects: int | None = None,
         at: tuple[float, float, float] | None = None,
+        show_fps: float | None = None,
         decoding: Decoding | None = None,
     ) -> Tracks:
         """As `Grounder.track`, over the frames that this session holds."""
-        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at)
+        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
         return _expect(Tracks, self.answer(query, decoding=decoding))
 
     def point(
@@ -237,7 +240,23 @@ class Session:
     def _look(self, query: Query) -> float | None:
         """Which frames a query looks at: the rate of a steady grid, or None for evenly spread ones."""
         sampled = self._info.kind == "video" and not isinstance(self._media, Clip)
-        return query.fps if sampled and query.task == "track" else None
+        return self._shown_fps(query) if sampled and query.task == "track" else None
+
+    def _shown_fps(self, query: Query) -> float:
+        """Frames a second that are shown to track: those asked for, or more where the query wants them."""
+        if query.show_fps is None:
+            return query.fps
+        duration_s = self._info.duration_s
+        if duration_s is None or self._too_long_for_one_look(query.fps):
+            # A window is a clip of its own, and holds at least one of the times asked for.
+            duration_s = max(WINDOW_S, 1 / query.fps)
+        return shown_rate(
+            duration_s,
+            asked=query.fps,
+            at_most=query.show_fps,
+            video_fps=self._info.fps,
+            max_frames=self._backend.limits.max_frames,
+        )
 
     def _clip_for(self, query: Query) -> tuple[Clip, float]:
         """The frames that this query looks at, and the milliseconds spent on reading them now."""
@@ -277,11 +296,16 @@ class Session:
         return duration_s is None or len(rate_grid(duration_s, rate=rate, max_frames=at_once + 1)) > at_once
 
     def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
-        frames, overlap = window_rule(rate=query.fps, max_frames=self._backend.limits.max_frames)
+        shown_fps = self._look(query) or query.fps
+        frames, overlap = window_rule(
+            rate=query.fps,
+            max_frames=self._backend.limits.max_frames,
+            shown_a_place=round(shown_fps / query.fps),
+        )
         return_large_blocks()
         windows = open_windows(
             self._media,
-            rate=query.fps,
+            rate=shown_fps,
             window_frames=frames,
             overlap_frames=overlap,
             resize=self._backend.resize_frame,
@@ -295,7 +319,8 @@ class Session:
             on_progress=self._on_progress,
         )
         recipe = f"{joined.receipt.recipe}; {self._sampling(query)}; windows-{frames}-{overlap}/1"
-        receipt = joined.receipt.model_copy(update={"recipe": recipe})
+        notes = (*joined.receipt.notes, *self._notes_on_rate(query))
+        receipt = joined.receipt.model_copy(update={"recipe": recipe, "notes": notes})
         return keep_first(joined.model_copy(update={"receipt": receipt}))
 
     def _sampling(self, query: Query) -> str:
@@ -303,6 +328,8 @@ class Session:
         limits = self._backend.limits
         if self._info.kind == "images" or isinstance(self._media, Clip):
             return "frames-as-given/1"
+        if query.task == "track" and query.show_fps is not None:
+            return f"grid-{self._shown_fps(query):g}fps-asked-{query.fps:g}fps/1"
         if query.task == "track":
             return f"grid-{query.fps:g}fps/1"
         return f"uniform-last-{limits.max_fps:g}fps-max{limits.max_frames}/1"
@@ -310,7 +337,9 @@ class Session:
     def _notes(self, query: Query, clip: Clip) -> tuple[str, ...]:
         limits = self._backend.limits
         times_s = clip.shown_times_s
-        if self._look(query) is not None or isinstance(self._media, Clip) or len(times_s) < limits.max_frames:
+        if self._look(query) is not None:
+            return self._notes_on_rate(query)
+        if isinstance(self._media, Clip) or len(times_s) < limits.max_frames:
             return ()
         step_s = float(times_s[-1] - times_s[0]) / max(1, len(times_s) - 1)
         if step_s <= 1 / limits.max_fps:
@@ -318,6 +347,16 @@ class Session:
         return (
             f"the model sees at most {limits.max_frames} frames, so it was shown one every {step_s:.1f} s "
             f"instead of one every {1 / limits.max_fps:.1f} s",
+        )
+
+    def _notes_on_rate(self, query: Query) -> tuple[str, ...]:
+        if query.show_fps is None or self._look(query) != query.fps or query.fps == query.show_fps:
+            return ()
+        own = "is not known" if self._info.fps is None else f"is {self._info.fps:g} a second"
+        return (
+            f"the model was shown no more than the {query.fps:g} frames a second asked for: no multiple of "
+            f"them up to {query.show_fps:g} divides the video's own rate, which {own}, and spans the clip "
+            f"within {self._backend.limits.max_frames} frames",
         )
 
 
@@ -358,13 +397,21 @@ def track(
     fps: float = 2.0,
     max_objects: int | None = None,
     at: tuple[float, float, float] | None = None,
+    show_fps: float | None = None,
     decoding: Decoding | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tracks:
     """`Grounder.track` with `model`, or with the default one, which is loaded once a process."""
     grounder = _grounder(model)
     return grounder.track(
-        media, phrase, fps=fps, max_objects=max_objects, at=at, decoding=decoding, on_progress=on_progress
+        media,
+        phrase,
+        fps=fps,
+        max_objects=max_objects,
+        at=at,
+        show_fps=show_fps,
+        decoding=decoding,
+        on_progress=on_progress,
     )
 
 

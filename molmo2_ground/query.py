@@ -30,6 +30,9 @@ class Query:
     fps          places a second for `track`, above 0 and at most 10; the other tasks do not use it.
     max_objects  at most so many objects in the result, the first ones that the model names; None for all.
     at           (time_s, x_px, y_px): follow what is under this point; only for `track`.
+    show_fps     frames a second that the model may see while it is asked for `fps` places, from `fps` to 10;
+                 `sources.sampling.shown_rate` says how many it does see. None shows the times asked for and
+                 no others; only for `track`.
     """
 
     task: Task
@@ -37,6 +40,7 @@ class Query:
     fps: float = _DEFAULT_TRACK_FPS
     max_objects: int | None = None
     at: tuple[float, float, float] | None = None
+    show_fps: float | None = None
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
@@ -49,12 +53,23 @@ class Query:
             raise ValueError(f"max_objects is at least 1, or None for no limit; got {self.max_objects}")
         if self.at is not None:
             self._check_at(self.at)
+        if self.show_fps is not None:
+            self._check_show_fps(self.show_fps)
 
     def _check_at(self, at: tuple[float, float, float]) -> None:
         if self.task != "track":
             raise ValueError(f"at= says what to follow, so it goes with a track question; got {self.task!r}")
         if len(at) != 3 or not all(math.isfinite(value) for value in at):
             raise ValueError(f"at= is (time_s, x_px, y_px), three finite numbers; got {at}")
+
+    def _check_show_fps(self, show_fps: float) -> None:
+        if self.task != "track":
+            raise ValueError(f"show_fps= goes with a track question; got {self.task!r}")
+        if not self.fps <= show_fps <= _MAX_TRACK_FPS:
+            raise ValueError(
+                f"show_fps is at least the {self.fps:g} places a second that are asked for (fps) and at most "
+                f"{_MAX_TRACK_FPS:g}; got {show_fps}"
+            )
 
     @classmethod
     def track(
@@ -64,9 +79,13 @@ class Query:
         fps: float = _DEFAULT_TRACK_FPS,
         max_objects: int | None = None,
         at: tuple[float, float, float] | None = None,
+        show_fps: float | None = None,
     ) -> Query:
-        """Follow everything that `phrase` names, or what is under the point `at` (time_s, x_px, y_px)."""
-        return cls(task="track", phrase=phrase, fps=fps, max_objects=max_objects, at=at)
+        """Follow everything that `phrase` names, or what is under the point `at` (time_s, x_px, y_px).
+
+        Places are asked for `fps` times a second; up to `show_fps` frames a second are shown to the model.
+        """
+        return cls(task="track", phrase=phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
 
     @classmethod
     def point(cls, phrase: str, *, max_objects: int | None = None) -> Query:

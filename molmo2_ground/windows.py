@@ -45,11 +45,15 @@ OnProgress = Callable[[str, float], None]
 """Told what is being done, in words, and the share that is done, 0 to 1."""
 
 
-def window_rule(*, rate: float, max_frames: int) -> tuple[int, int]:
-    """Frames a window and frames that neighbours share, at `rate` frames per second."""
-    frames = max(1, min(max_frames, round(WINDOW_S * rate)))
-    overlap = max(MIN_OVERLAP_FRAMES, int(frames * OVERLAP_SHARE))
-    return frames, min(overlap, frames - 1)
+def window_rule(*, rate: float, max_frames: int, shown_a_place: int = 1) -> tuple[int, int]:
+    """Frames a window and frames that neighbours share, at `rate` places asked for per second.
+
+    shown_a_place: frames shown for each place asked for. Windows start at times that are asked for, so that
+    all of them ask about one grid, and the shared frames hold some of its times.
+    """
+    places = max(1, min(max_frames // shown_a_place, round(WINDOW_S * rate)))
+    overlap = max(MIN_OVERLAP_FRAMES, int(places * OVERLAP_SHARE))
+    return places * shown_a_place, min(overlap, places - 1) * shown_a_place
 
 
 def shift_to_zero(clip: Clip) -> Clip:

@@ -30,6 +30,7 @@ from molmo2_ground.eval.example import (
     TruthObject,
     mean_summary,
 )
+from molmo2_ground.eval.pace import OnProgress
 from molmo2_ground.grounder import Grounder
 from molmo2_ground.masks import Rle
 from molmo2_ground.model.limits import ModelLimits
@@ -75,7 +76,7 @@ class FakeSuite:
     settings: Settings = _SETTINGS
     headline: tuple[str, ...] = ("f1", "count")
 
-    def check(self) -> tuple[Problem, ...]:
+    def check(self, *, on_progress: OnProgress | None = None) -> tuple[Problem, ...]:
         return tuple(Problem(row=f"picture {n}", reason="the file is missing") for n in self.broken)
 
     def examples(self) -> Sequence[Example]:

@@ -100,16 +100,16 @@ def compare(first: Run, second: Run, *, suite: Suite | None = None) -> Compariso
 
 def _difference(name: str, pairs: Sequence[tuple[Row, Row]]) -> Difference | None:
     """The score's means; None for one of the whole set, which no example has for itself."""
-    both = [(a.scores[name], b.scores[name]) for a, b in pairs if name in a.scores and name in b.scores]
+    both = [(a, b) for a, b in pairs if name in a.scores and name in b.scores]
     if not both:
         return None
-    before, after = [a for a, _ in both], [b for _, b in both]
+    before, after = [a.scores[name] for a, _ in both], [b.scores[name] for _, b in both]
     return Difference(
         name=name,
         first=sum(before) / len(both),
         second=sum(after) / len(both),
         examples=len(both),
-        interval=paired_bootstrap(before, after),
+        interval=paired_bootstrap(before, after, clusters=_files(both)),
     )
 
 
@@ -117,12 +117,24 @@ def _whole_set(pairs: Sequence[tuple[Row, Row]], suite: Suite) -> dict[str, Diff
     """Every score of the suite's summary over the shared examples, in both runs."""
     before, after = [a.scores for a, _ in pairs], [b.scores for _, b in pairs]
     first, second = suite.summary(before), suite.summary(after)
+    found = paired_bootstrap_summary(before, after, suite.summary, clusters=_files(pairs))
     return {
         name: Difference(
             name=name, first=first[name], second=second[name], examples=len(pairs), interval=interval
         )
-        for name, interval in paired_bootstrap_summary(before, after, suite.summary).items()
+        for name, interval in found.items()
     }
+
+
+def _files(pairs: Sequence[tuple[Row, Row]]) -> list[str]:
+    """The file that each pair is about: questions about one are drawn together."""
+    return [before.media for before, _ in pairs]
+
+
+def _interval_words(interval: PairedInterval) -> str:
+    if interval.clusters < 2:
+        return "one file only"
+    return f"{change(interval.low)} to {change(interval.high)}"
 
 
 def _change(run: Run, before: Row, after: Row) -> Changed | None:
@@ -141,7 +153,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
     yield f"| score | {first} | {second} | difference, points | 95 % interval | {second} is | examples |"
     yield "|---|---:|---:|---:|---:|---|---:|"
     for one in comparison.differences:
-        range_ = f"{change(one.interval.low)} to {change(one.interval.high)}"
+        range_ = _interval_words(one.interval)
         yield (
             f"| {score_words(one.name).title} (`{one.name}`) | {percent(one.first)} | {percent(one.second)} "
             f"| {change(one.interval.difference)} | {range_} | {one.verdict} | {one.examples} |"
@@ -198,7 +210,7 @@ def _sections(comparison: Comparison, suite: Suite | None) -> Iterator[str]:
         f'<p class="lead">{escaped(_account(comparison))}</p>'
         '<p class="small">Both runs answered the same questions, so they are compared question by question. '
         "When the whole 95 % interval of a difference lies on one side of zero, the difference is hardly "
-        "chance.</p></header>"
+        "chance. For the interval whole files are drawn again, each with all questions about it.</p></header>"
     )
     yield _table(comparison)
     if comparison.changed:
@@ -225,7 +237,7 @@ def _table(comparison: Comparison) -> str:
             unbroken(percent(one.first)),
             unbroken(percent(one.second)),
             unbroken(change(one.interval.difference)),
-            unbroken(f"{change(one.interval.low)} to {change(one.interval.high)}"),
+            unbroken(_interval_words(one.interval)),
             f'<span class="{one.verdict.replace(" ", "-")}">{one.verdict}</span>',
             str(one.examples),
         )

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from molmo2_ground.eval.pace import OnProgress
 from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
 from molmo2_ground.results import Count, Points, Tracks
@@ -187,8 +188,11 @@ class Suite(Protocol):
     def headline(self) -> tuple[str, ...]:
         """Names of the scores to show first."""
 
-    def check(self) -> tuple[Problem, ...]:
-        """Look at every row without running a model; one problem for each that cannot be used."""
+    def check(self, *, on_progress: OnProgress | None = None) -> tuple[Problem, ...]:
+        """Look at every row without running a model; one problem for each that cannot be used.
+
+        on_progress: told after each row.
+        """
 
     def examples(self) -> Sequence[Example]:
         """The examples in a fixed order, bad rows left out."""

@@ -1,12 +1,14 @@
 """How sure a score is: bootstrap intervals of one run, and of the difference between two runs.
 
 Examples are drawn again with replacement, many times, and the score is taken of each draw; the interval
-holds the middle `level` of those scores. Seeds are arguments: the same rows give the same interval.
+holds the middle `level` of those scores. Questions about one video are not independent: when it is hard, it
+is hard for all of them. So whole clusters are drawn (the cluster bootstrap), each with all of its examples,
+as many clusters as there are. Seeds are arguments: the same rows give the same interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +16,25 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, float]]
+# A name an example, equal for those that are drawn together; None draws each example by itself.
+Clusters = Sequence[Hashable] | None
 # Draws are made in pieces, so that a large set needs no large table.
 _DRAWN_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A score and the bounds between which it lies with this level of confidence."""
+    """A score and the bounds between which it lies with this level of confidence.
+
+    clusters  how many were drawn from. One cannot show how much others differ: then both bounds are the
+              score, which means nothing.
+    """
 
     value: float
     low: float
     high: float
     level: float
+    clusters: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,7 @@ class PairedInterval:
     """The second run's score minus the first's, on the same examples.
 
     share_above  the share of draws in which the second is better (ties count half).
+    clusters     as in `Interval`.
     """
 
     difference: float
@@ -40,26 +50,34 @@ class PairedInterval:
     high: float
     level: float
     share_above: float
+    clusters: int
 
     @property
     def clear(self) -> bool:
-        """True when the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
+        """True when the interval leaves 0 out; never for a single cluster, which has no interval."""
+        return self.clusters > 1 and (self.low > 0 or self.high < 0)
 
 
 def bootstrap(
-    values: Sequence[float], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+    values: Sequence[float],
+    *,
+    clusters: Clusters = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """The mean of one score over examples, with its interval."""
     column = _column(values)
-    low, high = _bounds(_means(column, resamples=resamples, seed=seed), level)
-    return Interval(value=float(column.mean()), low=low, high=high, level=level)
+    members = _members(clusters, column.size)
+    low, high = _bounds(_means(column, members, resamples=resamples, seed=seed), level)
+    return Interval(value=float(column.mean()), low=low, high=high, level=level, clusters=len(members))
 
 
 def paired_bootstrap(
     first: Sequence[float],
     second: Sequence[float],
     *,
+    clusters: Clusters = None,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -69,14 +87,16 @@ def paired_bootstrap(
     if one.size != other.size:
         raise ValueError(f"two runs are compared on the same examples; got {one.size} and {other.size}")
     difference = other - one
-    draws = _means(difference, resamples=resamples, seed=seed)
-    return _paired(float(difference.mean()), draws, level)
+    members = _members(clusters, difference.size)
+    draws = _means(difference, members, resamples=resamples, seed=seed)
+    return _paired(float(difference.mean()), draws, level, clusters=len(members))
 
 
 def bootstrap_summary(
     rows: Rows,
     summary: Callable[[Rows], Mapping[str, float]],
     *,
+    clusters: Clusters = None,
     resamples: int = 300,
     level: float = 0.95,
     seed: int = 0,
@@ -88,12 +108,13 @@ def bootstrap_summary(
     if not rows:
         raise ValueError("an interval needs at least one example")
     value = summary(rows)
-    drawn = _summaries(rows, summary, resamples=resamples, seed=seed)
+    members = _members(clusters, len(rows))
+    drawn = _summaries(rows, summary, members, resamples=resamples, seed=seed)
     out = {}
     for name, score in value.items():
         draws = np.array([draw[name] for draw in drawn if name in draw], dtype=np.float64)
         low, high = _bounds(draws, level) if draws.size else (score, score)
-        out[name] = Interval(value=score, low=low, high=high, level=level)
+        out[name] = Interval(value=score, low=low, high=high, level=level, clusters=len(members))
     return out
 
 
@@ -102,6 +123,7 @@ def paired_bootstrap_summary(
     second: Rows,
     summary: Callable[[Rows], Mapping[str, float]],
     *,
+    clusters: Clusters = None,
     resamples: int = 300,
     level: float = 0.95,
     seed: int = 0,
@@ -112,11 +134,12 @@ def paired_bootstrap_summary(
     if not first:
         raise ValueError("an interval needs at least one example")
     before, after = summary(first), summary(second)
+    members = _members(clusters, len(first))
     # The same seed draws the same examples from both.
     draws = list(
         zip(
-            _summaries(first, summary, resamples=resamples, seed=seed),
-            _summaries(second, summary, resamples=resamples, seed=seed),
+            _summaries(first, summary, members, resamples=resamples, seed=seed),
+            _summaries(second, summary, members, resamples=resamples, seed=seed),
             strict=True,
         )
     )
@@ -125,7 +148,8 @@ def paired_bootstrap_summary(
         if name in after:
             both = [other[name] - one[name] for one, other in draws if name in one and name in other]
             difference = after[name] - before[name]
-            out[name] = _paired(difference, np.array(both or [difference], dtype=np.float64), level)
+            drawn = np.array(both or [difference], dtype=np.float64)
+            out[name] = _paired(difference, drawn, level, clusters=len(members))
     return out
 
 
@@ -138,22 +162,43 @@ def _column(values: Sequence[float]) -> Floats:
     return column
 
 
-def _means(column: Floats, *, resamples: int, seed: int) -> Floats:
+def _members(clusters: Clusters, count: int) -> list[list[int]]:
+    """The places of each cluster's examples, clusters in order of appearance."""
+    if clusters is None:
+        return [[i] for i in range(count)]
+    if len(clusters) != count:
+        raise ValueError(f"each of the {count} examples has its cluster; got {len(clusters)} of them")
+    members: dict[Hashable, list[int]] = {}
+    for i, cluster in enumerate(clusters):
+        members.setdefault(cluster, []).append(i)
+    return list(members.values())
+
+
+def _means(column: Floats, members: Sequence[Sequence[int]], *, resamples: int, seed: int) -> Floats:
+    """The mean over the examples of each draw; a draw of large clusters has more of them than another."""
     rng = np.random.default_rng(seed)
+    sums = np.array([column[places].sum() for places in members], dtype=np.float64)
+    sizes = np.array([len(places) for places in members], dtype=np.float64)
     means: Floats = np.empty(resamples)
-    step = max(1, _DRAWN_AT_ONCE // column.size)
+    step = max(1, _DRAWN_AT_ONCE // sums.size)
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
-        drawn = rng.integers(column.size, size=(stop - start, column.size))
-        means[start:stop] = column[drawn].mean(axis=1)
+        drawn = rng.integers(sums.size, size=(stop - start, sums.size))
+        means[start:stop] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return means
 
 
 def _summaries(
-    rows: Rows, summary: Callable[[Rows], Mapping[str, float]], *, resamples: int, seed: int
+    rows: Rows,
+    summary: Callable[[Rows], Mapping[str, float]],
+    members: Sequence[Sequence[int]],
+    *,
+    resamples: int,
+    seed: int,
 ) -> list[Mapping[str, float]]:
     rng = np.random.default_rng(seed)
-    return [summary([rows[i] for i in rng.integers(len(rows), size=len(rows))]) for _ in range(resamples)]
+    draws = (rng.integers(len(members), size=len(members)) for _ in range(resamples))
+    return [summary([rows[i] for cluster in drawn for i in members[cluster]]) for drawn in draws]
 
 
 def _bounds(draws: Floats, level: float) -> tuple[float, float]:
@@ -163,7 +208,9 @@ def _bounds(draws: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _paired(difference: float, draws: Floats, level: float) -> PairedInterval:
+def _paired(difference: float, draws: Floats, level: float, *, clusters: int) -> PairedInterval:
     low, high = _bounds(draws, level)
     above = float((draws > 0).mean() + (draws == 0).mean() / 2)
-    return PairedInterval(difference=difference, low=low, high=high, level=level, share_above=above)
+    return PairedInterval(
+        difference=difference, low=low, high=high, level=level, share_above=above, clusters=clusters
+    )

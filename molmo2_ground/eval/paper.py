@@ -9,6 +9,7 @@ differently from ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 PAPER = "Molmo2 (arXiv 2601.10611)"
 MOLMO_POINT = "MolmoPoint (arXiv 2603.28069)"
@@ -17,16 +18,22 @@ _MOLMO2 = "Molmo2-8B"
 _QWEN = "Qwen3-VL-8B"
 _GEMINI = "Gemini 3 Pro"
 
+Kind = Literal["score", "difference", "preference"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperRow:
     """One published number.
 
+    kind     `score`: a score, which a run's own may stand beside. `difference`: the model's score minus
+             another model's. `preference`: the share of pairs of answers in which people preferred the
+             model's to another model's. The last two say nothing about how well either does.
+    against  the other model of a difference or a preference, empty for a score.
     suite    name of the suite that it belongs to.
     model    whose number it is.
     score    what was measured, by the name that the suite's own scores have; `j_and_f` needs masks, which
-             points alone do not give, and no suite here has it.
-    value    a share from 0 to 1.
+             points alone do not give, and no suite here has it. `overall` where the source does not say.
+    value    a share from 0 to 1; of a difference a part of such a share: +6.3 points are 0.063.
     source   the report.   where  the table or part of it.
     note     what differs from a plain run of the suite, empty when nothing does.
     """
@@ -38,6 +45,15 @@ class PaperRow:
     source: str = PAPER
     where: str = ""
     note: str = ""
+    kind: Kind = "score"
+    against: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "score") != (not self.against):
+            raise ValueError(
+                f"a difference or a preference is against another model, a score against none; got "
+                f"kind={self.kind!r}, against={self.against!r}"
+            )
 
 
 def paper_rows(suite: str, *, score: str | None = None) -> tuple[PaperRow, ...]:
@@ -46,7 +62,14 @@ def paper_rows(suite: str, *, score: str | None = None) -> tuple[PaperRow, ...]:
 
 
 def _rows(
-    suite: str, model: str, where: str, note: str = "", source: str = PAPER, **percent: float
+    suite: str,
+    model: str,
+    where: str,
+    note: str = "",
+    source: str = PAPER,
+    kind: Kind = "score",
+    against: str = "",
+    **percent: float,
 ) -> tuple[PaperRow, ...]:
     return tuple(
         PaperRow(
@@ -57,6 +80,8 @@ def _rows(
             source=source,
             where=where,
             note=note,
+            kind=kind,
+            against=against,
         )
         for score, value in percent.items()
     )
@@ -65,6 +90,7 @@ def _rows(
 _RELEASED = "by the released evaluator: compare with the scores reference_..."
 _BY_TEXT = "by the released evaluator, which reads the number in the text: compare with reference_accuracy"
 _FROM_POINTS = "of masks that SAM 2 made from the points"
+_TEXT_MOLMO2 = "Molmo2, which writes coordinates as text"
 _ABLATION = "a smaller model trained for an ablation, not the released one"
 
 
@@ -109,5 +135,25 @@ PAPER_ROWS: tuple[PaperRow, ...] = (
         "called the best there, below the other report's 72.7: the protocols differ",
         MOLMO_POINT,
         accuracy=70.7,
+    ),
+    *_rows(
+        "video-track",
+        "MolmoPoint",
+        "abstract",
+        "which score went up is not said",
+        MOLMO_POINT,
+        kind="difference",
+        against=_TEXT_MOLMO2,
+        overall=6.3,
+    ),
+    *_rows(
+        "video-point",
+        "MolmoPoint",
+        "abstract",
+        "people were shown two answers; which videos is not said",
+        MOLMO_POINT,
+        kind="preference",
+        against=_TEXT_MOLMO2,
+        overall=59.1,
     ),
 )

@@ -188,7 +188,7 @@ def asked_digest(example: Example, *, suite: str, settings: Settings, identity: 
         suite,
         example.key,
         Path(example.media).name,
-        [query.task, query.phrase, query.fps, query.max_objects, query.at],
+        [query.task, query.phrase, query.fps, query.max_objects, query.at, query.show_fps],
         [settings.max_frames, settings.max_new_tokens, settings.temperature, settings.max_crops],
         identity,
         threads,

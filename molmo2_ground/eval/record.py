@@ -28,7 +28,8 @@ Status = Literal["answered", "unreadable", "failed"]
 class Row:
     """How one example went.
 
-    index   its place in the suite.   media  the name of the file that was asked about.
+    index   its place in the suite.   media  the name of the file that was asked about; rows of one file are
+            drawn together in intervals.
     status  `answered`; `unreadable`: the model wrote something in which no answer was found, which scores
             as the suite says; `failed`: it could not be asked, and has no scores.
     reason  why it is not answered.   asked  which kept answer was scored (`Prediction.asked`).
@@ -72,13 +73,18 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One score of the whole set: its value, the interval around it, and over how many examples."""
+    """One score of the whole set: its value, the interval around it, and over how many examples.
+
+    files  how many files (`Row.media`) those examples are about: what the interval was drawn from. None in
+           runs that were written before whole files were drawn.
+    """
 
     name: str
     value: float
     low: float
     high: float
     examples: int
+    files: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,17 @@ from molmo2_ground.eval.page import film, foldable, key_to_pictures, unbroken, w
 from molmo2_ground.eval.paper import paper_rows
 from molmo2_ground.eval.record import Figure, Run
 from molmo2_ground.eval.stories import UNREADABLE, Story, stories, worst_and_best
-from molmo2_ground.eval.words import between, examples, percent, question, said, score_words, tag_words, unit
+from molmo2_ground.eval.words import (
+    between,
+    change,
+    examples,
+    percent,
+    question,
+    said,
+    score_words,
+    tag_words,
+    unit,
+)
 from molmo2_ground.viewer.markup import escaped, table
 from molmo2_ground.viewer.words import in_words
 
@@ -38,11 +48,11 @@ def write_reports(run: Run, suite: Suite) -> tuple[Path, Path]:
 def _markdown(run: Run) -> Iterator[str]:
     yield f"# {run.card.model} on {run.card.suite}\n"
     yield " ".join(_account(run)) + "\n"
-    yield "| score | value | 95 % interval | examples |"
-    yield "|---|---:|---:|---:|"
+    yield "| score | value | 95 % interval | examples | files |"
+    yield "|---|---:|---:|---:|---:|"
     for figure in run.figures:
         title, value = f"{score_words(figure.name).title} (`{figure.name}`)", percent(figure.value)
-        yield f"| {title} | {value} | {interval_words(figure)} | {figure.examples} |"
+        yield f"| {title} | {value} | {interval_words(figure)} | {figure.examples} | {_files(figure)} |"
     yield ""
     published = list(_published(run))
     if published:
@@ -63,7 +73,15 @@ def _published(run: Run) -> Iterator[tuple[str, str, str, str, str]]:
         own = ours.get(f"reference_{row.score}", ours.get(row.score))
         remark = f"{row.source}, {row.where}" + (f"; {row.note}" if row.note else "")
         value = percent(own) if own is not None else "not measured"
-        yield score_words(row.score).title, row.model, percent(row.value), value, remark
+        title, published = score_words(row.score).title, percent(row.value)
+        match row.kind:
+            case "difference":
+                title, value = "A difference, no score", "nothing to compare"
+                published = f"{change(row.value)} points against {row.against}"
+            case "preference":
+                title, value = "A preference, no score", "nothing to compare"
+                published = f"preferred by people in {percent(row.value)} of pairs to {row.against}"
+        yield title, row.model, published, value, remark
 
 
 def _account(run: Run) -> Iterator[str]:
@@ -108,7 +126,7 @@ def _made(run: Run) -> Iterator[str]:
     if card.answer_ms is not None:
         yield f"Median time for one answer: {card.answer_ms / 1000:.2f} s, with {card.threads} CPU thread(s)"
     yield "Versions: " + ", ".join(f"{name} {version}" for name, version in card.versions.items())
-    yield "Intervals: bootstrap over the examples, 95 %"
+    yield "Intervals: 95 %, bootstrap over whole files, each with all questions about it"
 
 
 def _sections(run: Run, suite: Suite) -> Iterator[str]:
@@ -140,7 +158,9 @@ def _head(run: Run) -> str:
         f'<p class="lead">{escaped(" ".join(_account(run)))}</p>'
         f'<div class="cards">{cards}</div>'
         '<p class="small">100 % is perfect. The range beside a figure is its 95 % interval: with other '
-        "questions of the same kind, the figure would most likely fall into it.</p></header>"
+        "videos or pictures of the same kind, the figure would most likely fall into it. Questions about one "
+        "file go well or badly together, so whole files are drawn for it and not single questions."
+        "</p></header>"
     )
 
 
@@ -155,8 +175,14 @@ def _card(figure: Figure) -> str:
 
 
 def interval_words(figure: Figure) -> str:
-    """The interval, where there is one: examples that are all alike say nothing about others."""
+    """The interval, where there is one: one file, or examples all alike, say nothing about others."""
+    if figure.files == 1 and figure.examples > 1:
+        return "one file only"
     return between(figure.low, figure.high) if figure.low < figure.high else "all alike"
+
+
+def _files(figure: Figure) -> str:
+    return "" if figure.files is None else str(figure.files)
 
 
 def _figures(run: Run) -> str:
@@ -168,11 +194,12 @@ def _figures(run: Run) -> str:
             unbroken(interval_words(figure)),
             plots.whisker(figure.value, figure.low, figure.high),
             str(figure.examples),
+            _files(figure),
             escaped(score_words(figure.name).meaning),
         )
         for figure in run.figures
     ]
-    heads = ("Score", "Value", "95 % interval", "0 to 100 %", "Examples", "What it says")
+    heads = ("Score", "Value", "95 % interval", "0 to 100 %", "Examples", "Files", "What it says")
     return f"<section><h2>All figures</h2>{table(heads, rows)}</section>"
 
 
@@ -223,7 +250,7 @@ def _charts(run: Run) -> Iterator[str]:
     yield (
         '<p class="small">Each dot is the mean over the examples below it (n of them), with its 95 % '
         "interval. Where the intervals are wide there are few examples; a hollow dot stands for fewer than "
-        "five, which is no more than a hint.</p>"
+        "five files, which is no more than a hint.</p>"
     )
     for tag in numbers:
         charts = [

@@ -7,9 +7,7 @@ import importlib.metadata
 import platform
 import shutil
 import statistics
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,15 +15,12 @@ from molmo2_ground import __version__
 from molmo2_ground.eval.candidate import Candidate
 from molmo2_ground.eval.examiner import Examined, Plan
 from molmo2_ground.eval.example import Problem, Suite
-from molmo2_ground.eval.intervals import bootstrap_summary
+from molmo2_ground.eval.intervals import Interval, bootstrap_summary
+from molmo2_ground.eval.pace import OnProgress, Pace
 from molmo2_ground.eval.predictions import PredictionFile, code_digest
 from molmo2_ground.eval.record import PREDICTIONS, Card, Figure, Row, Run, write_run
 from molmo2_ground.eval.workers import examine
 
-# (examples done, examples in all, seconds left or None while nobody can tell)
-OnProgress = Callable[[int, int, float | None], None]
-
-_PACE_OVER = 64  # examples; kept answers pass at once, and a mean over all of them would promise too much
 _DECIDE = ("numpy", "torch", "transformers", "av", "opencv-python-headless", "pillow")
 
 
@@ -97,38 +92,38 @@ def _examine(
     plan: Plan, count: int, kept: PredictionFile, *, workers: int, on_progress: OnProgress | None
 ) -> list[Examined]:
     done: list[Examined] = []
-    ends_s: deque[float] = deque([time.monotonic()], maxlen=_PACE_OVER + 1)
+    pace = Pace(count, on_progress)
     with closing(examine(plan, count, workers=workers)) as all_examined:
         for one in all_examined:
             if one.fresh is not None:
                 kept.add(one.fresh)
                 one = dataclasses.replace(one, fresh=None)  # it is on the disk now
             done.append(one)
-            ends_s.append(time.monotonic())
-            if on_progress is not None:
-                pace_s = (ends_s[-1] - ends_s[0]) / (len(ends_s) - 1)
-                on_progress(len(done), count, pace_s * (count - len(done)) if len(done) > 1 else None)
+            pace.step()
     return done
 
 
 def _figures(suite: Suite, rows: Sequence[Row]) -> tuple[Figure, ...]:
     """The suite's own summary with its intervals; the headline first, whether answers could be read last."""
-    scores = [row.scores for row in rows if row.status != "failed"]
-    if not scores:
+    scored = [row for row in rows if row.status != "failed"]
+    if not scored:
         return ()
-    found = bootstrap_summary(scores, suite.summary)
+    files = [row.media for row in scored]
+    found = bootstrap_summary([row.scores for row in scored], suite.summary, clusters=files)
     order = [*suite.headline, *(name for name in found if name != "readable"), "readable"]
-    return tuple(
-        Figure(
-            name=name,
-            value=found[name].value,
-            low=found[name].low,
-            high=found[name].high,
-            # A pooled score is no example's own; all of them are in it.
-            examples=sum(name in each for each in scores) or len(scores),
-        )
-        for name in dict.fromkeys(order)
-        if name in found
+    return tuple(_figure(name, found[name], scored) for name in dict.fromkeys(order) if name in found)
+
+
+def _figure(name: str, interval: Interval, scored: Sequence[Row]) -> Figure:
+    # A pooled score is no example's own; all of them are in it.
+    examples = [row for row in scored if name in row.scores] or scored
+    return Figure(
+        name=name,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        examples=len(examples),
+        files=len({row.media for row in examples}),
     )
 
 

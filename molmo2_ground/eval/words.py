@@ -43,6 +43,19 @@ _SCORES = {
     "count_close": Words(
         title="Count nearly right", meaning="The number is off by at most 1 plus 5 % of the right one."
     ),
+    "count_f1": Words(title="Counting F1", meaning=f"The places that were counted. {_F1}"),
+    "not_none": Words(
+        title="Says that something is there",
+        meaning="Something of what is asked for is there, and the answer does not say that nothing is.",
+    ),
+    "colour": Words(
+        title="Right colour",
+        meaning="One of several of a kind is asked for by its colour, and most of the answer lies on it.",
+    ),
+    "identity": Words(
+        title="Keeps its number",
+        meaning="While tracking, the share of right places with the same number as the one before.",
+    ),
     "none": Words(
         title="Says none", meaning="Nothing of what is asked for is there, and the answer says so."
     ),

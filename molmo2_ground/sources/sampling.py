@@ -1,4 +1,4 @@
-"""Which times of a video the model is shown: the two rules it was trained with."""
+"""Which times of a video the model is shown: the rules it was trained with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+
+_SAME_RATE = 1e-3  # frames a second that differ by less are the same rate
 
 
 def uniform_last_frame(
@@ -32,6 +34,37 @@ def rate_grid(duration_s: float, *, rate: float, max_frames: int) -> npt.NDArray
     """
     _check(duration_s, rate=rate, max_frames=max_frames, rate_name="rate")
     return _grid_below(duration_s, rate=rate, at_most=max_frames)
+
+
+def shown_rate(
+    duration_s: float, *, asked: float, at_most: float, video_fps: float | None, max_frames: int
+) -> float:
+    """How many frames a second are shown where tracking is asked for `asked` places a second.
+
+    The released models were trained and evaluated so that they see more frames than they are asked about:
+    the highest multiple of `asked`, up to `at_most`, that divides the whole part of the video's own rate
+    (29.97 counts as 29) and of which `max_frames` frames still span the video (max_frames / rate is at least
+    `duration_s`). `rate_grid` gives the times. Where no multiple does, or the video's rate is not known,
+    just the frames asked for are shown: `asked` comes back. The released code raises an error where `asked`
+    does not divide the video's rate. Raises `ValueError` for a duration, rate or number of frames that no
+    video can have.
+    """
+    _check(duration_s, rate=asked, max_frames=max_frames, rate_name="asked")
+    if video_fps is None:
+        return asked
+    _check(duration_s, rate=video_fps, max_frames=max_frames, rate_name="video_fps")
+    # Rates come out of divisions of ticks: 5.9999 is 6.
+    whole_fps = math.floor(video_fps + _SAME_RATE)
+    # Below a frame in the whole video, or the rate asked for, nothing is gained.
+    slowest = max(asked, 1 / duration_s) if duration_s else math.inf
+    for share in range(
+        max(1, math.ceil(whole_fps / at_most - _SAME_RATE)), math.floor(whole_fps / slowest) + 1
+    ):
+        multiple = round(whole_fps / share / asked)
+        rate = multiple * asked
+        if multiple > 1 and abs(whole_fps / share - rate) <= _SAME_RATE and max_frames / rate >= duration_s:
+            return rate
+    return asked
 
 
 def _grid_below(duration_s: float, *, rate: float, at_most: int) -> npt.NDArray[np.float64]:

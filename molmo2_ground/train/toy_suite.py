@@ -10,7 +10,12 @@ track_f1, hota, …  tracks against the visible pixels, every half second; quest
 point_f1, …        points against the pixels visible in the very frame that the model pointed into, each
                    object asked for once in the whole clip; questions with an answer.
 count, count_close the number, also when it is 0.
+count_f1           the places that were counted, as point_f1.
 none               nothing is there and the answer says so.
+not_none           something is there and the answer does not say that nothing is.
+colour             one of several of a kind is asked for by its colour: most of the answer lies on that one.
+identity           of two right samples of one object that follow each other, the share with the same id;
+                   answers with two such samples.
 readable           the answer could be read.
 
 A place on something asked for that hardly shows (less than `VISIBLE_SHARE`) is neither right nor wrong in a
@@ -21,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +49,17 @@ from molmo2_ground.eval.metrics import (
     close_accuracy,
     count_accuracy,
     hota,
+    identity_switches,
     placed_of,
     track_frames,
     track_scores,
 )
+from molmo2_ground.eval.metrics.hota import FrameSimilarity
 from molmo2_ground.eval.metrics.matched import matched
+from molmo2_ground.eval.pace import OnProgress
 from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
-from molmo2_ground.results import Count, Points, Tracks
+from molmo2_ground.results import Count, Tracks
 from molmo2_ground.train.toy.actors import ActorState
 from molmo2_ground.train.toy.clip_file import write_clip
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
@@ -114,7 +123,7 @@ class ToySuite:
         self.clips = clips
         self.first_seed = first_seed
 
-    def check(self) -> tuple[Problem, ...]:
+    def check(self, *, on_progress: OnProgress | None = None) -> tuple[Problem, ...]:
         """Nothing can be wrong with clips that are made on the spot."""
         return ()
 
@@ -138,12 +147,14 @@ class ToySuite:
             scores |= _count_scores(len(question.object_ids), number)
         if not question.object_ids:
             return scores | {"none": float(result is not None and _says_none(result))}
+        scores["not_none"] = float(result is not None and not _says_none(result))
+        if _is_one_of_several(question, held_out.scene):
+            scores["colour"] = float(result is not None and _means_it(held_out, question, result))
         if question.task == "track":
             tracks = result if isinstance(result, Tracks) else None
             return scores | _track_scores(held_out, question, example.truth, tracks)
-        if question.task == "point":
-            return scores | _point_scores(held_out, question, result if isinstance(result, Points) else None)
-        return scores
+        found = _point_scores(held_out, question, result)
+        return scores | (found if question.task == "point" else {"count_f1": found["point_f1"]})
 
     def truth_at(self, example: Example, source_indices: Sequence[int]) -> Truth:
         """The example's truth with all that shows in these frames of the clip, however little.
@@ -313,7 +324,37 @@ def _track_scores(
     matched_frames = track_scores(truth, placed)
     parts = hota(track_frames(truth, placed))
     scores = {f"track_{name}": value for name, value in matched_frames.scores().items()}
-    return scores | {name: parts.scores()[name] for name in ("hota", "deta", "assa")}
+    scores |= {name: parts.scores()[name] for name in ("hota", "deta", "assa")}
+    return scores | _identity(track_frames(truth, placed))
+
+
+def _identity(frames: Sequence[FrameSimilarity]) -> dict[str, float]:
+    """How often an object keeps its id from one right sample to its next; nothing without such a pair."""
+    met = Counter(
+        truth_id
+        for frame in frames
+        for truth_id, row in zip(frame.truth_ids, frame.similarity, strict=True)
+        if row.any()
+    )
+    pairs = sum(met.values()) - len(met)
+    return {"identity": 1 - identity_switches(frames) / pairs} if pairs else {}
+
+
+def _is_one_of_several(question: Question, scene: Scene) -> bool:
+    """One thing is asked for by colour and kind, and there are more of its kind."""
+    if len(question.object_ids) != 1 or question.group != "both":
+        return False
+    kind = scene.actors[question.object_ids[0] - 1].kind
+    return sum(actor.kind == kind for actor in scene.actors) > 1
+
+
+def _means_it(held_out: _HeldOut, question: Question, result: Result) -> bool:
+    """More of the answer's places lie on what is asked for than on any other thing."""
+    placed = placed_of(result)
+    maps = {index: _id_map(held_out.scene, index) for index in {p.source_index for p in placed}}
+    hits = Counter(_under(maps[p.source_index], p) for p in placed)
+    hits.pop(0, None)
+    return bool(hits) and hits.most_common(1)[0][0] in question.object_ids
 
 
 def _is_doubtful(held_out: _HeldOut, question: Question, place: Placed) -> bool:
@@ -326,7 +367,7 @@ def _is_doubtful(held_out: _HeldOut, question: Question, place: Placed) -> bool:
     return not states[under - 1].visible
 
 
-def _point_scores(held_out: _HeldOut, question: Question, points: Points | None) -> dict[str, float]:
+def _point_scores(held_out: _HeldOut, question: Question, points: Result | None) -> dict[str, float]:
     """Each object asked for is found once, in any frame and by any of its pixels that show there.
 
     Two things never share a pixel, so whose a place is needs no matching by distance.

@@ -159,6 +159,10 @@ def test_options_reach_the_query(video: str, capsys: pytest.CaptureFixture[str])
     assert receipt["prompt"].endswith('Track <points coords="0.4 1 500 500">the red car</points> in 5 FPS.')
     assert receipt["max_objects"] == 1
     assert receipt["shown_times_s"][1] == 0.2
+    assert main([*arguments, "--show-fps", "10", "--json", "-"], loader=Model(TRACKS)) == 0
+    receipt = json.loads(capsys.readouterr().out)["receipt"]
+    assert receipt["prompt"].endswith("in 5 FPS.")
+    assert receipt["shown_times_s"][:3] == [0.0, 0.1, 0.2]
 
 
 def test_the_model_is_the_named_one_else_the_environments(
@@ -200,6 +204,8 @@ def test_letters_that_the_terminal_lacks_do_not_end_the_run(
         pytest.param(["track", "VIDEO", "a", "--fps", "fast"], id="fps-no-number"),
         pytest.param(["track", "VIDEO", "a", "--fps", "0"], id="fps-zero"),
         pytest.param(["track", "VIDEO", "a", "--fps", "nan"], id="fps-nan"),
+        pytest.param(["track", "VIDEO", "a", "--show-fps", "1"], id="shown-less-than-asked"),
+        pytest.param(["count", "VIDEO", "a", "--show-fps", "5"], id="show-fps-for-count"),
         pytest.param(["track", "VIDEO", "a", "--max-objects", "0"], id="no-objects"),
         pytest.param(["track", "VIDEO", "a", "--max-new-tokens", "0"], id="no-tokens"),
         pytest.param(["track", "VIDEO", "a", "--at", "1,2"], id="at-two-numbers"),

@@ -192,11 +192,26 @@ def test_two_toy_runs_are_compared_with_pictures(tmp_path: Path) -> None:
     assert "<figure>" in page.read_text("utf-8")
 
 
-def test_progress_says_how_long_it_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_the_check_of_the_data_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    made_up_sets.video_count(tmp_path / "data")
+    arguments = ["eval", "video-count", "--data", str(tmp_path / "data"), "--report", str(tmp_path / "out")]
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert main(arguments, loader=says_none) == 0
+    shown = [text.rstrip() for text in terminal.getvalue().split("\r")]
+    assert "checking   [############............]  50% 1 of 2" in shown
+    assert "checking   [########################] 100% 2 of 2, 0 s left" in shown
+    assert "checking" not in pipe.getvalue()
+
+
+def test_progress_says_how_long_it_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(toy(tmp_path / "out"), loader=says_none) == 0

@@ -177,12 +177,91 @@ def test_frames_are_read_once_for_all_questions_of_a_kind(media: Shelf) -> None:
     assert again.receipt.timings_ms["decode"] == 0.0
 
 
+def test_more_frames_are_shown_than_places_are_asked_for(media: Shelf) -> None:
+    path = media(constant_rate, frame_count=24)  # 10 frames a second, 2.4 s
+    answer = '<tracks coords="0.0 1 100 500;0.6 1 150 500;1.0 1 200 500;2.0 1 300 500">a</tracks>'
+    backend = scripted([answer])
+    tracks = Grounder(backend).track(path, "a", fps=1, show_fps=10)
+    assert backend.prompts[0][0].text == "Track a at 1 FPS."
+    assert tracks.receipt.prompt == "Track a at 1 FPS."
+    assert tracks.receipt.shown_times_s == pytest.approx([k / 10 for k in range(24)])
+    assert tracks.receipt.recipe == "track-fps/1; scripted/1; grid-10fps-asked-1fps/1"
+    assert tracks.receipt.notes == ()
+    # A time that was shown and not asked for is as good as any.
+    assert tracks[0].times_s.tolist() == pytest.approx([0.0, 0.6, 1.0, 2.0])
+    assert [s.source_index for s in tracks[0].samples] == [0, 6, 10, 20]
+    assert tracks.receipt.report.clean
+    assert differences(tracks, derive(tracks.receipt)) == ()
+
+
+@pytest.mark.parametrize(
+    ("fps", "show_fps", "shown_fps", "noted"),
+    [
+        pytest.param(1.0, None, 1.0, False, id="without"),
+        pytest.param(1.0, 8.0, 5.0, False, id="what-divides-ten"),
+        pytest.param(4.0, 8.0, 4.0, True, id="nothing-divides"),
+        pytest.param(5.0, 5.0, 5.0, False, id="all-that-was-wanted"),
+    ],
+)
+def test_the_rate_of_showing_is_noted_when_it_is_not_had(
+    media: Shelf, fps: float, show_fps: float | None, shown_fps: float, noted: bool
+) -> None:
+    tracks = Grounder(scripted([NONE])).track(
+        media(constant_rate, frame_count=24), "a", fps=fps, show_fps=show_fps
+    )
+    assert tracks.receipt.shown_times_s[1] == pytest.approx(1 / shown_fps)
+    assert [note.split(":")[0] for note in tracks.receipt.notes] == noted * [
+        "the model was shown no more than the 4 frames a second asked for"
+    ]
+
+
+def test_a_receipt_does_not_change_where_no_rate_of_showing_is_given(media: Shelf) -> None:
+    path = media(constant_rate, frame_count=24)
+    receipts = [
+        Grounder(scripted([TRACKS])).track(path, "a", **options).receipt
+        for options in ({"fps": 5}, {"fps": 5, "show_fps": None}, {"fps": 5, "show_fps": 5})
+    ]
+    plain, none, same = (
+        receipt.model_copy(update={"timings_ms": {}}).model_dump_json() for receipt in receipts
+    )
+    assert plain == none
+    assert same == plain.replace("grid-5fps/1", "grid-5fps-asked-5fps/1")
+
+
+def test_questions_that_look_at_the_same_frames_share_them(media: Shelf) -> None:
+    backend = scripted([NONE, NONE, NONE])
+    with Grounder(backend).open(media(constant_rate, frame_count=24)) as session:
+        session.track("a", fps=1, show_fps=5)
+        session.track("a", fps=5)
+        session.track("a", fps=1)
+    clips = [clip for _, clip in backend.prompts]
+    assert clips[0] is clips[1]
+    assert len(clips[2]) == 3
+
+
+def test_windows_of_a_long_video_are_shown_more_than_they_are_asked_for(media: Shelf) -> None:
+    path = media(constant_rate, frame_count=280, fps=2)  # 140 s, asked for a place in two seconds
+    answers = [
+        '<tracks coords="0.0 1 100 500;52.0 1 200 500;58.0 1 210 500">a</tracks>',
+        '<tracks coords="0.0 1 200 500;6.0 1 210 500;50.0 1 250 500">a</tracks>',
+        '<tracks coords="2.0 1 260 500">a</tracks>',
+    ]
+    backend = scripted(answers, max_frames=64)
+    tracks = Grounder(backend).track(path, "a", fps=0.5, show_fps=1)
+    starts = [child.frame_times_s[0] for child in tracks.receipt.windows]
+    assert starts == [0.0, 54.0, 108.0]
+    assert [len(child.frame_times_s) for child in tracks.receipt.windows] == [60, 60, 32]
+    assert all(start % 2 == 0 for start in starts)  # each window asks about the one grid
+    assert tracks.receipt.recipe == "track-fps/1; scripted/1; grid-1fps-asked-0.5fps/1; windows-60-6/1"
+    assert differences(tracks, derive(tracks.receipt)) == ()
+
+
 def test_a_clip_is_shown_as_it_is() -> None:
     clip = video_clip(3)
-    backend = scripted([TRACKS, VIDEO_POINTS])
+    backend = scripted([TRACKS, VIDEO_POINTS, TRACKS])
     with Grounder(backend).open(clip) as session:
-        session.run([Query.track("a"), Query.point("b")])
-    assert [shown for _, shown in backend.prompts] == [clip, clip]
+        session.run([Query.track("a"), Query.point("b"), Query.track("a", fps=1, show_fps=4)])
+    assert [shown for _, shown in backend.prompts] == [clip, clip, clip]
 
 
 def test_a_cap_that_spreads_the_frames_is_noted(media: Shelf) -> None:

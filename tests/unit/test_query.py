@@ -168,6 +168,10 @@ def test_a_clip_that_cannot_be_asked_this_is_refused(query: Query, clip: Clip, w
         pytest.param({"max_objects": 0}, "max_objects", id="max-objects-0"),
         pytest.param({"at": (0.0, math.nan, 0.0)}, "finite", id="at-nan"),
         pytest.param({"at": (0.0, 1.0)}, "three", id="at-two-numbers"),
+        pytest.param({"show_fps": 1.0}, "at least the 2 places", id="shown-less-than-asked"),
+        pytest.param({"show_fps": 11.0}, "at most 10", id="shown-too-densely"),
+        pytest.param({"show_fps": math.nan}, "show_fps", id="shown-nan"),
+        pytest.param({"task": "point", "show_fps": 4.0}, "track question", id="show-fps-for-point"),
         pytest.param({"task": "count", "at": (0.0, 1.0, 1.0)}, "track question", id="at-for-count"),
     ],
 )
@@ -177,8 +181,8 @@ def test_questions_that_make_no_sense_are_refused(fields: dict[str, Any], why: s
 
 
 def test_makers_fill_in_the_task() -> None:
-    assert Query.track("a", fps=1, max_objects=2, at=(0, 1, 2)) == Query(
-        task="track", phrase="a", fps=1, max_objects=2, at=(0, 1, 2)
+    assert Query.track("a", fps=1, max_objects=2, at=(0, 1, 2), show_fps=6) == Query(
+        task="track", phrase="a", fps=1, max_objects=2, at=(0, 1, 2), show_fps=6
     )
     assert Query.point("a", max_objects=3) == Query(task="point", phrase="a", max_objects=3)
     assert Query.count("a") == Query(task="count", phrase="a")

@@ -74,6 +74,25 @@ def test_the_size_of_windows(rate: float, max_frames: int, expected: tuple[int, 
     assert window_rule(rate=rate, max_frames=max_frames) == expected
 
 
+@pytest.mark.parametrize(
+    ("rate", "max_frames", "shown_a_place", "expected"),
+    [
+        pytest.param(1.0, 384, 1, (60, 7), id="as-without"),
+        pytest.param(1.0, 384, 6, (360, 42), id="six-a-place"),
+        pytest.param(1.0, 128, 2, (120, 14), id="a-smaller-cap"),
+        pytest.param(2.0, 384, 3, (360, 45), id="two-places-a-second"),
+        pytest.param(0.01, 16, 16, (16, 0), id="one-place-a-window"),
+    ],
+)
+def test_windows_of_more_frames_than_places_start_at_places(
+    rate: float, max_frames: int, shown_a_place: int, expected: tuple[int, int]
+) -> None:
+    frames, overlap = window_rule(rate=rate, max_frames=max_frames, shown_a_place=shown_a_place)
+    assert (frames, overlap) == expected
+    assert frames <= max_frames
+    assert (frames - overlap) % shown_a_place == 0
+
+
 def test_an_object_seen_at_one_place_by_two_windows_is_one() -> None:
     found, notes = stitched([track(1, {0: 0.1, 1: 0.2, 2: 0.3})], [track(1, {1: 0.21, 2: 0.31, 3: 0.4})])
     assert found == {1: {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}}

@@ -14,6 +14,7 @@ import numpy as np
 from molmo2_ground.eval.metrics.anchors import anchor_px
 from molmo2_ground.eval.metrics.matched import Matched, matched, nearest_pairs
 from molmo2_ground.eval.metrics.placed import Placed, placed_of
+from molmo2_ground.thousandths import spell_seconds
 
 if TYPE_CHECKING:
     from molmo2_ground.eval.example import Result, Truth, TruthFrame
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 POINT_BENCH_CATEGORIES = ("affordable", "counting", "reasoning", "spatial", "steerable")
 # Times are written in tenths of a second.
-_TIME_TOLERANCE_S = 0.05
+_ROUNDING_S = 0.05
 
 
 def image_point_scores(
@@ -59,7 +60,7 @@ def point_scores(
     truth: Truth,
     placed: Result | Iterable[Placed] | None,
     *,
-    tolerance_s: float = _TIME_TOLERANCE_S,
+    tolerance_s: float | None = None,
     reference_compat: bool = False,
 ) -> Matched:
     """Pointing in a video: each object once, in the right frame and on its mask.
@@ -71,8 +72,11 @@ def point_scores(
 
     An object may have masks at several times; its annotated point is the one of its first frame with
     `xy_px`. Distance is taken over time and place together, each as a share of the whole (in hundredths,
-    rounded to tenths). A place hits when the object has a mask at its time, within `tolerance_s` seconds,
-    and it lies in that mask. With `reference_compat` the time must be exactly that of a mask.
+    rounded to tenths). A place hits when it lies in the object's mask that is nearest to its frame's own
+    time and at most `tolerance_s` seconds away: without it half a step of the annotation's grid, which has
+    `truth.fps` steps a second, and never less than 0.05. So each frame that a model may be shown has the
+    one annotated moment that it is about. With `reference_compat` the time that the model named, in
+    tenths of a second, must be exactly that of a mask.
     """
     places = placed_of(placed)
     objects = [(point, item.frames) for item in truth.objects if (point := _annotated(item.frames))]
@@ -82,14 +86,28 @@ def point_scores(
         _hundredths(truth, [(p.named_time_s, p.x_px, p.y_px) for p in places]),
         _hundredths(truth, [point for point, _ in objects]),
     )
-    tolerance = 0.0 if reference_compat else tolerance_s
-    hits = sum(
-        places[p].lies_in(
-            _mask_at(objects[o][1], places[p].named_time_s, tolerance), reference_compat=reference_compat
-        )
-        for p, o in pairs
-    )
+    reach_s = time_reach_s(truth) if tolerance_s is None else tolerance_s
+
+    def hit(place: Placed, frames: Sequence[TruthFrame]) -> bool:
+        if reference_compat:
+            assert place.named_time_s is not None
+            # Read from the text, where times have one decimal: 2.04 s is told, and named, as 2.0.
+            named_s = float(spell_seconds(place.named_time_s))
+            return place.lies_in(_mask_at(frames, named_s, 0.0), reference_compat=True)
+        own_s = place.named_time_s if place.time_s is None else place.time_s
+        return place.lies_in(_mask_at(frames, own_s, reach_s))
+
+    hits = sum(hit(places[p], objects[o][1]) for p, o in pairs)
     return matched(hits, len(places), len(objects), reference_compat=reference_compat)
+
+
+def time_reach_s(truth: Truth) -> float:
+    """How far a frame may be from an annotated moment that it is judged by, seconds: half a grid step.
+
+    A long video is shown at times that are spread evenly and not on the grid of its annotation (384 frames
+    of more than 191.5 s are farther apart than half a second), and each has its nearest moment on the grid.
+    """
+    return max(_ROUNDING_S, 0.5 / truth.fps) if truth.fps else _ROUNDING_S
 
 
 def point_bench(mask: Rle, placed: Result | Iterable[Placed] | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,8 +34,9 @@ from molmo2_ground.eval.metrics import (
     track_frames,
     track_scores,
 )
+from molmo2_ground.eval.pace import OnProgress, Pace
 from molmo2_ground.eval.suites.media import Shelf
-from molmo2_ground.eval.suites.records import BadRowError, Record, read_table
+from molmo2_ground.eval.suites.records import BadRowError, Record, open_table
 from molmo2_ground.masks import Rle
 
 # What pooling adds up; their means say nothing.
@@ -43,20 +44,33 @@ _COUNTS = frozenset({"hits", "predicted", "wanted", "hota_tp", "hota_fn", "hota_
 # The released evaluation settings: greedy, up to 384 frames, 24 crops of an image.
 PAPER_FRAMES = 384
 PAPER_CROPS = 24
+# While a place a second is asked for, up to ten frames a second are shown (`sources.sampling.shown_rate`).
+PAPER_SHOW_FPS = 10.0
 
 Row = tuple[str, Callable[[], Example]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows that are read one after the other, because together they may not fit into memory.
+
+    total  how many they are, for progress.
+    """
+
+    each: Iterator[Row]
+    total: int
+
+
 def table_rows(
     folder: Path, *, split: str, shelf: Shelf, example: Callable[[Record, Shelf], Example]
-) -> Iterator[Row]:
+) -> Rows:
     """The rows of a table, each made into an example, with the media on the shelf, when its turn comes."""
 
     def reader(read: Callable[[], Record]) -> Callable[[], Example]:
         return lambda: example(read(), shelf)
 
-    for place, read in read_table(folder, split=split):
-        yield place, reader(read)
+    table = open_table(folder, split=split)
+    return Rows(each=((place, reader(read)) for place, read in table.rows), total=table.total)
 
 
 class DatasetSuite(ABC):
@@ -78,9 +92,10 @@ class DatasetSuite(ABC):
         self._read: tuple[tuple[Example, ...], tuple[Problem, ...]] | None = None
 
     @abstractmethod
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[Row] | Rows:
         """Each row's place, for messages, and a function that reads it.
 
+        An iterator is run to its end before any row is read, so that their number is known.
         The function raises `BadRowError`, or `SourceError` for media that cannot be opened, or `ValueError`
         for a mask that cannot be decoded; any of these makes the row a `Problem`.
         """
@@ -89,9 +104,9 @@ class DatasetSuite(ABC):
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
         """Scores of one answer by name; `result` is None when the answer could not be read."""
 
-    def check(self) -> tuple[Problem, ...]:
+    def check(self, *, on_progress: OnProgress | None = None) -> tuple[Problem, ...]:
         """One problem for each row that cannot be used, with its place and the reason."""
-        return self._all()[1]
+        return self._all(on_progress)[1]
 
     def examples(self) -> Sequence[Example]:
         """The rows that can be used, in the order of the files."""
@@ -105,25 +120,31 @@ class DatasetSuite(ABC):
         """Mean of each score over the examples that have it."""
         return mean_summary([{k: v for k, v in row.items() if k not in _COUNTS} for row in rows])
 
-    def _all(self) -> tuple[tuple[Example, ...], tuple[Problem, ...]]:
+    def _all(self, on_progress: OnProgress | None = None) -> tuple[tuple[Example, ...], tuple[Problem, ...]]:
         if self._read is None:
             examples: dict[str, tuple[str, Example]] = {}
             problems = []
-            for place, read in self._rows():
+            rows = _counted(self._rows())
+            pace = Pace(rows.total, on_progress)
+            for place, read in rows.each:
                 try:
                     example = read()
+                    if example.key in examples:
+                        first = examples[example.key][0]
+                        raise BadRowError(f"the id {example.key} is also that of {first}")
+                    examples[example.key] = place, example
                 except (ValueError, SourceError) as error:
                     problems.append(Problem(row=place, reason=str(error)))
-                    continue
-                if example.key in examples:
-                    first = examples[example.key][0]
-                    problems.append(
-                        Problem(row=place, reason=f"the id {example.key} is also that of {first}")
-                    )
-                    continue
-                examples[example.key] = place, example
+                pace.step()
             self._read = tuple(example for _, example in examples.values()), tuple(problems)
         return self._read
+
+
+def _counted(rows: Iterator[Row] | Rows) -> Rows:
+    if isinstance(rows, Rows):
+        return rows
+    listed = list(rows)
+    return Rows(each=iter(listed), total=len(listed))
 
 
 class TrackingSuite(DatasetSuite):

@@ -6,10 +6,8 @@ row: image or image_sha256, label, count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from molmo2_ground.eval.example import Example, Settings, Truth
-from molmo2_ground.eval.suites.dataset import PAPER_CROPS, CountingSuite, Row, table_rows, tagged
+from molmo2_ground.eval.suites.dataset import PAPER_CROPS, CountingSuite, Rows, table_rows, tagged
 from molmo2_ground.eval.suites.media import Shelf, image_size
 from molmo2_ground.eval.suites.pixmo_points import picture_of
 from molmo2_ground.eval.suites.records import Record
@@ -24,7 +22,7 @@ class PixmoCount(CountingSuite):
     close_percent = 0
     published_by_text = False
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Rows:
         shelf = Shelf.of_images(self.folder)
         return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 

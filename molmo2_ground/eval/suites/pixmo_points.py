@@ -7,14 +7,20 @@ picture, masks, lists of rows of true and false as large as the picture, one a p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from molmo2_ground.eval.example import Example, Result, Settings, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import image_point_scores, placed_of
-from molmo2_ground.eval.suites.dataset import PAPER_CROPS, DatasetSuite, Row, encoded_mask, table_rows, tagged
+from molmo2_ground.eval.suites.dataset import (
+    PAPER_CROPS,
+    DatasetSuite,
+    Rows,
+    encoded_mask,
+    table_rows,
+    tagged,
+)
 from molmo2_ground.eval.suites.media import Shelf, image_size
 from molmo2_ground.eval.suites.records import BadRowError, Record
 from molmo2_ground.masks import Rle
@@ -28,7 +34,7 @@ class PixmoPoints(DatasetSuite):
     settings = Settings(max_new_tokens=192, max_crops=PAPER_CROPS, note="greedy, up to 24 crops")
     headline = ("f1", "precision", "recall")
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Rows:
         shelf = Shelf.of_images(self.folder)
         return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 

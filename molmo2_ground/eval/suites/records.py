@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,9 @@ def as_record(value: Any, what: str) -> Record:
     return Record(value)
 
 
+TableRow = tuple[str, Callable[[], Record]]
+
+
 def pair(value: Any, what: str) -> tuple[float, float]:
     """Two finite numbers; raises `BadRowError` for anything else."""
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
@@ -136,25 +141,30 @@ def pair(value: Any, what: str) -> tuple[float, float]:
     raise BadRowError(f"{what} is {_shortly(value)}; expected two numbers [x, y]")
 
 
-def read_table(folder: Path, *, split: str) -> Iterator[tuple[str, Callable[[], Record]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
     """The rows of a split, each with its place for messages and a function that reads it or raises.
+
+    rows   read from the disk as they are asked for.   total  how many they are.
+    """
+
+    rows: Iterator[TableRow]
+    total: int
+
+
+def open_table(folder: Path, *, split: str) -> Table:
+    """The table of a split.
 
     Looked for in `folder` and `folder/data`: `<split>*.parquet` (as the hub stores them; needs pyarrow),
     `<split>.jsonl` (a row a line) or `<split>.json` (a list of rows). Raises `SourceError` when there is
     none, when a file cannot be read at all, `MissingExtraError` without pyarrow.
     """
     files = table_files(folder, split=split)
-    for path in files:
-        if path.suffix == ".parquet":
-            yield from _parquet_rows(path)
-        elif path.suffix == ".jsonl":
-            yield from _json_lines(path)
-        else:
-            rows = read_json(path)
-            if not isinstance(rows, list):
-                raise SourceError(f"{path.name} holds {type(rows).__name__}; expected a list of rows")
-            for number, row in enumerate(rows):
-                yield f"{path.name} row {number}", _reader(row)
+    tables = [_OPENERS[path.suffix](path) for path in files]
+    return Table(
+        rows=itertools.chain.from_iterable(table.rows for table in tables),
+        total=sum(table.total for table in tables),
+    )
 
 
 def table_files(folder: Path, *, split: str) -> list[Path]:
@@ -181,7 +191,21 @@ def read_json(path: Path) -> Any:
         raise SourceError(f"{path} is no JSON: {error}") from error
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Callable[[], Record]]]:
+def _json_table(path: Path) -> Table:
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise SourceError(f"{path.name} holds {type(rows).__name__}; expected a list of rows")
+    named = ((f"{path.name} row {number}", _reader(row)) for number, row in enumerate(rows))
+    return Table(rows=named, total=len(rows))
+
+
+def _lines_table(path: Path) -> Table:
+    with path.open("rb") as lines:
+        total = sum(1 for line in lines if line.strip())
+    return Table(rows=_json_lines(path), total=total)
+
+
+def _json_lines(path: Path) -> Iterator[TableRow]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -198,18 +222,37 @@ def _line_reader(line: bytes) -> Callable[[], Record]:
     return read
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Callable[[], Record]]]:
+def _parquet_table(path: Path) -> Table:
     parquet = require("pyarrow.parquet", extra="eval")
-    arrow = require("pyarrow", extra="eval")
-    try:
+    with _parquet_errors(path):
+        return Table(rows=_parquet_rows(path), total=int(parquet.read_metadata(path).num_rows))
+
+
+def _parquet_rows(path: Path) -> Iterator[TableRow]:
+    parquet = require("pyarrow.parquet", extra="eval")
+    with _parquet_errors(path):
         file = parquet.ParquetFile(path)
         number = 0
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
             for row in batch.to_pylist():
                 yield f"{path.name} row {number}", _reader(row)
                 number += 1
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    arrow = require("pyarrow", extra="eval")
+    try:
+        yield
     except (OSError, arrow.ArrowException) as error:
         raise SourceError(f"{path.name} is no parquet file that can be read: {error}") from error
+
+
+_OPENERS: Mapping[str, Callable[[Path], Table]] = {
+    ".parquet": _parquet_table,
+    ".jsonl": _lines_table,
+    ".json": _json_table,
+}
 
 
 def _reader(row: Any) -> Callable[[], Record]:

@@ -21,6 +21,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.example import Example, Settings
 from molmo2_ground.eval.suites.dataset import (
     PAPER_FRAMES,
+    PAPER_SHOW_FPS,
     Row,
     TrackingSuite,
     encoded_mask,
@@ -62,7 +63,8 @@ class ReferringSuite(TrackingSuite):
     settings = Settings(
         max_frames=PAPER_FRAMES,
         max_new_tokens=4096,
-        note="greedy, frames as a video at 6 frames a second, asked and judged at 1 frame a second",
+        note="greedy, all frames shown as a video at 6 frames a second while they fit in, asked and judged "
+        "at 1 frame a second",
     )
 
     def __init__(self, folder: str | Path) -> None:
@@ -109,7 +111,7 @@ class ReferringSuite(TrackingSuite):
             frame_count=count,
             judged=range(0, count, STEP),
         )
-        query = Query.track(sentence.phrase, fps=TRACK_FPS)
+        query = Query.track(sentence.phrase, fps=TRACK_FPS, show_fps=PAPER_SHOW_FPS)
         example = Example(key=sentence.key, media=media, query=query, truth=truth)
         return tagged(example, **({"category": sentence.category} if sentence.category else {}))
 

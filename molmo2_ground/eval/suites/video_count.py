@@ -6,11 +6,10 @@ clip_end (seconds, null for the whole video), label, category, count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from molmo2_ground.eval.example import Example, Settings, Truth
-from molmo2_ground.eval.suites.dataset import PAPER_FRAMES, CountingSuite, Row, table_rows, tagged
+from molmo2_ground.eval.suites.dataset import PAPER_FRAMES, CountingSuite, Rows, table_rows, tagged
 from molmo2_ground.eval.suites.media import Shelf, cut_film
 from molmo2_ground.eval.suites.records import BadRowError, Record
 from molmo2_ground.eval.suites.video_point import video_of
@@ -28,7 +27,7 @@ class VideoCount(CountingSuite):
         max_frames=PAPER_FRAMES, max_new_tokens=2048, note="greedy, 2 frames a second, at most 384"
     )
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Rows:
         shelf = Shelf.of_videos(self.folder)
         return table_rows(self.folder, split="val", shelf=shelf, example=_example)
 

@@ -8,14 +8,14 @@ counts half seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from molmo2_ground.eval.example import Example, Result, Settings, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import placed_of, point_scores, pooled_matched
 from molmo2_ground.eval.suites.dataset import (
     PAPER_FRAMES,
     DatasetSuite,
-    Row,
+    Rows,
     checked_mask,
     table_rows,
     tagged,
@@ -37,7 +37,7 @@ class VideoPoint(DatasetSuite):
     )
     headline = ("f1", "precision", "recall")
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Rows:
         shelf = Shelf.of_videos(self.folder)
         return table_rows(self.folder, split="val", shelf=shelf, example=_example)
 

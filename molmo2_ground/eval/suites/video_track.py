@@ -8,13 +8,14 @@ one a frame} and masks[] {object_id, masks: a mask or null, one a frame}, both f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from molmo2_ground.eval.example import Example, Settings
 from molmo2_ground.eval.suites.dataset import (
     PAPER_FRAMES,
-    Row,
+    PAPER_SHOW_FPS,
+    Rows,
     TrackingSuite,
     checked_mask,
     judged_frames,
@@ -45,10 +46,12 @@ class VideoTrack(TrackingSuite):
 
     name = "video-track"
     settings = Settings(
-        max_frames=PAPER_FRAMES, max_new_tokens=4096, note="greedy, asked and judged at 1 frame a second"
+        max_frames=PAPER_FRAMES,
+        max_new_tokens=4096,
+        note="greedy, shown up to 10 frames a second, asked and judged at 1 frame a second",
     )
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Rows:
         shelf = Shelf.of_videos(self.folder)
         return table_rows(self.folder, split="test", shelf=shelf, example=_example)
 
@@ -80,7 +83,9 @@ def _example(row: Record, shelf: Shelf) -> Example:
         Example(
             key=row.name("id"),
             media=path,
-            query=Query.track(row.text(row.one_of("exp", "expression")), fps=TRACK_FPS),
+            query=Query.track(
+                row.text(row.one_of("exp", "expression")), fps=TRACK_FPS, show_fps=PAPER_SHOW_FPS
+            ),
             truth=truth,
         ),
         category=DOMAINS.get(dataset.casefold(), dataset),

@@ -37,7 +37,47 @@ def test_differences_are_the_second_minus_the_first(found: Comparison, runs: tup
         assert one.interval.difference == pytest.approx(values[1] - values[0])
         assert one.interval.low <= one.interval.difference <= one.interval.high
     assert by_name["f1"].examples == 16
-    assert by_name["readable"].verdict == "worse"  # only the second writes nonsense
+    # Only the second writes nonsense, in four answers: but they are about two files.
+    assert by_name["readable"].verdict == "no clear difference"
+    assert by_name["readable"].interval.clusters == 16
+
+
+def test_questions_about_one_file_are_one_piece_of_evidence(runs: tuple[Run, Run]) -> None:
+    # All that got worse is about one file now, and the rest about three others.
+    def moved(run: Run) -> Run:
+        worse = {row.index for row in runs[1].rows if row.status == "unreadable"}
+        rows = [
+            dataclasses.replace(row, media="hard.mp4" if row.index in worse else f"{row.index % 3}.mp4")
+            for row in run.rows
+        ]
+        return dataclasses.replace(run, rows=tuple(rows))
+
+    found = {one.name: one for one in compare(moved(runs[0]), moved(runs[1])).differences}
+    assert found["readable"].interval.clusters == 4
+    assert found["readable"].first > found["readable"].second
+    assert found["readable"].verdict == "no clear difference"
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"), [pytest.param(-0.1, "worse", id="down"), pytest.param(0.1, "better", id="up")]
+)
+def test_what_holds_for_every_file_is_clear(change: float, verdict: str, runs: tuple[Run, Run]) -> None:
+    rows = [
+        dataclasses.replace(row, scores={name: value + change for name, value in row.scores.items()})
+        for row in runs[0].rows
+    ]
+    found = compare(runs[0], dataclasses.replace(runs[0], rows=tuple(rows)))
+    assert {one.verdict for one in found.differences} == {verdict}
+
+
+def test_one_file_alone_has_no_interval(runs: tuple[Run, Run]) -> None:
+    first, second = (
+        dataclasses.replace(run, rows=tuple(dataclasses.replace(row, media="a") for row in run.rows))
+        for run in runs
+    )
+    found = compare(first, second)
+    assert {one.verdict for one in found.differences} <= {"no clear difference", "the same"}
+    assert sum("| one file only |" in line for line in lines(found)) == len(found.differences)
 
 
 def test_changes_are_those_examples_whose_score_differs(found: Comparison) -> None:

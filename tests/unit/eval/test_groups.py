@@ -6,11 +6,11 @@ from molmo2_ground.eval.groups import by_category, by_number, tags_of
 from molmo2_ground.eval.record import Row
 
 
-def row(index: int, score: float, **tags: str | float) -> Row:
+def row(index: int, score: float, *, media: str = "", **tags: str | float) -> Row:
     return Row(
         index=index,
         key=str(index),
-        media="a",
+        media=media or f"{index}.mp4",
         task="track",
         phrase="x",
         status="answered",
@@ -55,6 +55,16 @@ def test_categories_come_by_size_and_the_rest_together() -> None:
     assert len(groups) == 13
     assert (groups[0].label, groups[0].examples, groups[0].telling) == ("c13", 3, False)
     assert (groups[-1].label, groups[-1].examples) == ("2 others", 4)
+
+
+def test_questions_about_one_video_are_one_piece_of_evidence() -> None:
+    alone = [row(i, float(i % 4 < 2), objects=1.0) for i in range(40)]
+    together = [row(i, float(i // 10 < 2), media=f"{i // 10}.mp4", objects=1.0) for i in range(40)]
+    (one,), (other,) = by_number(alone, "f1", "objects"), by_number(together, "f1", "objects")
+    assert one.value == other.value == 0.5
+    assert (one.files, one.telling) == (40, True)
+    assert (other.files, other.telling) == (4, False)
+    assert other.high - other.low > 2 * (one.high - one.low)
 
 
 def test_tags_are_numbers_or_words() -> None:

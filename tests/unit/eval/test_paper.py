@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from molmo2_ground.eval.paper import PAPER_ROWS, paper_rows
+from molmo2_ground.eval.paper import PAPER_ROWS, PaperRow, paper_rows
 from molmo2_ground.eval.suites import SUITES
 
 # Of each suite the 8B model's figures, in percent, as the report prints them.
@@ -23,6 +23,35 @@ MOLMO2_8B = {
 def test_the_published_figures_of_a_suite(suite: str) -> None:
     found = {row.score: row.value for row in paper_rows(suite) if row.model == "Molmo2-8B"}
     assert found == {score: pytest.approx(value / 100) for score, value in MOLMO2_8B[suite].items()}
+
+
+@pytest.mark.parametrize(
+    ("suite", "kind", "value"),
+    [
+        pytest.param("video-track", "difference", 0.063, id="6.3-points-in-tracking"),
+        pytest.param("video-point", "preference", 0.591, id="59.1-percent-of-pairs-in-pointing"),
+    ],
+)
+def test_what_is_no_score_says_so_and_against_what(suite: str, kind: str, value: float) -> None:
+    (found,) = (row for row in paper_rows(suite) if row.kind != "score")
+    assert (found.model, found.kind) == ("MolmoPoint", kind)
+    assert found.value == pytest.approx(value)
+    assert "Molmo2" in found.against
+    assert "2603.28069" in found.source
+    assert found.score == "overall"  # no score of a suite's own is called so
+
+
+@pytest.mark.parametrize(
+    ("kind", "against"),
+    [
+        pytest.param("difference", "", id="a-difference-from-nothing"),
+        pytest.param("preference", "", id="preferred-to-nothing"),
+        pytest.param("score", "Molmo2", id="a-score-against-a-model"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_refused(kind: str, against: str) -> None:
+    with pytest.raises(ValueError, match="against another model"):
+        PaperRow(suite="mevis", model="a", score="f1", value=0.5, kind=kind, against=against)  # type: ignore[arg-type]
 
 
 def test_one_score_of_a_suite() -> None:

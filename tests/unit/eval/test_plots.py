@@ -7,8 +7,8 @@ from molmo2_ground.eval.groups import Group
 
 SVG = "{http://www.w3.org/2000/svg}"
 GROUPS = [
-    Group(label="1", examples=40, value=0.5, low=0.25, high=0.75),
-    Group(label="<2>", examples=3, value=1.0, low=1.0, high=1.0),
+    Group(label="1", examples=40, files=40, value=0.5, low=0.25, high=0.75),
+    Group(label="<2>", examples=3, files=3, value=1.0, low=1.0, high=1.0),
 ]
 
 

@@ -70,6 +70,8 @@ def test_the_markdown_holds_every_figure(run: Run) -> None:
     assert "In 6 of the answers nothing could be read" in text
     assert "2 could not be asked and are in none of the figures." in text
     assert "1 bad rows of the dataset were left out." in text
+    assert re.search(r"\(`f1`\) \|.*\| 23 \| 23 \|", text)
+    assert re.search(r"\(`readable`\) \|.*\| 46 \| 23 \|", text)
     heads = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert len(set(heads)) == 1
 
@@ -125,3 +127,22 @@ def test_published_numbers_stand_beside_the_run_s_own(run: Run) -> None:
     lines = [line for line in words.read_text("utf-8").splitlines() if "Molmo2-8B" in line]
     assert [re.sub(r"\s", " ", line).split(" | ")[2:4] for line in lines] == [["72.7 %", "50.0 %"]]
     assert "Published numbers beside it" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("suite", "score", "printed"),
+    [
+        pytest.param("video-track", "A difference, no score", "+6.3 points against Molmo2", id="difference"),
+        pytest.param("video-point", "A preference, no score", "people in 59.1 % of pairs", id="preference"),
+    ],
+)
+def test_what_is_no_score_never_stands_beside_one(run: Run, suite: str, score: str, printed: str) -> None:
+    card = dataclasses.replace(run.card, suite=suite)
+    own = [dataclasses.replace(run.figures[0], name=name, value=0.5) for name in ("f1", "overall")]
+    words, page = write_reports(dataclasses.replace(run, card=card, figures=tuple(own)), SUITE)
+    (line,) = [line for line in words.read_text("utf-8").splitlines() if "| MolmoPoint |" in line]
+    cells = re.sub(r"[^\S\n]", " ", line).split(" | ")
+    assert cells[0] == f"| {score}"
+    assert printed in cells[2]
+    assert cells[3] == "nothing to compare"
+    assert score in page.read_text("utf-8")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
+from molmo2_ground.sources.sampling import rate_grid, shown_rate, uniform_last_frame
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,76 @@ def test_both_rules_equal_their_definition_said_slowly(
     assert len(times) <= max_frames
 
 
+@pytest.mark.parametrize(
+    ("video_fps", "duration_s", "max_frames", "asked", "at_most", "expected"),
+    [
+        pytest.param(30.0, 20.0, 384, 1.0, 10.0, 10.0, id="a-short-clip-is-shown-densely"),
+        pytest.param(30.0, 20.0, 384, 1.0, 8.0, 6.0, id="8-does-not-divide-30"),
+        pytest.param(30.0, 38.4, 384, 1.0, 10.0, 10.0, id="the-cap-just-spans-it"),
+        pytest.param(30.0, 38.41, 384, 1.0, 10.0, 6.0, id="and-a-hair-more-it-does-not"),
+        pytest.param(30.0, 100.0, 384, 1.0, 10.0, 3.0, id="a-longer-clip-more-sparsely"),
+        pytest.param(30.0, 384.0, 384, 1.0, 10.0, 1.0, id="as-asked-when-nothing-else-spans-it"),
+        pytest.param(30.0, 9999.0, 384, 1.0, 10.0, 1.0, id="not-even-as-asked"),
+        pytest.param(6.0, 20.0, 384, 1.0, 10.0, 6.0, id="frame-folders-as-they-are"),
+        pytest.param(5.9999, 20.0, 384, 1.0, 10.0, 6.0, id="a-rate-made-of-ticks"),
+        pytest.param(24.0, 20.0, 384, 2.0, 10.0, 8.0, id="two-a-second"),
+        pytest.param(25.0, 20.0, 384, 1.0, 10.0, 5.0, id="25"),
+        pytest.param(29.97, 20.0, 384, 1.0, 10.0, 1.0, id="29.97-counts-as-29-which-is-prime"),
+        pytest.param(30.0, 20.0, 384, 4.0, 10.0, 4.0, id="nothing-divides-is-no-error"),
+        pytest.param(29.97, 20.0, 384, 2.0, 10.0, 2.0, id="the-released-code-raises-here"),
+        pytest.param(1.0, 20.0, 384, 2.0, 10.0, 2.0, id="asked-faster-than-filmed"),
+        pytest.param(0.4, 20.0, 384, 0.1, 10.0, 0.1, id="a-slide-show"),
+        pytest.param(None, 20.0, 384, 1.0, 10.0, 1.0, id="a-rate-that-nobody-knows"),
+        pytest.param(30.0, 20.0, 384, 0.5, 10.0, 10.0, id="one-place-in-two-seconds"),
+        pytest.param(30.0, 0.0, 384, 1.0, 10.0, 1.0, id="no-duration"),
+        pytest.param(30.0, 20.0, 16, 1.0, 10.0, 1.0, id="a-small-model"),
+        pytest.param(30.0, 8.0, 16, 1.0, 10.0, 2.0, id="a-small-model-and-a-short-clip"),
+        pytest.param(30.0, 20.0, 384, 10.0, 10.0, 10.0, id="already-asked-for-all"),
+        pytest.param(30.0, 4000.0, 384, 1e-9, 10.0, pytest.approx(0.0959, abs=1e-3), id="hardly-ever"),
+    ],
+)
+def test_shown_rate(
+    video_fps: float | None,
+    duration_s: float,
+    max_frames: int,
+    asked: float,
+    at_most: float,
+    expected: float,
+) -> None:
+    found = shown_rate(duration_s, asked=asked, at_most=at_most, video_fps=video_fps, max_frames=max_frames)
+    assert found == expected
+
+
+@given(
+    video_fps=st.integers(1, 60),
+    duration_s=st.floats(0, 500, allow_subnormal=False),
+    asked=st.integers(1, 10),
+    at_most=st.integers(1, 10),
+    max_frames=st.integers(1, 400),
+)
+def test_the_shown_times_are_those_of_the_rule_said_slowly(
+    video_fps: int, duration_s: float, asked: int, at_most: int, max_frames: int
+) -> None:
+    rate = asked
+    for candidate in range(asked, at_most + 1, asked):
+        if video_fps % candidate == 0 and max_frames / candidate >= duration_s:
+            rate = candidate
+    found = shown_rate(duration_s, asked=asked, at_most=at_most, video_fps=video_fps, max_frames=max_frames)
+    shown = rate_grid(duration_s, rate=found, max_frames=max_frames)
+    assert shown.tolist() == rate_grid(duration_s, rate=rate, max_frames=max_frames).tolist()
+    # What is asked for is always among what is shown.
+    wanted = rate_grid(duration_s, rate=asked, max_frames=max_frames)
+    assert set(np.round(wanted, 9)) <= set(np.round(shown, 9))
+
+
 @pytest.mark.parametrize("duration_s", [-1.0, math.nan, math.inf])
 def test_impossible_durations_are_refused(duration_s: float) -> None:
     with pytest.raises(ValueError, match="duration_s"):
         uniform_last_frame(duration_s, max_frames=8)
     with pytest.raises(ValueError, match="duration_s"):
         rate_grid(duration_s, rate=2.0, max_frames=8)
+    with pytest.raises(ValueError, match="duration_s"):
+        shown_rate(duration_s, asked=1.0, at_most=10.0, video_fps=30.0, max_frames=8)
 
 
 @pytest.mark.parametrize("rate", [0.0, -2.0, math.nan, math.inf])
@@ -91,6 +155,10 @@ def test_impossible_rates_are_refused(rate: float) -> None:
         uniform_last_frame(1.0, max_fps=rate, max_frames=8)
     with pytest.raises(ValueError, match="rate"):
         rate_grid(1.0, rate=rate, max_frames=8)
+    with pytest.raises(ValueError, match="asked"):
+        shown_rate(1.0, asked=rate, at_most=10.0, video_fps=30.0, max_frames=8)
+    with pytest.raises(ValueError, match="video_fps"):
+        shown_rate(1.0, asked=1.0, at_most=10.0, video_fps=rate, max_frames=8)
 
 
 def test_no_frames_is_refused() -> None:

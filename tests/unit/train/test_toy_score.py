@@ -1,70 +1,149 @@
-"""The scores of the tiny model: perfect answers score 1, wrong ones are counted as what they are."""
+"""The card's figures: the suite's own, under the card's names."""
 
 from __future__ import annotations
 
+import functools
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from molmo2_ground.backends.scripted import ScriptedBackend
+from molmo2_ground.eval.candidate import Candidate
+from molmo2_ground.eval.example import Example, Settings
+from molmo2_ground.eval.record import Card, Figure, Row, Run
 from molmo2_ground.grounder import Grounder
-from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
-from molmo2_ground.train.toy.clip_file import write_clip
-from molmo2_ground.train.toy.questions import Question
-from molmo2_ground.train.toy.scene import Scene
-from molmo2_ground.train.toy_examples import answer_text
-from molmo2_ground.train.toy_score import Tally, held_out, score_clip
-from molmo2_ground.train.toy_view import show
+from molmo2_ground.thousandths import spell_coordinate, spell_seconds, to_thousandths
+from molmo2_ground.train.toy_score import CARD, figures, group_figures, main, score
+from molmo2_ground.train.toy_suite import ToySuite
+
+CLIPS = 2
 
 
-def exact_answer(scene: Scene, question: Question) -> str:
-    times = (
-        rate_grid(scene.duration_s, rate=2.0, max_frames=99)
-        if question.task == "track"
-        else uniform_last_frame(scene.duration_s, max_frames=99)
-    )
-    # A player shows the last frame at the end of the clip: the scene itself goes on.
-    times = np.minimum(times, scene.duration_s - 1 / 30)
-    return answer_text(question, show(scene, times, "video", np.random.default_rng(0)))
+def _scripted(answers: Sequence[str], settings: Settings) -> Grounder:
+    return Grounder(ScriptedBackend(answers))
 
 
-def scored(tmp_path: Path, answers: list[str], scene: Scene, questions: list[Question]) -> dict[str, float]:
-    path = tmp_path / "clip.mp4"
-    write_clip(scene, path)
-    tally = Tally()
-    score_clip(Grounder(ScriptedBackend(answers)), scene, questions, path, tally)
-    return tally.figures()
+def candidate(answers: Sequence[str]) -> Candidate:
+    return Candidate(name="scripted", identity="scripted", load=functools.partial(_scripted, answers))
+
+
+def exact_answer(example: Example) -> str:
+    """What a model that makes no mistake writes."""
+    width_px, height_px = example.truth.size_px
+    groups: dict[str, list[str]] = {}
+    for number, item in enumerate(example.truth.objects, start=1):
+        for frame in item.frames if example.query.task == "track" else item.frames[:1]:
+            assert frame.xy_px is not None
+            assert frame.time_s is not None
+            x, y = (
+                to_thousandths(at, side) for at, side in zip(frame.xy_px, (width_px, height_px), strict=True)
+            )
+            place = f"{number} {spell_coordinate(x)} {spell_coordinate(y)}"
+            groups.setdefault(spell_seconds(frame.time_s), []).append(place)
+    if not groups:
+        return "There are none."
+    coords = ";".join(f"{key} {' '.join(groups[key])}" for key in sorted(groups, key=float))
+    tag = "tracks" if example.query.task == "track" else "points"
+    return f'<{tag} coords="{coords}">it</{tag}>'
+
+
+EXACT = [exact_answer(example) for example in ToySuite(CLIPS).examples()]
+NONE = ["There are none."] * len(EXACT)
 
 
 @pytest.fixture(scope="module")
-def street() -> tuple[Scene, list[Question]]:
-    """A held-out clip with questions of every task, with and without answers."""
-    return next(
-        (scene, questions)
-        for scene, questions in held_out(40)
-        if {q.task for q in questions if q.object_ids} == {"track", "point", "count"}
-        and len(scene.actors) > 2
+def exact() -> Run:
+    return score(candidate(EXACT), clips=CLIPS)
+
+
+def test_exact_answers_score_one(exact: Run) -> None:
+    found = figures(exact)
+    assert list(found)[: len(CARD)] == list(CARD)
+    assert {value for value in found.values() if value is not None} == {1.0}
+    assert found["track_f1"] == found["hota"] == found["not_none"] == 1.0
+
+
+def test_saying_none_to_everything_finds_nothing() -> None:
+    found = figures(score(candidate(NONE), clips=CLIPS))
+    assert found["not_none"] == 0.0
+    assert found["point_f1"] in (0.0, None)
+    assert found["identity"] is None
+
+
+def test_the_figures_are_those_of_the_suite(exact: Run) -> None:
+    suite = ToySuite(CLIPS)
+    summary = suite.summary([row.scores for row in exact.rows])
+    assert figures(exact) == {name: summary.get(own) for name, own in (*CARD.items(), ("hota", "hota"))}
+
+
+def row(index: int, task: str, category: str, **scores: float) -> Row:
+    return Row(
+        index=index,
+        key=str(index),
+        media=f"{index}.mp4",
+        task=task,
+        phrase="it",
+        status="answered",
+        asked="",
+        scores=scores,
+        tags={"category": category},
     )
 
 
-def test_exact_answers_score_one(tmp_path: Path, street: tuple[Scene, list[Question]]) -> None:
-    scene, questions = street
-    figures = scored(tmp_path, [exact_answer(scene, q) for q in questions], scene, questions)
-    assert {name: value for name, value in figures.items() if not np.isnan(value) and value < 1} == {}
+def run_of(*rows: Row, headline: tuple[str, ...]) -> Run:
+    card = Card(
+        suite="toy",
+        headline=headline,
+        settings=Settings(),
+        model="m",
+        identity="m",
+        threads=1,
+        code="",
+        versions={},
+    )
+    names = dict.fromkeys(name for one in rows for name in one.scores)
+    found = [
+        Figure(name=name, value=sum(v) / len(v), low=0, high=1, examples=len(v))
+        for name in names
+        if (v := [one.scores[name] for one in rows if name in one.scores])
+    ]
+    return Run(folder=Path("out"), card=card, rows=rows, figures=tuple(found))
 
 
-def test_saying_none_to_everything_finds_nothing(
-    tmp_path: Path, street: tuple[Scene, list[Question]]
-) -> None:
-    scene, questions = street
-    figures = scored(tmp_path, ["There are none."] * len(questions), scene, questions)
-    assert figures["track_f1"] == figures["point_f1"] == figures["not_none"] == 0
+def test_a_new_kind_of_question_is_there_without_a_word_here() -> None:
+    run = run_of(
+        row(0, "track", "by colour", track_f1=1.0),
+        row(1, "track", "by colour", track_f1=0.5),
+        row(2, "track", "by motion", track_f1=0.25),
+        row(3, "ground", "first and last", ends_f1=0.5),
+        row(4, "track", "not there", none=1.0),
+        headline=("track_f1", "ends_f1", "none"),
+    )
+    groups = [(g.task, g.category, g.score, g.value, g.examples) for g in group_figures(run)]
+    assert groups == [
+        ("ground", "first and last", "ends_f1", 0.5, 1),
+        ("track", "by colour", "track_f1", 0.75, 2),
+        ("track", "by motion", "track_f1", 0.25, 1),
+        ("track", "not there", "none", 1.0, 1),
+    ]
+    found = figures(run)
+    assert (found["track_f1"], found["ends_f1"], found["close"]) == (0.583, 0.5, None)
 
 
-def test_points_on_the_road_are_wrong(tmp_path: Path, street: tuple[Scene, list[Question]]) -> None:
-    scene, questions = street
-    asked = [q for q in questions if q.task == "point" and q.object_ids][:1]
-    figures = scored(tmp_path, ['<points coords="0.0 1 000 000">x</points>'], scene, asked)
-    assert figures["point_f1"] == 0
-    assert figures["not_none"] == 1
+def test_the_command_prints_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--clips", str(CLIPS)], candidate=candidate(EXACT)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 held-out clips from seed 0, 4 questions, answers written greedily"
+    assert [line.split()[0] for line in lines[1 : 1 + len(CARD)]] == list(CARD)
+    assert "track_f1     1.000" in lines
+    assert any(line.startswith("track  ") and line.endswith("n=1") for line in lines)
+
+
+def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--clips", "1", "--json"], candidate=candidate(EXACT)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"clips", "questions", *CARD} <= found.keys()
+    assert (found["clips"], found["questions"], found["none"]) == (1, 2, 1.0)
+    assert found["track_f1"] is None  # nothing that the only clip is asked to track is there

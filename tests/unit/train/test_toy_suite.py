@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from molmo2_ground.eval.example import Example, Suite
-from molmo2_ground.results import Points, Sample, Tracks
+from molmo2_ground.results import Count, Points, Sample, Tracks
 from molmo2_ground.sources import iter_frames, probe
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_suite import CLIP_FPS, ToySuite
@@ -62,7 +62,8 @@ def test_an_unreadable_answer_scores_zero_in_what_a_readable_one_is_scored_by(
 ) -> None:
     for example in examples:
         row = suite.score(example, None)
-        assert row.keys() == suite.score(example, perfect(example)).keys()
+        # Whether ids are kept can be said of right samples only.
+        assert row.keys() == suite.score(example, perfect(example)).keys() - {"identity"}
         assert set(row.values()) == {0.0}
 
 
@@ -70,8 +71,51 @@ def test_saying_none_is_right_only_when_there_is_none(suite: ToySuite, examples:
     for example in examples:
         row = suite.score(example, empty(example))
         # A track also scores the half seconds in which the object really is out of sight.
-        named = {"none", "hota", "point_f1", "count"} & row.keys()
+        named = {"none", "not_none", "colour", "hota", "point_f1", "count_f1", "count"} & row.keys()
         assert {row[name] for name in named} == {float(not example.truth.objects)}
+
+
+def test_an_object_that_changes_its_number_keeps_its_identity_in_part(
+    suite: ToySuite, examples: list[Example]
+) -> None:
+    example = next(e for e in examples if e.query.task == "track" and len(e.truth.objects) == 1)
+    tracks = perfect(example)
+    assert isinstance(tracks, Tracks)
+    whole = tracks[0]
+    parts = (whole.samples[:2], whole.samples[2:])
+    split = tuple(
+        whole.model_copy(update={"object_id": number, "samples": samples})
+        for number, samples in enumerate(parts, start=1)
+    )
+    row = suite.score(example, tracks.model_copy(update={"tracks": split}))
+    assert row["identity"] == pytest.approx(1 - 1 / (len(whole.samples) - 1))
+    assert row["track_f1"] == 1.0
+    single = whole.model_copy(update={"samples": whole.samples[:1]})
+    assert "identity" not in suite.score(example, tracks.model_copy(update={"tracks": (single,)}))
+
+
+def test_one_of_several_is_meant_when_most_of_the_answer_lies_on_it() -> None:
+    suite = ToySuite(30)
+    examples = [e for e in suite.examples() if e.query.task == "track" and e.truth.objects]
+    example = next(e for e in examples if "colour" in suite.score(e, empty(e)))
+    tracks = perfect(example)
+    assert isinstance(tracks, Tracks)
+    assert suite.score(example, tracks)["colour"] == 1.0
+    road = tuple(s.model_copy(update={"x_px": 0.5, "y_px": 0.5}) for s in tracks[0].samples)
+    nowhere = tracks[0].model_copy(update={"samples": road})
+    assert suite.score(example, tracks.model_copy(update={"tracks": (nowhere,)}))["colour"] == 0.0
+    assert suite.score(example, None)["colour"] == 0.0
+
+
+def test_the_places_behind_a_count_are_scored_too(suite: ToySuite, examples: list[Example]) -> None:
+    example = next(e for e in examples if e.query.task == "count" and len(e.truth.objects) > 1)
+    count = perfect(example)
+    assert isinstance(count, Count)
+    one = count.points.model_copy(update={"points": count.points.points[:1]})
+    row = suite.score(example, count.model_copy(update={"points": one}))
+    right = len(example.truth.objects)
+    assert row["count"] == 1.0
+    assert row["count_f1"] == pytest.approx(2 / (1 + right))
 
 
 def test_the_same_object_pointed_at_twice_is_found_once(suite: ToySuite, examples: list[Example]) -> None:

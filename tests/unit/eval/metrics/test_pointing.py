@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,9 @@ from molmo2_ground.eval.metrics import (
     point_scores,
     pooled_matched,
 )
+from molmo2_ground.eval.metrics.pointing import time_reach_s
 from molmo2_ground.masks import Rle
+from molmo2_ground.sources.sampling import uniform_last_frame
 from tests.truths import SIZE_PX, Box, box_mask, frame_of, perfect, place, video_truth
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=40)
@@ -127,16 +130,79 @@ def test_pointing_in_a_video(
     assert as_tuple(point_scores(EVENTS, places, reference_compat=compat)) == pytest.approx(expected)
 
 
-def test_the_time_told_counts_and_only_the_released_evaluator_wants_it_exactly() -> None:
-    told = Placed(object_id=1, x_px=7, y_px=7, time_s=1.98, shown_time_s=2.0)
-    late = replace(told, shown_time_s=2.04)
-    assert point_scores(EVENTS, (told,), reference_compat=True).hits == 1
-    assert (
-        point_scores(EVENTS, (late,)).hits,
-        point_scores(EVENTS, (late,), reference_compat=True).hits,
-    ) == (1, 0)
-    assert point_scores(EVENTS, (replace(told, shown_time_s=2.06),)).hits == 0
-    assert point_scores(EVENTS, (replace(told, shown_time_s=2.2),), tolerance_s=0.25).hits == 1
+# Annotated every half second, as Molmo2-VideoPointEval is.
+HALVES = video_truth({1: {2.0: LEFT, 2.5: RIGHT, 3.5: LEFT}}, fps=2.0, duration_s=300.0)
+
+
+@pytest.mark.parametrize(
+    ("own_s", "told_s", "x_px", "y_px", "ours", "theirs"),
+    [
+        pytest.param(2.0, 2.0, 7, 7, True, True, id="on-the-grid"),
+        pytest.param(1.98, 2.0, 7, 7, True, True, id="a-frame-that-began-a-little-earlier"),
+        pytest.param(2.0, 2.04, 7, 7, True, True, id="told-in-tenths-as-2.0"),
+        pytest.param(2.0, 2.06, 7, 7, True, False, id="told-in-tenths-as-2.1"),
+        pytest.param(2.0, 2.4, 7, 7, True, False, id="the-frame-on-screen-is-still-that-of-2.0"),
+        pytest.param(2.4, 2.4, 30, 18, True, False, id="nearest-to-2.5"),
+        pytest.param(2.4, 2.4, 7, 7, False, False, id="where-it-was-at-2.0-and-is-no-more"),
+        pytest.param(2.7, 2.7, 30, 18, True, False, id="0.2-after-2.5"),
+        pytest.param(2.75, 2.75, 30, 18, True, False, id="half-a-step-is-near-enough"),
+        pytest.param(2.8, 2.8, 30, 18, False, False, id="nearest-to-3.0-without-a-mask"),
+        pytest.param(3.2, 3.2, 7, 7, False, False, id="more-than-half-a-step-before-3.5"),
+        pytest.param(3.3, 3.3, 7, 7, True, False, id="less-than-half-a-step-before-3.5"),
+        pytest.param(9.0, 9.0, 7, 7, False, False, id="nowhere-near"),
+        pytest.param(1.0, 2.0, 7, 7, False, True, id="a-frame-of-another-moment"),
+    ],
+)
+def test_a_frame_is_judged_by_the_annotated_moment_that_is_nearest(
+    own_s: float, told_s: float, x_px: float, y_px: float, ours: bool, theirs: bool
+) -> None:
+    there = Placed(object_id=1, x_px=x_px, y_px=y_px, time_s=own_s, shown_time_s=told_s)
+    assert point_scores(HALVES, (there,)).hits == ours
+    assert point_scores(HALVES, (there,), reference_compat=True).hits == theirs
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        pytest.param(2.0, 0.25, id="half-seconds"),
+        pytest.param(1.0, 0.5, id="seconds"),
+        pytest.param(30.0, 0.05, id="every-frame"),
+        pytest.param(None, 0.05, id="unknown"),
+    ],
+)
+def test_how_far_an_annotated_moment_reaches(fps: float | None, expected: float) -> None:
+    truth = video_truth({1: {2.0: LEFT}}, fps=fps, duration_s=300.0)
+    assert time_reach_s(truth) == expected
+    for off_s, hit in ((expected - 0.01, True), (expected + 0.01, False)):
+        assert point_scores(truth, (place(1, 2.0 + off_s, 7, 7),)).hits == hit
+        assert point_scores(truth, (place(1, 2.0 + off_s, 7, 7),), tolerance_s=1.0).hits == 1
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "theirs"),
+    [
+        pytest.param(190.0, 1.0, id="below-the-cap-every-half-second-is-shown"),
+        pytest.param(200.0, 0.2, id="a-little-above-it-by-chance"),
+        pytest.param(600.0, 0.2, id="ten-minutes"),
+    ],
+)
+@pytest.mark.parametrize("file_fps", [2.0, 30.0])
+def test_an_honest_point_in_any_frame_of_a_long_video_is_a_hit(
+    duration_s: float, theirs: float, file_fps: float
+) -> None:
+    told_s = uniform_last_frame(duration_s, max_frames=384)[:-1]
+    hits = released = 0
+    for time_s in told_s:
+        own_s = math.floor(time_s * file_fps + 1e-9) / file_fps  # the frame that is on screen then
+        moment_s = round(own_s * 2) / 2
+        # It stays where it is for a while, as the masks around an annotated point do.
+        around = {moment_s + step: LEFT for step in (-0.5, 0.0, 0.5)}
+        truth = video_truth({1: around}, fps=2.0, duration_s=duration_s)
+        there = Placed(object_id=1, x_px=7, y_px=7, time_s=own_s, shown_time_s=float(time_s))
+        hits += point_scores(truth, (there,)).hits
+        released += point_scores(truth, (there,), reference_compat=True).hits
+    assert hits == len(told_s)
+    assert released / len(told_s) == pytest.approx(theirs, abs=0.03)
 
 
 def test_time_weighs_like_place_when_objects_are_matched() -> None:

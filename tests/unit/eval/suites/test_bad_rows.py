@@ -341,6 +341,23 @@ def test_a_line_that_is_no_json_is_a_bad_row(tmp_path: Path) -> None:
     assert (problem.row, problem.reason[:19]) == ("val.jsonl line 3", "the line is no JSON")
 
 
+@pytest.mark.parametrize("kind", ["lines", "list"])
+def test_bad_rows_count_as_done(tmp_path: Path, kind: str) -> None:
+    made.video_count(tmp_path)
+    table = tmp_path / "val.jsonl"
+    lines = table.read_text().splitlines()
+    if kind == "lines":
+        table.write_text("\n\n".join([lines[0], "{", *lines]))
+    else:
+        table.with_suffix(".json").write_text(f"[{lines[0]}, 7, {lines[0]}, {lines[1]}]")
+        table.unlink()
+    told: list[tuple[int, int]] = []
+    suite = open_suite("video-count", tmp_path)
+    problems = suite.check(on_progress=lambda done, total, left_s: told.append((done, total)))
+    assert (len(problems), len(suite.examples())) == (2, 2)  # no row, and an id that comes twice
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_a_video_that_cannot_be_opened_is_a_bad_row(tmp_path: Path) -> None:
     made.video_track(tmp_path)
     (tmp_path / "DanceTrack" / "clip_0001.mp4").write_bytes(b"no video at all")
@@ -392,7 +409,9 @@ def test_a_table_in_parquet_reads_as_the_one_in_json_lines(tmp_path: Path) -> No
     table = arrow.Table.from_pylist(rows)
     parquet.write_table(table, tmp_path / "data" / "val-00000-of-00001.parquet")
     suite = open_suite("video-count", tmp_path)
-    assert suite.check() == ()
+    told: list[tuple[int, int]] = []
+    assert suite.check(on_progress=lambda done, total, left_s: told.append((done, total))) == ()
+    assert told == [(1, 2), (2, 2)]
     assert list(suite.examples()) == list(expected)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.example import Example, Suite
 from molmo2_ground.eval.suites import SUITES, open_suite
 from molmo2_ground.eval.suites.dataset import judged_frames
+from molmo2_ground.grounder import Grounder
 from molmo2_ground.results import Count, Points
 from molmo2_ground.sources import iter_frames, probe
 from tests import made_up_sets as made
@@ -69,6 +71,16 @@ def test_a_healthy_folder_gives_its_questions_and_no_problem(name: str, tmp_path
     assert len({e.key for e in examples}) == len(examples)
     # Another process gets the rows that were read, and reads no mask again.
     assert list(pickle.loads(pickle.dumps(suite)).examples()) == list(examples)
+
+
+@every_suite
+def test_the_check_says_how_far_it_is(name: str, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    suite = _suite(name, tmp_path)
+    suite.check(on_progress=lambda done, total, left_s: told.append((done, total)))
+    count = len(QUESTIONS[name])
+    assert told == [(done, count) for done in range(1, count + 1)]
+    suite.check(on_progress=lambda *progress: pytest.fail("rows are read once"))
 
 
 @every_suite
@@ -172,6 +184,22 @@ def test_tracks_are_asked_for_and_judged_once_a_second(tmp_path: Path) -> None:
     assert [frame.source_index for frame in first.frames] == [0, 6]
     # It appears at frame 3, between the judged ones.
     assert [frame.source_index for frame in late.frames] == [6]
+
+
+@pytest.mark.parametrize("name", ["mevis", "reason-vos", "ref-davis", "ref-yt-vos", "video-track"])
+def test_every_frame_is_shown_while_one_place_a_second_is_asked_for(name: str, tmp_path: Path) -> None:
+    suite = _suite(name, tmp_path)
+    example = suite.examples()[0]
+    assert (example.query.fps, example.query.show_fps) == (1.0, 10.0)
+    (tmp_path / "made").mkdir()
+    path = suite.prepare(example, tmp_path / "made")
+    backend = ScriptedBackend(["There are none."])
+    with Grounder(backend).open(path) as session:
+        receipt = session.answer(example.query).receipt
+    fps = 6  # of the made-up videos
+    assert receipt.shown_times_s[: fps + 1] == pytest.approx([k / fps for k in range(fps + 1)])
+    assert receipt.prompt == f"Track {example.query.phrase} at 1 FPS."
+    assert f"grid-{fps}fps-asked-1fps/1" in receipt.recipe
 
 
 def test_what_results_are_grouped_by(tmp_path: Path) -> None:
