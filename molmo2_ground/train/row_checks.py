@@ -52,14 +52,9 @@ def cautions_of(row: Row) -> Iterator[str]:
                 f"annotations[{number}]: {count} {what}; the models were trained on at most {MOST_POINTS} "
                 "an example"
             )
-        for place in visible:
-            if place.mask is not None and place.x_px is not None and place.y_px is not None:
-                if not _covers(place):
-                    yield (
-                        f"annotations[{number}]: the point ({place.x_px:g}, {place.y_px:g}) of object "
-                        f"{place.object_id} lies beside its mask"
-                    )
-                    break
+        beside = sum(not _on_mask(place) for place in visible)
+        if beside:
+            yield f"annotations[{number}]: {beside} of {len(visible)} points lie beside the mask of their object"
 
 
 def visible_places(annotation: Annotation) -> list[Place]:
@@ -67,8 +62,10 @@ def visible_places(annotation: Annotation) -> list[Place]:
     return [place for moment in annotation.moments for place in moment.places if not place.occluded]
 
 
-def _covers(place: Place) -> bool:
-    assert place.mask is not None and place.x_px is not None and place.y_px is not None
+def _on_mask(place: Place) -> bool:
+    """False when a place has a point and a mask, and they do not agree."""
+    if place.mask is None or place.x_px is None or place.y_px is None:
+        return True
     try:
         return place.mask.covers(int(place.x_px), int(place.y_px))
     except ValueError:
@@ -98,13 +95,13 @@ def _clip_problems(row: Row) -> Iterator[str]:
         if row.kind != "video":
             yield f"clip_s is given for a row of kind {row.kind}; only a video has a part"
         if not 0 <= start_s < end_s:
-            yield f"clip_s is {start_s:g} to {end_s:g} s; expected 0 or more seconds, and the end after the start"
+            yield f"clip_s is {start_s:g} to {end_s:g} s; the end must come after the start"
     for number, line in enumerate(row.subtitles):
         if row.kind != "video":
             yield f"subtitles[{number}]: only a video has subtitles"
             return
         if not 0 <= line.start_s <= line.end_s:
-            yield f"subtitles[{number}] is from {line.start_s:g} to {line.end_s:g} s; the end is before the start"
+            yield f"subtitles[{number}] goes from {line.start_s:g} to {line.end_s:g} s; expected rising times"
         if not line.text.strip():
             yield f"subtitles[{number}] has no text"
 
@@ -132,9 +129,9 @@ def _task_problems(row: Row, annotation: Annotation, where: str) -> Iterator[str
         yield f"{where}: {names} needs a video, whose pictures have times; the row is of kind {row.kind}"
     visible = visible_places(annotation)
     if "track_from_point" in tasks and not visible:
-        yield f"{where}: track_from_point needs a place that can be seen, and every place is occluded or missing"
+        yield f"{where}: track_from_point needs a place that can be seen, and there is none"
     if "track_from_box" in tasks and not any(p.box_px or p.mask for p in visible):
-        yield f"{where}: track_from_box needs a box or a mask of something that can be seen, and there is none"
+        yield f"{where}: track_from_box needs a box or mask of something that can be seen; there is none"
 
 
 def _moment_problems(row: Row, annotation: Annotation, where: str) -> Iterator[str]:
@@ -184,11 +181,16 @@ def _place_problems(moment: Moment, size_px: tuple[int, int] | None, where: str)
             yield f"{at} has one of x_px and y_px; give both or none"
         elif place.x_px is None and place.box_px is None and place.mask is None and not place.occluded:
             yield f"{at} has neither a point nor a box nor a mask, and is not occluded"
-        elif place.x_px is not None and place.y_px is not None and size_px is not None:
-            if not (0 <= place.x_px <= size_px[0] and 0 <= place.y_px <= size_px[1]):
-                yield f"{at} is at ({place.x_px:g}, {place.y_px:g}), outside the picture of {_sized(size_px)}"
+        elif size_px is not None and not _inside(place, size_px):
+            yield f"{at} is at ({place.x_px:g}, {place.y_px:g}), outside the picture of {_sized(size_px)}"
         yield from _box_problems(place, size_px, at)
         yield from _mask_problems(place, size_px, at)
+
+
+def _inside(place: Place, size_px: tuple[int, int]) -> bool:
+    if place.x_px is None or place.y_px is None:
+        return True
+    return 0 <= place.x_px <= size_px[0] and 0 <= place.y_px <= size_px[1]
 
 
 def _box_problems(place: Place, size_px: tuple[int, int] | None, at: str) -> Iterator[str]:
@@ -198,9 +200,7 @@ def _box_problems(place: Place, size_px: tuple[int, int] | None, at: str) -> Ite
     spelled = ", ".join(f"{edge:g}" for edge in place.box_px)
     if not (left < right and top < bottom):
         yield f"{at} has the box ({spelled}), inside out or empty; expected left, top, right, bottom"
-    elif size_px is not None and not (
-        0 <= left and 0 <= top and right <= size_px[0] and bottom <= size_px[1]
-    ):
+    elif size_px is not None and (min(left, top) < 0 or right > size_px[0] or bottom > size_px[1]):
         yield f"{at} has the box ({spelled}), which leaves the picture of {_sized(size_px)}"
 
 

@@ -34,8 +34,8 @@ _PIECE_BYTES = 1 << 20
 class RowFolder:
     """The rows of a folder, by number from 0 and in the order of the files.
 
-    Only where each row begins is kept: 8 bytes a row, or the row groups of a Parquet file. It travels to other
-    processes, each of which opens the files for itself.
+    Only where each row begins is kept: 24 bytes a row, or the row groups of a Parquet file. It travels to
+    other processes, each of which opens the files for itself.
     Raises `SourceError` when the folder holds no rows, rows of both kinds, or a file that cannot be read;
     `MissingExtraError` for Parquet without pyarrow.
     """
@@ -105,9 +105,9 @@ class _RowFile(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _LineFile:
-    """A file of JSON lines. starts: int64[rows + 1], where each row begins, and the end; blank lines have none.
+    """A file of JSON lines; blank lines are no rows.
 
-    lines: int64[rows], the number of each row's line, from 1.
+    starts, ends  int64[rows]: the bytes of each row.   lines  int64[rows]: the number of its line, from 1.
     """
 
     path: Path
@@ -243,8 +243,9 @@ def _told_apart(rows: Iterable[Row]) -> Iterator[Row]:
 def _write_lines(path: Path, rows: Iterator[Row]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for count, row in enumerate(rows, start=1):
+        for row in rows:
             file.write(text_of(row) + "\n")
+            count += 1
     return count
 
 

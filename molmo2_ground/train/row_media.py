@@ -90,7 +90,7 @@ def row_times(row: Row, duration_s: float, *, sampling: RowSampling) -> npt.NDAr
     Raises `BadRowError` when the grid or the annotated moments are more than `sampling.max_frames`.
     """
     annotated = _annotated_s(row)
-    if annotated and not (-SAME_MOMENT_S <= annotated[0] and annotated[-1] <= duration_s + SAME_MOMENT_S):
+    if annotated and (annotated[0] < -SAME_MOMENT_S or annotated[-1] > duration_s + SAME_MOMENT_S):
         raise BadRowError(
             f"moments are annotated from {annotated[0]:g} to {annotated[-1]:g} s after the start of what is "
             f"shown, which lasts {duration_s:g} s"
@@ -144,7 +144,7 @@ def _common_rate(rates: Sequence[float]) -> float:
 def _merged(
     grid: npt.NDArray[np.float64], annotated: Sequence[float], *, most: int, keep_grid: bool
 ) -> npt.NDArray[np.float64]:
-    """Grid and annotated times in one, at most `most`; a grid time stands for an annotated one close to it."""
+    """Grid and annotated times in one, at most `most`; a grid time stands for an annotated one beside it."""
     near = np.maximum(np.array(annotated, dtype=np.float64), 0.0)
     off_grid = (
         near[np.abs(near[:, None] - grid[None, :]).min(axis=1) > SAME_MOMENT_S]

@@ -16,6 +16,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.suites.media import image_size
 from molmo2_ground.eval.suites.records import BadRowError
 from molmo2_ground.sources import probe
+from molmo2_ground.sources.images import is_animated, opened_image
 from molmo2_ground.sources.media import FilmFile, recognise
 from molmo2_ground.train.row_checks import cautions_of, problems_of, visible_places
 from molmo2_ground.train.row_folder import RowFolder
@@ -236,8 +237,6 @@ def _medium(path: Path) -> _Medium:
 
 
 def _is_still(path: Path) -> bool:
-    from molmo2_ground.sources.images import is_animated, opened_image
-
     if not path.is_file():
         raise SourceError(f"there is no file {path}")
     if not path.stat().st_size:

@@ -53,7 +53,8 @@ def lines(report: RowReport, *, most: int, media: bool = True) -> list[str]:
     elif report.good:
         said.append("every row can be used" + ("" if media else "; the media were not opened"))
     else:
-        said.append(f"{report.problem_count:,} problems: mend these rows, or take them out, and check again")
+        count = "1 problem" if report.problem_count == 1 else f"{report.problem_count:,} problems"
+        said.append(f"{count}: mend these rows, or take them out, and check again")
     return said
 
 
