@@ -54,7 +54,7 @@ def cautions_of(row: Row) -> Iterator[str]:
             )
         beside = sum(not _on_mask(place) for place in visible)
         if beside:
-            yield f"annotations[{number}]: {beside} of {len(visible)} points lie beside the mask of their object"
+            yield f"annotations[{number}]: {beside} of {len(visible)} points lie beside their object's mask"
 
 
 def visible_places(annotation: Annotation) -> list[Place]:
