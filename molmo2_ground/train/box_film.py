@@ -64,7 +64,7 @@ class FilmFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridMoment:
-    """A time at which the model is shown a frame, seconds of the file, and the places then with their labels."""
+    """A time at which a frame is shown, seconds of the file, and the places then with their labels."""
 
     time_s: float
     places: tuple[tuple[str, Place], ...]
