@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 when a row cannot be trained on, 2 for nothing to show."""
+    """Run the command; returns 0, 1 when a row cannot be trained on, 2 when there is nothing to show."""
     options = _parser().parse_args(arguments)
     progress = ProgressLine(sys.stderr)
     try:

@@ -32,7 +32,7 @@ def write_preview(out: str | Path, previews: Sequence[RowPreview], *, title: str
 
 def _sections(previews: Sequence[RowPreview], title: str, note: str) -> Iterator[str]:
     lead = (
-        "Each row as the model meets it: frames that it is shown, with what the row says is there as outlines; "
+        "Each row as the model meets it: frames that it is shown, what the row says is there as outlines; "
         "then each conversation, with the answer's own dots where the answer puts them. "
         "The answers are read from the tokens that are learnt."
     )

@@ -1,4 +1,4 @@
-"""`RowPreview`: a training row as the model will meet it: what it is shown, and word for word what it must say.
+"""`RowPreview`: a training row as the model will meet it, what it is shown and what it is to say.
 
 The tree is the one that is trained on, made by the trainer's own builder; the words are read back from its
 tokens; the dots are where the answer itself puts them.
