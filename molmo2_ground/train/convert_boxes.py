@@ -30,6 +30,8 @@ from molmo2_ground.train.rows import Annotation, Moment, Place, Row
 from molmo2_ground.train.validate import lines as report_lines
 
 _MEDIA_FOLDER = "media"
+# The joint fine-tuning stage shows 128 frames; a few are left for annotated moments off the grid.
+_CLIP_FRAMES = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,29 +42,40 @@ class BoxOptions:
     normalised      boxes are shares of the picture, 0 to 1, instead of pixels.
     first_frame     the number of a video's first frame, in tables with frame numbers.
     whole_videos    everything is annotated from beginning to end: no box means that nothing is there.
-    max_clip_s      longer videos become several rows.
+    max_clip_s      longer videos become several rows; without it after a minute, or 120 frames if that is less.
     """
 
     rate_fps: float = 2.0
     normalised: bool = False
     first_frame: int = 0
     whole_videos: bool = False
-    max_clip_s: float = 60.0
+    max_clip_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.rate_fps <= 10:
             raise ValueError(f"rate_fps is above 0 and at most 10 moments a second; got {self.rate_fps}")
-        if not self.max_clip_s > 0:
+        if self.max_clip_s is not None and not self.max_clip_s > 0:
             raise ValueError(f"max_clip_s is above 0 seconds; got {self.max_clip_s}")
+
+    @property
+    def clip_s(self) -> float:
+        """Most seconds that a row shows."""
+        return min(60.0, _CLIP_FRAMES / self.rate_fps) if self.max_clip_s is None else self.max_clip_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """The rows of each video, by its name, with the file that they are about, and the lines left out."""
+    """What came of a table.
+
+    rows      of each video, by its name below the folder of videos. files: where each of them lies.
+    problems  lines that could not be used.
+    unnamed   videos of the folder that the table says nothing about: no row is made of them.
+    """
 
     rows: dict[str, tuple[Row, ...]]
     files: dict[str, Path]
     problems: tuple[LineProblem, ...]
+    unnamed: tuple[str, ...] = ()
 
 
 def convert_boxes(
@@ -102,12 +115,16 @@ def convert_boxes(
             problems += wrong
             if film is not None:
                 name = path.relative_to(folder).as_posix()
-                rows[name] = tuple(_rows(film, name, max_clip_s=chosen.max_clip_s))
+                rows[name] = tuple(_rows(film, name, max_clip_s=chosen.clip_s))
                 files[name] = path
         if on_progress is not None:
             on_progress("videos", done, len(by_video))
-    in_order = tuple(sorted(problems, key=lambda problem: problem.line))
-    return Converted(rows=rows, files=files, problems=in_order)
+    return Converted(
+        rows=rows,
+        files=files,
+        problems=tuple(sorted(problems, key=lambda problem: problem.line)),
+        unnamed=tuple(path.relative_to(folder).as_posix() for path in shelf.paths if path not in by_video),
+    )
 
 
 def _by_video(
@@ -138,12 +155,9 @@ def _video(folder: Path, shelf: Shelf, name: str) -> Path:
 
 def _rows(film: BoxFilm, name: str, *, max_clip_s: float) -> Iterator[Row]:
     """One row a part of at most `max_clip_s` seconds; parts in which nothing is to be seen are left out."""
-    stem = PurePosixPath(name).with_suffix("").as_posix()
-    length_s = film.end_s - film.start_s
-    parts = max(1, int(np.ceil((length_s - SAME_MOMENT_S) / max_clip_s)))
     # Parts begin on the grid, so that the grid goes on in each of them.
     step_s = max_clip_s if film.rate_fps is None else max(1, int(max_clip_s * film.rate_fps)) / film.rate_fps
-    parts = max(parts, int(np.ceil((length_s - SAME_MOMENT_S) / step_s)))
+    parts = max(1, int(np.ceil((film.end_s - film.start_s - SAME_MOMENT_S) / step_s)))
     for number in range(parts):
         start_s = film.start_s + number * step_s
         end_s = film.end_s if number == parts - 1 else start_s + step_s
@@ -158,7 +172,7 @@ def _rows(film: BoxFilm, name: str, *, max_clip_s: float) -> Iterator[Row]:
             continue
         entire = start_s == 0 and end_s >= film.facts.duration_s
         yield Row(
-            row_id=stem if parts == 1 else f"{stem}@{start_s:g}",
+            row_id=name if parts == 1 else f"{name}@{start_s:g}",
             kind="video",
             media=(f"{_MEDIA_FOLDER}/{name}",),
             size_px=(film.facts.size_px,),
@@ -267,6 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"nothing was written: {len(converted.problems):,} lines cannot be used (--skip-bad goes on)"
             )
             return 1
+        if converted.unnamed:
+            listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")
+            print(f"{len(converted.unnamed)} of the videos have no line in the table: {listed}")
         if not converted.rows:
             print("nothing was written: no line is left")
             return 1
@@ -313,7 +330,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="all is annotated from beginning to end, so no box means that nothing is there",
     )
-    parser.add_argument("--max-clip", type=float, default=60.0, help="most seconds a row shows (60)")
+    parser.add_argument("--max-clip", type=float, help="most seconds a row shows (60, or 120 frames)")
     parser.add_argument("--skip-bad", action="store_true", help="leave out the lines that cannot be used")
     parser.add_argument("--most", type=int, default=20, metavar="N", help="print so many of them (20)")
     return parser
