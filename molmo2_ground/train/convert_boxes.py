@@ -42,7 +42,7 @@ class BoxOptions:
     normalised      boxes are shares of the picture, 0 to 1, instead of pixels.
     first_frame     the number of a video's first frame, in tables with frame numbers.
     whole_videos    everything is annotated from beginning to end: no box means that nothing is there.
-    max_clip_s      longer videos become several rows; without it after a minute, or 120 frames if that is less.
+    max_clip_s      longer videos become several rows; None: a minute, or 120 frames if that is less.
     """
 
     rate_fps: float = 2.0
