@@ -16,7 +16,9 @@ from tests.media import SIZE_PX, Shelf, constant_rate
 WIDTH_PX, HEIGHT_PX = SIZE_PX
 
 
-def box(object_id: int, left: float = 10, top: float = 10, *, side: float = 20, hidden: bool = False) -> Place:
+def box(
+    object_id: int, left: float = 10, top: float = 10, *, side: float = 20, hidden: bool = False
+) -> Place:
     """A square box, `side` pixels wide."""
     return Place(object_id=object_id, box_px=(left, top, left + side, top + side), occluded=hidden)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from molmo2_ground.train.tree import FlatBranch
 
 _READ_WIDTH_PX = 640
-_BRANCH_FRAMES = 4
+_BRANCH_FRAMES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,7 @@ def test_blank_lines_are_no_rows_and_count_as_lines(tmp_path: Path) -> None:
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("{oops\n" + text_of(track_row("b")) + "\n")
     folder = RowFolder(tmp_path)
-    with pytest.raises(BadRowError, match="rows.jsonl line 1: this is no JSON"):
+    with pytest.raises(BadRowError, match=r"rows\.jsonl line 1: this is no JSON"):
         folder[0]
     assert folder[1].row_id == "b"
 
