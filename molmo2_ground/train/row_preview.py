@@ -235,7 +235,7 @@ def _read_back(answer: str, clip: Clip) -> tuple[Points | Tracks | None, list[st
     """The places that a user would get of this answer, and what of it could not be placed."""
     parsed = parse_answer(answer)
     if not parsed.elements or not clip.frames:
-        return None, []
+        return None, [f"{piece.text}: {piece.reason}" for piece in parsed.rejected]
     task = "track" if any(element.tag == "tracks" for element in parsed.elements) else "point"
     try:
         found = derive(_receipt(answer, clip, task))
