@@ -76,8 +76,8 @@ def _middle(place: Place, frame: Frame) -> ParsedPoint:
     )
 
 
-def preview_of(folder: Path, writer: BranchWriter, **options: int) -> RowPreview:
-    (preview,) = previews_of(RowFolder(folder), [0], middles, writer=writer, **options)
+def preview_of(folder: Path, writer: BranchWriter) -> RowPreview:
+    (preview,) = previews_of(RowFolder(folder), [0], middles, writer=writer)
     return preview
 
 

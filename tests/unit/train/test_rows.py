@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.train.rows import Row, Subtitle, row_of, text_of
+from molmo2_ground.train.rows import Subtitle, row_of, text_of
 from tests.made_up_rows import mask, moments, track_row
 
 PLACE = "annotations[0].moments[0].places[0]"
@@ -91,7 +91,6 @@ def test_many_wrong_fields_are_counted() -> None:
 
 
 def test_rows_do_not_change() -> None:
-    row: Any = track_row()
-    assert isinstance(row, Row)
+    row = track_row()
     with pytest.raises(ValueError, match="frozen"):
-        row.row_id = "other"
+        setattr(row, "row_id", "other")  # noqa: B010 - a type checker would not let it stand as it is meant
