@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if converted.unnamed:
             listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")
-            print(f"{len(converted.unnamed)} of the videos have no line in the table: {listed}")
+            print(f"videos without a line in the table, left out: {listed} ({len(converted.unnamed)} in all)")
         if not converted.rows:
             print("nothing was written: no line is left")
             return 1

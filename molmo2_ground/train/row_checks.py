@@ -111,10 +111,13 @@ def _task_problems(row: Row, annotation: Annotation, where: str) -> Iterator[str
     names = " and ".join(annotation.task)
     if tasks & WORD_TASKS and not annotation.turns:
         yield f"{where}: {names} needs turns, and there are none"
+    # A caption may be asked for in our words, and the first question may stand in the annotation.
+    asked = "caption" in tasks or annotation.question is not None
     for number, turn in enumerate(annotation.turns):
-        for field, text in (("question", turn.question), ("answer", turn.answer)):
-            if not text.strip():
-                yield f"{where}.turns[{number}].{field} is blank"
+        if not turn.question.strip() and not (asked and number == 0):
+            yield f"{where}.turns[{number}].question is blank"
+        if not turn.answer.strip():
+            yield f"{where}.turns[{number}].answer is blank"
     if annotation.question is not None and not annotation.question.strip():
         yield f"{where}.question is blank; leave it out to be asked in our words"
     if row.kind == "none" and tasks - {"text", "qa"}:

@@ -5,6 +5,7 @@ All rows are checked first, which takes seconds; then the media that they name, 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,11 +74,17 @@ class RowReport:
     def summary(self) -> str:
         """What is in the folder, in one line."""
         tasks = ", ".join(f"{name} {count}" for name, count in self.annotations.items())
-        film = f", {self.video_s / 3600:.2f} hours of video" if self.video_s else ""
+        film = f", {_span(self.video_s)} of video" if self.video_s else ""
         return (
             f"{_counted(self.rows, 'row')}, {_counted(self.media, 'medium', 'media')}, "
             f"annotations: {tasks or 'none'}; {_counted(self.points, 'point')}{film}"
         )
+
+
+def _span(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
 
 
 def _counted(number: int, one: str, many: str = "") -> str:
@@ -154,11 +161,11 @@ class _Checking:
             self._tell("rows", number + 1, total)
 
     def _look_at_row(self, number: int) -> None:
-        place = self._rows.place(number)
+        place, text = self._rows.place(number), self._rows.text(number)
         try:
-            row = row_of(self._rows.text(number))
+            row = row_of(text)
         except BadRowError as error:
-            self._problems.add(number, place, "", str(error))
+            self._problems.add(number, place, _id_in(text), str(error))
             return
         reasons = list(problems_of(row))
         first = self._places_by_id.setdefault(row.row_id, number)
@@ -226,6 +233,16 @@ class _Checking:
             points=self._points,
             video_s=self._video_s,
         )
+
+
+def _id_in(text: str | bytes) -> str:
+    """The id of a row that is no good one otherwise, "" when it has none."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return ""
+    row_id = fields.get("row_id") if isinstance(fields, dict) else None
+    return row_id if isinstance(row_id, str) else ""
 
 
 def _medium(path: Path) -> _Medium:

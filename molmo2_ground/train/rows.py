@@ -78,7 +78,7 @@ class Moment(_Frozen):
 
 
 class Turn(_Frozen):
-    """A question and its answer, in words."""
+    """A question and its answer, in words; a caption whose first question is blank is asked for in ours."""
 
     question: str
     answer: str

@@ -364,7 +364,7 @@ def test_the_command_writes_folders_that_are_good(
     assert check_folder(tmp_path / "out").good
     assert (tmp_path / "out" / kept[0].media[0]).samefile(tmp_path / "videos" / kept[0].row_id)
     said = capsys.readouterr().out
-    assert "1 of the videos have no line in the table: other.mp4" in said
+    assert "videos without a line in the table, left out: other.mp4 (1 in all)" in said
     assert said.count("every row can be used") == 2
     assert run(tmp_path, "--holdout", "2") == 0  # again, over what is there
 

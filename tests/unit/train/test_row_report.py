@@ -16,7 +16,7 @@ from molmo2_ground.train.row_report import check_folder
 from molmo2_ground.train.rows import Annotation, Moment, Place, Row, Subtitle, TaskName, Turn, text_of
 from molmo2_ground.train.validate import main
 from tests.made_up_rows import box, mask, moments, point, row_folder, track_row
-from tests.media import Shelf, damaged_middle, picture, renamed_text, rotated, truncated_no_header
+from tests.media import Shelf, picture, renamed_text, rotated, truncated_no_header, truncated_tail
 
 
 def holding(*places: Place, task: TaskName = "track", label: str = "dog") -> Row:
@@ -56,6 +56,16 @@ EMPTY_MASK = Place(object_id=1, mask=Rle(size_hw=(64, 96), counts=(64 * 96,)))
         pytest.param(images(0, 1), id="images"),
         pytest.param(words(SAID), id="text"),
         pytest.param(words(SAID, task="text"), id="plain-text"),
+        pytest.param(
+            images(0).model_copy(
+                update={
+                    "annotations": (
+                        Annotation(task=("caption",), turns=(Turn(question="", answer="A dog."),)),
+                    )
+                }
+            ),
+            id="a-caption-asked-for-in-our-words",
+        ),
         pytest.param(holding(task="point"), id="nothing-to-be-seen"),
         pytest.param(
             holding(EMPTY_MASK.model_copy(update={"occluded": True})), id="an-empty-mask-of-a-hidden-thing"
@@ -204,21 +214,25 @@ def test_a_good_folder(media: Shelf, tmp_path: Path) -> None:
     assert (report.rows, report.media, report.points) == (2, 1, 5)
     assert report.annotations == {"point": 1, "point_then_count": 1, "track": 2}
     assert report.video_s == pytest.approx(1.7)
-    assert report.summary().startswith("2 rows, 1 medium, annotations: point 1, ")
+    assert report.summary() == (
+        "2 rows, 1 medium, annotations: point 1, point_then_count 1, track 2; 5 points, 1.7 seconds of video"
+    )
 
 
 def test_every_bad_row_is_named_with_its_line(media: Shelf, tmp_path: Path) -> None:
     folder = row_folder(media, tmp_path)
-    lines = [text_of(track_row("a")), "{oops", text_of(track_row("a")), "", text_of(track_row(" "))]
+    misspelt = text_of(track_row("b")).replace('"label"', '"lable"')
+    lines = [text_of(track_row("a")), "{oops", text_of(track_row("a")), "", text_of(track_row(" ")), misspelt]
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
     report = check_folder(folder)
     assert [(problem.place, problem.row_id) for problem in report.problems] == [
         ("rows.jsonl line 2", ""),
         ("rows.jsonl line 3", "a"),
         ("rows.jsonl line 5", " "),
+        ("rows.jsonl line 6", "b"),
     ]
     assert report.problems[1].reason == "the row_id is also that of rows.jsonl line 1"
-    assert report.rows == 4
+    assert report.rows == 5
 
 
 @pytest.mark.parametrize(
@@ -273,10 +287,11 @@ def test_media_are_held_against_the_row(
 
 def test_a_damaged_video_is_a_caution(media: Shelf, tmp_path: Path) -> None:
     folder = row_folder(media, tmp_path, track_row(media=("hurt.mp4",)))
-    data = media(damaged_middle).read_bytes()
-    (folder / "hurt.mp4").write_bytes(data)
+    shutil.copy(media(truncated_tail), folder / "hurt.mp4")
     report = check_folder(folder)
     assert report.good
+    (caution,) = report.cautions
+    assert caution.reason.startswith("hurt.mp4: the file is cut short")
 
 
 def test_more_frames_than_are_shown(media: Shelf, tmp_path: Path) -> None:
