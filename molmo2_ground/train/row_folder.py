@@ -148,6 +148,7 @@ class _ParquetFile:
     def __init__(self, path: Path, ends: list[int]) -> None:
         self.path, self._ends = path, ends
         self._group: tuple[int, Any] | None = None
+        self._metadata: Any = None  # reading it again for each group would take longer than the group
 
     @classmethod
     def scan(cls, path: Path, digest: Any) -> _ParquetFile:
@@ -170,7 +171,8 @@ class _ParquetFile:
     def text(self, number: int) -> str:
         which = bisect_right(self._ends, number)
         if self._group is None or self._group[0] != which:
-            with _opened(self.path) as file:
+            with _opened(self.path, metadata=self._metadata) as file:
+                self._metadata = file.metadata
                 self._group = which, file.read_row_group(which, use_threads=False)
         table = self._group[1]
         (fields,) = table.slice(number - (self._ends[which - 1] if which else 0), 1).to_pylist()
@@ -180,11 +182,11 @@ class _ParquetFile:
         return f"{self.path.name} row {number + 1}"
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, *, metadata: Any = None) -> Any:
     parquet = require("pyarrow.parquet", extra="train")
     arrow = require("pyarrow", extra="train")
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, metadata=metadata)
     except arrow.ArrowException as error:
         raise SourceError(f"{path.name} is no Parquet file that can be read: {error}") from error
 
