@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     bad = [preview for preview in previews if preview.problem]
     for preview in bad:
-        print(f"problem: {preview.place}: {preview.problem}")
+        name = "" if preview.row is None else f" ({preview.row.row_id})"
+        print(f"problem: {preview.place}{name}: {preview.problem}")
     return 1 if bad else 0
 
 

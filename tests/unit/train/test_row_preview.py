@@ -309,4 +309,4 @@ def test_the_command_tells_of_rows_that_are_bad(
     monkeypatch.setitem(sys.modules, home.__name__, home)
     folder = row_folder(media, tmp_path, track_row(media=("gone.mp4",)))
     assert main([str(folder), "--out", str(tmp_path / "page.html")]) == 1
-    assert "problem: rows.jsonl line 1: there is no file" in capsys.readouterr().out
+    assert "problem: rows.jsonl line 1 (walk): there is no file" in capsys.readouterr().out
