@@ -6,10 +6,11 @@ player shows it, (0, 0) the outer corner of the top left one; seconds count from
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
+from molmo2_ground.eval.suites.records import BadRowError
 from molmo2_ground.masks import Rle
 
 MediumKind = Literal["none", "image", "images", "video"]
@@ -28,8 +29,28 @@ TaskName = Literal[
 ]
 
 
+# Tasks whose answer says where things are at one time after another.
+TRACK_TASKS: frozenset[TaskName] = frozenset({"track", "first_last", "track_from_point", "track_from_box"})
+# Tasks whose answer is words that the row brings along; all others are about places.
+WORD_TASKS: frozenset[TaskName] = frozenset({"caption", "qa", "text"})
+_MOST_REASONS = 3
+
+
+def _mask(value: Any) -> Rle:
+    if isinstance(value, Rle):
+        return value
+    try:
+        return Rle.from_coco(value)
+    except (TypeError, OverflowError) as error:  # a size may be anything
+        raise ValueError(f"a mask's size is [height, width], two whole numbers: {error}") from error
+
+
+Mask = Annotated[Rle, PlainValidator(_mask), PlainSerializer(Rle.to_coco, return_type=dict[str, Any])]
+"""A mask as COCO writes it: {"size": [height, width], "counts": string or list}."""
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Place(_Frozen):
@@ -44,7 +65,7 @@ class Place(_Frozen):
     x_px: float | None = None
     y_px: float | None = None
     box_px: tuple[float, float, float, float] | None = None
-    mask: Rle | None = None
+    mask: Mask | None = None
     occluded: bool = False
 
 
@@ -57,7 +78,7 @@ class Moment(_Frozen):
 
 
 class Turn(_Frozen):
-    """A question and its answer, in words."""
+    """A question and its answer, in words; a caption whose first question is blank is asked for in ours."""
 
     question: str
     answer: str
@@ -100,6 +121,7 @@ class Row(_Frozen):
     media      files, relative to the data set's folder: none, one, or several pictures.
     size_px    (width, height) of each medium; a check against the file, and the scale of the places.
     clip_s     the part of the video that is shown, (start, end) in seconds of the file; None for all of it.
+               The model sees it as a video of its own: its times count from the start of the part.
     """
 
     row_id: str = Field(min_length=1)
@@ -109,3 +131,50 @@ class Row(_Frozen):
     clip_s: tuple[float, float] | None = None
     subtitles: tuple[Subtitle, ...] = ()
     annotations: tuple[Annotation, ...] = Field(min_length=1)
+
+
+def row_of(text: str | bytes) -> Row:
+    """The row that one JSON object holds; raises `BadRowError` that names the fields at fault.
+
+    Nothing is bent into shape: a number written as a text is not a number.
+    """
+    try:
+        return Row.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise BadRowError("; ".join(_reasons(error))) from error
+
+
+def text_of(row: Row) -> str:
+    """The row as one line of JSON, without the fields that say nothing new; `row_of` reads it back."""
+    return row.model_dump_json(exclude_defaults=True)
+
+
+def _reasons(error: ValidationError) -> list[str]:
+    """What is wrong with which field, in words; the first few, and how many more."""
+    lines = []
+    all_found = error.errors(include_url=False)
+    for found in all_found:
+        depth = len(found["loc"])
+        if found["type"] == "too_short" and any(
+            len(other["loc"]) > depth and other["loc"][:depth] == found["loc"] for other in all_found
+        ):
+            continue  # the list is short only because what stands in it is wrong
+        message = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "json_invalid":
+            lines.append(f"this is no JSON ({found['ctx']['error']})")
+            continue
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"])
+        where = f"the field {where.lstrip('.')}" if where else "the row"
+        if found["type"] == "extra_forbidden":
+            lines.append(f"{where} is unknown")
+        elif found["type"] == "missing":
+            lines.append(f"{where} is missing")
+        else:
+            lines.append(f"{where} is {_shortly(found['input'])}: {message[:1].lower()}{message[1:]}")
+    left = len(lines) - _MOST_REASONS
+    return lines[:_MOST_REASONS] + ([f"and {left} more fields like these"] if left > 0 else [])
+
+
+def _shortly(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

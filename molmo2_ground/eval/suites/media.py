@@ -36,6 +36,11 @@ class Shelf:
         """The pictures below a folder."""
         return cls(folder, _IMAGE_SUFFIXES)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of the files, in the order of their names."""
+        return tuple(sorted(path for paths in self._by_stem.values() for path in paths))
+
     def find(self, *names: str, within: str = "") -> Path:
         """The file called by the first of these names that there is; raises `BadRowError`.
 

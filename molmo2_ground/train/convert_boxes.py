@@ -1,0 +1,340 @@
+"""`python -m molmo2_ground.train.convert_boxes boxes.csv --media FOLDER --out FOLDER`: from boxes to rows.
+
+One row a video, or a part of a long one, that asks for all that can be asked of boxes: tracks of each label,
+where its things are and how many, and the way of each single thing from its first box on. The videos come
+into the folder too, as links where the file system can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from molmo2_ground.errors import GroundError, SourceError
+from molmo2_ground.eval.suites.media import Shelf
+from molmo2_ground.eval.suites.records import BadRowError
+from molmo2_ground.train.box_film import BoxFilm, FilmFacts, GridMoment
+from molmo2_ground.train.box_table import BoxLine, BoxTable, LineProblem
+from molmo2_ground.train.progress_line import ProgressLine
+from molmo2_ground.train.row_folder import write_rows
+from molmo2_ground.train.row_media import SAME_MOMENT_S
+from molmo2_ground.train.row_report import OnProgress, check_folder
+from molmo2_ground.train.rows import Annotation, Moment, Place, Row
+from molmo2_ground.train.validate import lines as report_lines
+
+_MEDIA_FOLDER = "media"
+# The joint fine-tuning stage shows 128 frames; a few are left for annotated moments off the grid.
+_CLIP_FRAMES = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxOptions:
+    """How a table of boxes is read.
+
+    rate_fps        at most so many moments a second; fewer where the boxes are sparser.
+    normalised      boxes are shares of the picture, 0 to 1, instead of pixels.
+    first_frame     the number of a video's first frame, in tables with frame numbers.
+    whole_videos    everything is annotated from beginning to end: no box means that nothing is there.
+    max_clip_s      longer videos become several rows; None: a minute, or 120 frames if that is less.
+    """
+
+    rate_fps: float = 2.0
+    normalised: bool = False
+    first_frame: int = 0
+    whole_videos: bool = False
+    max_clip_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate_fps <= 10:
+            raise ValueError(f"rate_fps is above 0 and at most 10 moments a second; got {self.rate_fps}")
+        if self.max_clip_s is not None and not self.max_clip_s > 0:
+            raise ValueError(f"max_clip_s is above 0 seconds; got {self.max_clip_s}")
+
+    @property
+    def clip_s(self) -> float:
+        """Most seconds that a row shows."""
+        return min(60.0, _CLIP_FRAMES / self.rate_fps) if self.max_clip_s is None else self.max_clip_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What came of a table.
+
+    rows      of each video, by its name below the folder of videos. files: where each of them lies.
+    problems  lines that could not be used.
+    unnamed   videos of the folder that the table says nothing about: no row is made of them.
+    """
+
+    rows: dict[str, tuple[Row, ...]]
+    files: dict[str, Path]
+    problems: tuple[LineProblem, ...]
+    unnamed: tuple[str, ...] = ()
+
+
+def convert_boxes(
+    table: str | Path,
+    media: str | Path,
+    *,
+    options: BoxOptions | None = None,
+    on_progress: OnProgress | None = None,
+) -> Converted:
+    """Make rows of a table of boxes; nothing is written. Media are named as `write_converted` places them.
+
+    Raises `SourceError` when the table or the folder of videos cannot be read at all.
+    """
+    chosen = options or BoxOptions()
+    read = BoxTable.read(table)
+    folder = Path(media).expanduser()
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder}; expected the videos that {table} names")
+    shelf = Shelf.of_videos(folder)
+    problems = list(read.problems)
+    by_video, strangers = _by_video(read.lines, folder, shelf)
+    problems += strangers
+    rows: dict[str, tuple[Row, ...]] = {}
+    files: dict[str, Path] = {}
+    for done, (path, lines) in enumerate(by_video.items(), start=1):
+        try:
+            film, wrong = BoxFilm.of(
+                FilmFacts.of(path),
+                [_from_zero(line, chosen.first_frame) for line in lines],
+                rate_fps=chosen.rate_fps,
+                normalised=chosen.normalised,
+                whole=chosen.whole_videos,
+            )
+        except SourceError as error:
+            problems += [LineProblem(line=line.line, reason=str(error)) for line in lines]
+        else:
+            problems += wrong
+            if film is not None:
+                name = path.relative_to(folder).as_posix()
+                rows[name] = tuple(_rows(film, name, max_clip_s=chosen.clip_s))
+                files[name] = path
+        if on_progress is not None:
+            on_progress("videos", done, len(by_video))
+    return Converted(
+        rows=rows,
+        files=files,
+        problems=tuple(sorted(problems, key=lambda problem: problem.line)),
+        unnamed=tuple(path.relative_to(folder).as_posix() for path in shelf.paths if path not in by_video),
+    )
+
+
+def _by_video(
+    lines: Sequence[BoxLine], folder: Path, shelf: Shelf
+) -> tuple[dict[Path, list[BoxLine]], list[LineProblem]]:
+    """Lines by the file that they are about, however they call it; and those about no file."""
+    by_video: dict[Path, list[BoxLine]] = {}
+    problems = []
+    for line in lines:
+        try:
+            by_video.setdefault(_video(folder, shelf, line.video), []).append(line)
+        except BadRowError as error:
+            problems.append(LineProblem(line=line.line, reason=str(error)))
+    return by_video, problems
+
+
+def _from_zero(line: BoxLine, first_frame: int) -> BoxLine:
+    return line if line.frame is None else replace(line, frame=line.frame - first_frame)
+
+
+def _video(folder: Path, shelf: Shelf, name: str) -> Path:
+    """The file of a name in the table: a path below the folder, or a name with or without its suffix."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if ".." not in parts.parts and not parts.is_absolute() and (folder / parts).is_file():
+        return folder / parts
+    return shelf.find(parts.stem, parts.name, within=parts.parent.name)
+
+
+def _rows(film: BoxFilm, name: str, *, max_clip_s: float) -> Iterator[Row]:
+    """One row a part of at most `max_clip_s` seconds; parts in which nothing is to be seen are left out."""
+    # Parts begin on the grid, so that the grid goes on in each of them.
+    step_s = max_clip_s if film.rate_fps is None else max(1, int(max_clip_s * film.rate_fps)) / film.rate_fps
+    parts = max(1, int(np.ceil((film.end_s - film.start_s - SAME_MOMENT_S) / step_s)))
+    for number in range(parts):
+        start_s = film.start_s + number * step_s
+        end_s = film.end_s if number == parts - 1 else start_s + step_s
+        last = number == parts - 1
+        moments = [
+            moment
+            for moment in film.moments
+            if start_s - SAME_MOMENT_S <= moment.time_s and (last or moment.time_s < end_s - SAME_MOMENT_S)
+        ]
+        annotations = tuple(_annotations(moments, film.rate_fps))
+        if not annotations:
+            continue
+        entire = start_s == 0 and end_s >= film.facts.duration_s
+        yield Row(
+            row_id=name if parts == 1 else f"{name}@{start_s:g}",
+            kind="video",
+            media=(f"{_MEDIA_FOLDER}/{name}",),
+            size_px=(film.facts.size_px,),
+            clip_s=None if entire else (start_s, end_s),
+            annotations=annotations,
+        )
+
+
+def _annotations(moments: Sequence[GridMoment], rate_fps: float | None) -> Iterator[Annotation]:
+    labels = sorted({label for moment in moments for label, place in moment.places if not place.occluded})
+    for label in labels:
+        named = [_of_label(moment, label) for moment in moments]
+        yield Annotation(task=("track",), label=label, moments=tuple(named), rate_fps=rate_fps)
+        yield Annotation(task=("point", "point_then_count"), label=label, moments=_largest(named))
+        ids = sorted({place.object_id for moment in named for place in moment.places if not place.occluded})
+        for object_id in ids:
+            way = [_of_object(moment, object_id) for moment in named]
+            seen = [at for at, moment in enumerate(way) if any(not p.occluded for p in moment.places)]
+            if len(seen) > 1:  # a thing that is seen once has no further way
+                yield Annotation(
+                    task=("track_from_box",), label=label, moments=tuple(way[seen[0] :]), rate_fps=rate_fps
+                )
+
+
+def _of_label(moment: GridMoment, label: str) -> Moment:
+    return Moment(time_s=moment.time_s, places=tuple(place for name, place in moment.places if name == label))
+
+
+def _of_object(moment: Moment, object_id: int) -> Moment:
+    return moment.model_copy(
+        update={"places": tuple(place for place in moment.places if place.object_id == object_id)}
+    )
+
+
+def _largest(moments: Sequence[Moment]) -> tuple[Moment, ...]:
+    """Each thing once, at the moment at which its box is largest: a count is of things, not of sightings."""
+    best: dict[int, tuple[float, float, Place]] = {}
+    for moment in moments:
+        for place in moment.places:
+            if place.occluded or place.box_px is None or moment.time_s is None:
+                continue
+            left, top, right, bottom = place.box_px
+            area = (right - left) * (bottom - top)
+            if place.object_id not in best or area > best[place.object_id][0]:
+                best[place.object_id] = area, moment.time_s, place
+    times = sorted({time_s for _, time_s, _ in best.values()})
+    return tuple(
+        Moment(time_s=at, places=tuple(place for _, time_s, place in best.values() if time_s == at))
+        for at in times
+    )
+
+
+def write_converted(converted: Converted, out: str | Path, *, videos: Sequence[str]) -> int:
+    """Write rows.jsonl of these videos into a folder, and the videos beside it; returns how many rows."""
+    folder = Path(out).expanduser()
+    for name in videos:
+        _place(converted.files[name], folder / _MEDIA_FOLDER / name)
+    return write_rows(folder, (row for name in videos for row in converted.rows[name]))
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link a file to where it belongs, or copy it where the file system has no links."""
+    if target.exists() and target.samefile(source):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def split(videos: Sequence[str], *, holdout: int, seed: int) -> tuple[list[str], list[str]]:
+    """Videos for training and `holdout` others, drawn by the seed; each in the order they came in."""
+    if not 0 <= holdout < max(1, len(videos)):
+        raise ValueError(f"holdout leaves at least one of {len(videos)} videos to train on; got {holdout}")
+    drawn = np.random.default_rng(seed).permutation(len(videos))[:holdout]
+    held = {videos[int(at)] for at in drawn}
+    return [name for name in videos if name not in held], [name for name in videos if name in held]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 1 for lines that cannot be used, 2 for nothing to read."""
+    options = _parser().parse_args(arguments)
+    progress = ProgressLine(sys.stderr)
+    try:
+        converted = convert_boxes(
+            options.table,
+            options.media,
+            options=BoxOptions(
+                rate_fps=options.rate,
+                normalised=options.normalised,
+                first_frame=options.first_frame,
+                whole_videos=options.whole_videos,
+                max_clip_s=options.max_clip,
+            ),
+            on_progress=progress.tell,
+        )
+        progress.clear()
+        for problem in converted.problems[: options.most]:
+            print(f"{'left out: ' if options.skip_bad else ''}{options.table.name} {problem}")
+        if len(converted.problems) > options.most:
+            print(f"… and {len(converted.problems) - options.most:,} more lines (--most shows more)")
+        if converted.problems and not options.skip_bad:
+            print(
+                f"nothing was written: {len(converted.problems):,} lines cannot be used (--skip-bad goes on)"
+            )
+            return 1
+        if converted.unnamed:
+            listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")
+            print(f"videos without a line in the table, left out: {listed} ({len(converted.unnamed)} in all)")
+        if not converted.rows:
+            print("nothing was written: no line is left")
+            return 1
+        return _write(converted, options, progress)
+    except (GroundError, ValueError) as error:
+        progress.clear()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _write(converted: Converted, options: argparse.Namespace, progress: ProgressLine) -> int:
+    kept, held = split(list(converted.rows), holdout=options.holdout, seed=options.seed)
+    folders = {options.out: kept}
+    if held:
+        folders[options.holdout_out or options.out.with_name(f"{options.out.name}-holdout")] = held
+    status = 0
+    for folder, videos in folders.items():
+        write_converted(converted, folder, videos=videos)
+        report = check_folder(folder, on_progress=progress.tell)
+        progress.clear()
+        print(f"{folder}:")
+        for line in report_lines(report, most=options.most):
+            print(f"  {line}")
+        status = max(status, 0 if report.good else 1)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m molmo2_ground.train.convert_boxes",
+        description="Make a folder of training rows of a CSV of boxes (docs/training-data.md).",
+    )
+    parser.add_argument("table", type=Path, help="the CSV, one box a line")
+    parser.add_argument("--media", type=Path, required=True, help="the folder of the videos that it names")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--holdout", type=int, default=0, metavar="N", help="keep N videos for evaluation")
+    parser.add_argument("--holdout-out", type=Path, help="their folder (OUT-holdout)")
+    parser.add_argument("--seed", type=int, default=0, help="which videos are kept (0)")
+    parser.add_argument("--rate", type=float, default=2.0, help="at most so many moments a second (2)")
+    parser.add_argument("--normalised", action="store_true", help="boxes are shares of the picture, 0 to 1")
+    parser.add_argument("--first-frame", type=int, default=0, help="the number of the first frame (0)")
+    parser.add_argument(
+        "--whole-videos",
+        action="store_true",
+        help="all is annotated from beginning to end, so no box means that nothing is there",
+    )
+    parser.add_argument("--max-clip", type=float, help="most seconds a row shows (60, or 120 frames)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out the lines that cannot be used")
+    parser.add_argument("--most", type=int, default=20, metavar="N", help="print so many of them (20)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
