@@ -141,7 +141,13 @@ def asked_rates(
         steps = steps[steps > frames_s[0] - match_s]
         if rate > MAX_TRACK_FPS or not len(steps) or not _all_near(steps, frames_s, match_s):
             continue
-        told = _all_near(steps, np.array(shown.times_s), match_s) if own is None else _divides(rate, own)
+        if own is None:
+            # A grid of one step is none, unless there is no more than that to see.
+            told = len(steps) > min(1, len(frames_s) - 1) and _all_near(
+                steps, np.array(shown.times_s), match_s
+            )
+        else:
+            told = _divides(rate, own)
         if told:
             kept.append(float(rate))
     return tuple(kept)

@@ -81,11 +81,7 @@ def test_no_question_gives_its_answer_away(task: TaskName, kind: MediumKind) -> 
 
 @pytest.mark.parametrize("kind", ["image", "images", "video"])
 def test_the_words_alone_say_what_form_the_answer_has(kind: MediumKind) -> None:
-    by_task = {
-        task: {text for text in words(question(task, kind), 600)}
-        for task, medium in ASKABLE
-        if medium == kind
-    }
+    by_task = {task: set(words(question(task, kind), 600)) for task, medium in ASKABLE if medium == kind}
     for one, other in itertools.combinations(by_task, 2):
         assert not by_task[one] & by_task[other]
 
