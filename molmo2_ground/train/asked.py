@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from molmo2_ground.train.task_rules import TaskRules
     from molmo2_ground.train.weights import BranchKind
 
+# Where a data set's own question shows the point that a track starts at.
+START_MARK = "{start}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -63,6 +66,11 @@ class LeftOut:
     annotation: int | None
     reason: str
     places: int = 0
+
+    def __str__(self) -> str:
+        where = "the row" if self.annotation is None else f"annotations[{self.annotation}]"
+        some = f", {self.places} places" if self.places else ""
+        return f"{where}{some}: {self.reason}"
 
 
 class _Unusable(Exception):
@@ -143,7 +151,7 @@ def _ask_places(
     )
     try:
         if _uses_own_question(annotation, task):
-            own = annotation.question or ""
+            own = (annotation.question or "").replace(START_MARK, start.markup(label) if start else "")
             words = named_bare(style, own) if rules.prompting == "bare" else named(style, own)
         else:
             words = place_words(question, clip, rng=words_rng, rules=rules)
@@ -163,13 +171,17 @@ def _ask_places(
 
 def _uses_own_question(annotation: Annotation, task: TaskName) -> bool:
     """Whether the data set's words ask for this task: `How many …?` is no question for places alone."""
-    if annotation.question is None or task in START_TASKS:
+    if annotation.question is None:
         return False
+    if task in START_TASKS:
+        if START_MARK not in annotation.question and len(annotation.task) == 1:
+            raise _Unusable(f"its question must say with {START_MARK} where the point to start at stands")
+        return START_MARK in annotation.question
     if len(annotation.task) == 1:
         return True
     if task in POINT_TASKS:
         return task == ("point_then_count" if is_counting(annotation.question) else "point")
-    return not is_counting(annotation.question)
+    return not is_counting(annotation.question) and START_MARK not in annotation.question
 
 
 def _draw_images(
@@ -215,6 +227,10 @@ def _ask_words(number: int, task: TaskName, row: Row, *, rng: np.random.Generato
     style = annotation.style or style_of(task, row.kind) or ""
     first = annotation.turns[0]
     question = first.question or annotation.question or ""
+    if task != "caption" and not question.strip():
+        raise _Unusable(f"it is for {task} and has no question")
+    if not all(turn.question.strip() for turn in annotation.turns[1:]):
+        raise _Unusable("a later turn of it has no question")
     # Drawn whether or not they are used, so that the words of one answer do not move those of another.
     hinted, noise, pick = rng.random() < rules.hint_share, float(rng.normal()), rng.random(2)
     scenes = SCENES.get(row.kind, ("",))
@@ -231,7 +247,7 @@ def _ask_words(number: int, task: TaskName, row: Row, *, rng: np.random.Generato
         sentences = CAPTIONS.get(style, ("",))
         words = named(style, sentences[int(pick[1] * len(sentences))].format(scene=scene))
     if not words:
-        raise _Unusable(f"it has no question, and none is known for the style {style}")
+        raise _Unusable(f"no sentence is known that asks for the style {style}; give it a question")
     later = (Turn(user_text=turn.question, answer=turn.answer) for turn in annotation.turns[1:])
     turns = (Turn(user_text=words, answer=first.answer), *later)
     kind: BranchKind = "video_caption" if task == "caption" and row.kind == "video" else "answer"

@@ -32,13 +32,13 @@ def mask_point(
 
     A pixel is preferred that is still inside after its place is rounded to thousandths of the picture.
     """
-    rows, cols = np.nonzero(mask)
+    rows, cols = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
     height, width = mask.shape
     size = (float(width), float(height)) if size_px is None else size_px
-    top, left = int(rows.min()), int(cols.min())
-    part = mask[top : rows.max() + 1, left : cols.max() + 1]
+    top, left = int(rows[0]), int(cols[0])
+    part = mask[top : rows[-1] + 1, left : cols[-1] + 1]
     squares = _Squares(part)
     reach = int(_DEEP_SHARE * squares.largest())
     for smaller in dict.fromkeys((reach, reach // 2, 0)):

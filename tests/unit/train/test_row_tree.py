@@ -2,74 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from molmo2_ground.answer import parse_answer
 from molmo2_ground.clip import Clip
-from molmo2_ground.train.row_tree import RowTree, row_tree
-from molmo2_ground.train.rows import Annotation, Moment, Place, Row, Subtitle, TaskName, Turn
+from molmo2_ground.train.rows import Row, Subtitle
 from molmo2_ground.train.task_rules import FINE_TUNING, PRETRAINING, TaskRules
-from molmo2_ground.train.tree import IGNORE, Branch, MessageTree, flatten
+from molmo2_ground.train.tree import IGNORE, flatten
 from molmo2_ground.train.visual_prefix import visual_prefix
 from molmo2_ground.train.weights import BranchKind
 from tests.made_rows import (
+    DOGS,
     FLAGS,
+    HALVES,
+    IN_PICTURE,
+    IN_PICTURES,
     PLAIN,
     about,
     at,
     film,
+    made,
     on,
+    on_track,
     pictures,
-    places,
     row_of_image,
     row_of_images,
     row_of_video,
+    said,
+    spoken,
+    talk,
 )
 from tests.trees import CODEC, WRITER
-
-HALVES = film(0.0, 0.5, 1.0)
-DOGS = (at(0.0, (1, 10, 10), (2, 90, 25)), at(0.5, (1, 20, 10)), at(1.0, (1, 30, 10), (2, 80, 25)))
-OWN_WORDS = replace(PLAIN, asked_share=0.0)
-
-
-def made(row: Row, clip: Clip | None, *, rules: TaskRules = FINE_TUNING, seed: int = 0) -> RowTree:
-    return row_tree(row, clip, codec=CODEC, flags=FLAGS, rng=np.random.default_rng(seed), rules=rules)
-
-
-def spoken(tree: MessageTree) -> list[Branch]:
-    """The branches, which are all in words."""
-    return [branch for branch in tree.branches if isinstance(branch, Branch)]
-
-
-def said(
-    row: Row, clip: Clip | None, *, rules: TaskRules = FINE_TUNING, seed: int = 0
-) -> list[tuple[str, str]]:
-    """Question and answer of every turn."""
-    tree = made(row, clip, rules=rules, seed=seed).tree
-    return [(turn.user_text, turn.answer) for branch in spoken(tree) for turn in branch.turns]
-
-
-def on_track(task: TaskName, **more: Any) -> Row:
-    return row_of_video(about(task, *DOGS, rate_fps=2, **more))
-
-
-def talk(
-    task: TaskName, *turns: tuple[str, str], style: str | None = None, weight: float = 1.0
-) -> Annotation:
-    written = tuple(Turn(question=q, answer=a) for q, a in turns)
-    return Annotation(task=(task,), turns=written, style=style, weight=weight)
-
-
-IN_PICTURE = on(0, (1, 50, 25), (2, 10, 40))
-IN_PICTURES = (on(0, (1, 50, 25)), on(2, (1, 10, 40), (2, 10, 5)))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +112,7 @@ IN_PICTURES = (on(0, (1, 50, 25)), on(2, (1, 10, 40), (2, 10, 5)))
         pytest.param(
             on_track("point_then_count", question='How many "dogs" are there in the video?'),
             HALVES,
-            OWN_WORDS,
+            replace(PLAIN, asked_share=0.0),
             'How many "dogs" are there in the video?',
             'Counting the <points coords="0.0 1 100 200 2 900 500">the dogs</points> shows a total of 2.',
             id="point-then-count-video-own-question",
@@ -349,33 +316,6 @@ def test_the_prefix_is_the_clips_with_its_subtitles() -> None:
     assert "1 of 2 subtitles" in left.reason
 
 
-def many(count: int, first: int, **more: Any) -> Annotation:
-    return about(
-        "point", on(0, *((n + 1, n % 100, first) for n in range(count))), label=f"dogs {first}", **more
-    )
-
-
-def test_sixty_points_go_into_one_tree_and_the_rest_is_accounted_for() -> None:
-    row = row_of_image(many(40, 1), many(30, 2), many(15, 3), many(61, 4))
-    kept: Counter[int] = Counter()
-    for seed in range(40):
-        result = made(row, pictures(), seed=seed)
-        chosen = [one.annotation for asked in result.asked for one in asked]
-        assert sum(one.points for asked in result.asked for one in asked) <= 60
-        left = {left.annotation or 0: left.reason for left in result.left_out}
-        assert sorted([*chosen, *left]) == [0, 1, 2, 3]
-        assert "61 points; at most 60" in left[3]
-        kept.update(chosen)
-    assert min(kept[n] for n in (0, 1, 2)) > 5
-    assert kept[3] == 0
-
-
-def test_tracks_have_no_limit_of_points() -> None:
-    moments = tuple(at(n / 2, *((i, 10 * i, 5) for i in range(1, 9))) for n in range(10))
-    result = made(row_of_video(about("track", *moments, rate_fps=2)), film(*(n / 2 for n in range(10))))
-    assert result.left_out == ()
-
-
 def test_a_fifth_of_videos_is_one_conversation_about_pointing() -> None:
     labels = [about("point", *DOGS, label=f"dogs {n}", rate_fps=2) for n in range(3)]
     row = row_of_video(*labels, about("track", *DOGS, rate_fps=2), talk("qa", ("What?", "A dog.")))
@@ -474,131 +414,3 @@ def test_a_question_of_the_data_is_used_for_the_task_that_it_asks_for() -> None:
         result = made(row, HALVES, seed=seed)
         task, (turn,) = result.asked[0][0].task, result.asked[0][0].turns
         assert (turn.user_text == "How many dogs are there?") == (task == "point_then_count")
-
-
-@pytest.mark.parametrize(
-    ("annotation", "reason"),
-    [
-        pytest.param(about("point", at(7.0, (1, 5, 5))), "none of its moments is shown", id="not-shown"),
-        pytest.param(
-            about("point", at(0.0, (1, 5, 5)), at(0.75, (2, 5, 5))), "no frame shows", id="partly-shown"
-        ),
-        pytest.param(about("point", *DOGS, label="<points"), "cannot be written", id="label-is-markup"),
-        pytest.param(
-            about("track_from_point", *DOGS, label="a</tracks>b"), "cannot be written", id="start-is-markup"
-        ),
-        pytest.param(about("point", *DOGS, label=" "), "neither a label nor a question", id="no-label"),
-        pytest.param(about("track_from_point", at(0.0), rate_fps=2), "nothing is in sight", id="no-start"),
-        pytest.param(about("track", *DOGS, rate_fps=1.5), "no whole grid", id="rate-not-shown"),
-        pytest.param(
-            about("point", Moment(time_s=0.0, places=(Place(object_id=1),))), "neither a point", id="no-place"
-        ),
-        pytest.param(Annotation(task=("text",)), "no turns", id="no-turns"),
-        pytest.param(talk("qa", ("What?", " ")), "empty", id="empty-answer"),
-        pytest.param(talk("qa", ("", "Dog.")), "no question", id="no-question"),
-    ],
-)
-def test_what_cannot_be_asked_is_left_out_with_the_reason(annotation: Annotation, reason: str) -> None:
-    result = made(row_of_video(annotation, talk("qa", ("What?", "A dog."))), HALVES, rules=PLAIN)
-    assert len(result.tree.branches) == 1
-    (left,) = result.left_out
-    assert left.annotation == 0
-    assert reason in left.reason
-
-
-def test_a_task_that_the_medium_has_not_is_left_out() -> None:
-    result = made(row_of_image(about("track", IN_PICTURE)), pictures())
-    assert result.tree.branches == ()
-    assert "track cannot be asked of the kind image" in result.left_out[0].reason
-    either = made(row_of_image(about(("track", "point"), IN_PICTURE)), pictures())
-    assert either.asked[0][0].task == "point"
-
-
-def test_places_that_are_lost_are_counted() -> None:
-    outside = Place(object_id=2, x_px=500, y_px=5)
-    row = row_of_image(about("point", Moment(places=(*places((1, 5, 5)), outside))))
-    result = made(row, pictures())
-    assert len(result.tree.branches) == 1
-    assert [(left.annotation, left.places) for left in result.left_out] == [(0, 1)]
-
-
-@pytest.mark.parametrize(
-    ("row", "clip"),
-    [
-        pytest.param(on_track("track"), pictures(), id="video"),
-        pytest.param(on_track("track"), None, id="video-none"),
-        pytest.param(row_of_image(about("point")), HALVES, id="image"),
-        pytest.param(row_of_image(about("point")), pictures(2), id="image-two"),
-        pytest.param(
-            Row(row_id="w", kind="none", annotations=(talk("text", ("a", "b")),)), pictures(), id="none"
-        ),
-    ],
-)
-def test_a_clip_of_another_kind_is_refused(row: Row, clip: Clip | None) -> None:
-    with pytest.raises(ValueError, match=f"row {row.row_id}"):
-        made(row, clip)
-
-
-@pytest.mark.parametrize(
-    "task", ["point", "point_then_count", "count_then_point", "count", "track", "first_last"]
-)
-def test_the_words_of_a_question_do_not_depend_on_its_answer(task: TaskName) -> None:
-    other = (at(0.0), at(0.5, *((n, n, n) for n in range(1, 20))), at(1.0))
-    for seed in range(30):
-        rows = [
-            row_of_video(about(task, *moments, rate_fps=2), talk("qa", ("What?", "A dog.")))
-            for moments in (DOGS, other, ())
-        ]
-        first, *rest = (sorted(q for q, _ in said(row, HALVES, seed=seed)) for row in rows)
-        assert all(questions == first for questions in rest)
-
-
-_DIGEST = """
-import hashlib
-import numpy as np
-from molmo2_ground.masks import Rle
-from molmo2_ground.train.mixture import ExampleKey, example_rng
-from molmo2_ground.train.row_tree import row_tree
-from molmo2_ground.train.rows import Moment, Place
-from molmo2_ground.train.tree import flatten
-from tests.made_rows import FLAGS, about, film, row_of_video
-from tests.trees import CODEC, WRITER
-
-mask = np.zeros((50, 100), dtype=bool)
-mask[10:40, 20:70] = True
-masked = Place(object_id=2, mask=Rle.encode(mask))
-moments = [
-    Moment(time_s=n / 2, places=(masked, Place(object_id=1, box_px=(n, 0, 40, 9)))) for n in range(3)
-]
-tasks = ("point", "track", "count", "first_last", "track_from_box", "count_then_point")
-row = row_of_video(*(about(tasks, *moments, label=f"dogs {n}", rate_fps=2) for n in range(6)))
-digest = hashlib.sha256()
-for index in range(8):
-    rng = example_rng(7, ExampleKey(dataset="dogs", epoch=1, index=index))
-    tree = row_tree(row, film(0.0, 0.5, 1.0), codec=CODEC, flags=FLAGS, rng=rng).tree
-    flat = flatten(tree, WRITER)
-    digest.update(flat.ids.tobytes() + flat.targets.tobytes() + flat.weights.tobytes())
-print(digest.hexdigest())
-"""
-
-
-@pytest.mark.slow
-def test_invariant_19_the_same_key_gives_the_same_tree_in_every_process() -> None:
-    def digest(hash_seed: str) -> str:
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-c", _DIGEST]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    assert len({digest(seed) for seed in ("0", "1", "12345")}) == 1
-
-
-def test_invariant_19_the_generator_is_all_the_chance_there_is() -> None:
-    row = row_of_video(
-        *(about(("point", "track", "count"), *DOGS, label=f"dogs {n}", rate_fps=2) for n in range(4))
-    )
-    np.random.seed(1)
-    first = [said(row, HALVES, seed=s) for s in range(10)]
-    np.random.seed(2)
-    assert [said(row, HALVES, seed=s) for s in range(10)] == first
-    assert len({str(one) for one in first}) == 10
