@@ -17,7 +17,7 @@ from molmo2_ground.train.tree import (
 )
 
 CODEC = TextCodec(byte_tokenizer(), bos_word="<|im_end|>", eos_word="<|im_end|>")
-WRITER = BranchWriter(codec=CODEC, coordinate_ids=frozenset())
+WRITER = BranchWriter(codec=CODEC)
 
 
 def random_branch(rng: np.random.Generator, *, vocab: int = 50) -> FlatBranch:

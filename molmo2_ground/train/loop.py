@@ -6,19 +6,22 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
+from molmo2_ground.train.on_device import on_device, tensors
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from molmo2_ground.train.muon import Muon
 
 logger = logging.getLogger(__name__)
-BatchT = TypeVar("BatchT")
 
 
 class Batches(Protocol):
@@ -48,49 +51,129 @@ class Schedule:
         return 1.0 + (self.floor - 1.0) * min(1.0, share)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a stage's steps get their batches and when they end.
+
+    workers  processes that make batches; 0 makes them in between.
+    uses     steps that a batch is used for: once when it is new, then whenever it is drawn from among the
+             last `kept` new ones. A GPU is faster than the processes that draw streets.
+    ends_at  on `time.monotonic`'s clock. A stage that is too slow for it has its schedule hurried along, so
+             that the rates still come down to the end; None lets it take its time.
+    """
+
+    workers: int = 0
+    uses: int = 1
+    kept: int = 64
+    ends_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What a log line says: means over the steps since the last one; seconds since the stage began."""
+
+    stage: str
+    step: int
+    seconds: float
+    means: dict[str, float]
+
+
 def run_steps(
     name: str,
     batches: Batches,
-    loss_of: Callable[[Any], tuple[Tensor, dict[str, float]]],
+    loss_of: Callable[[Any], tuple[Tensor, dict[str, Tensor]]],
     optimizers: Sequence[Muon],
     schedule: Schedule,
     *,
-    workers: int,
+    device: torch.device,
+    pace: Pace,
     log_every: int = 50,
-    on_log: Callable[[int], None] | None = None,
+    on_log: Callable[[Mark], None] | None = None,
 ) -> None:
-    """Train for `schedule.steps` steps and log running means of the loss and of what `loss_of` reports."""
-    loader: DataLoader[Any] = DataLoader(
-        batches,  # type: ignore[arg-type]  # anything with a length and an index will do
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
+    """Train for `schedule.steps` steps and log running means of the loss and of what `loss_of` reports.
+
+    Raises `FloatingPointError` when the loss is no number; it is looked at each `log_every` steps.
+    """
+    kept: list[dict[str, Tensor]] = []
     started = last = time.monotonic()
-    for step, batch in enumerate(loader):
+    at = before = 0.0  # how far along the schedule, steps; without a hurry the number of the step
+    step = 0
+    for step, batch in enumerate(_feed(batches, schedule.steps, device=device, pace=pace), start=1):
         loss, hits = loss_of(batch)
         loss.backward()
         for optimizer in optimizers:
-            optimizer.step(scale=schedule.at(step))
-        for key, value in {"loss": float(loss.detach()), **hits}.items():
-            if not math.isnan(value):  # nothing of this kind in the batch
-                sums[key] = sums.get(key, 0.0) + value
-                counts[key] = counts.get(key, 0) + 1
-        if (step + 1) % log_every == 0 or step + 1 == schedule.steps:
-            now = time.monotonic()
-            means = "  ".join(f"{key} {sums[key] / counts[key]:.3f}" for key in sums)
-            left = (schedule.steps - step - 1) * (now - started) / (step + 1)
-            logger.info(
-                "%s %d/%d  %s  %.0f ms a step, %.0f s left",
-                name,
-                step + 1,
-                schedule.steps,
-                means,
-                (now - last) * 1000 / log_every,
-                left,
+            optimizer.step(scale=schedule.at(int(at)))
+        kept.append({"loss": loss.detach(), **hits})
+        at = _along(step, schedule.steps, started=started, ends_at=pace.ends_at)
+        if step % log_every and at < schedule.steps:
+            continue
+        now, means = time.monotonic(), _means(kept)
+        left = (schedule.steps - at) * (now - last) / max(at - before, 1e-9)
+        mark = Mark(stage=name, step=step, seconds=now - started, means=means)
+        logger.info(
+            "%s %d (%.0f %%)  %s  %.0f ms a step, %.0f s left",
+            name,
+            step,
+            100 * at / schedule.steps,
+            "  ".join(f"{key} {value:.3f}" for key, value in means.items()),
+            (now - last) * 1000 / len(kept),
+            left,
+        )
+        if not math.isfinite(means["loss"]):
+            raise FloatingPointError(
+                f"{name}: the loss is no number in the {len(kept)} steps before step {step}; expected a "
+                "finite one. Lower the learning rates, or start the stage again from its last snapshot."
             )
-            sums, counts, last = {}, {}, now
-            if on_log is not None:
-                on_log(step + 1)
+        kept, last, before = [], now, at
+        if on_log is not None:
+            on_log(mark)
+        if at >= schedule.steps:
+            break
+
+
+def _along(step: int, steps: int, *, started: float, ends_at: float | None) -> float:
+    if ends_at is None:
+        return float(step)
+    hurried = steps * (time.monotonic() - started) / max(ends_at - started, 1e-9)
+    return min(float(steps), max(float(step), hurried))
+
+
+def _feed(batches: Batches, steps: int, *, device: torch.device, pace: Pace) -> Iterator[Any]:
+    """Batches for so many steps, on the device: which new one or old one is a function of the step."""
+    loader: DataLoader[Any] = DataLoader(
+        _Tensors(batches),  # type: ignore[arg-type]  # anything with a length and an index will do
+        batch_size=None,
+        num_workers=pace.workers,
+        prefetch_factor=4 if pace.workers else None,
+    )
+    new = iter(loader)
+    pool: list[Any] = []
+    rng = np.random.default_rng([steps, pace.uses])
+    for step in range(steps):
+        if step % pace.uses == 0:
+            batch = on_device(next(new), device)
+            if pace.uses > 1:
+                pool = [*pool[-pace.kept + 1 :], batch]
+            yield batch
+        else:
+            yield pool[int(rng.integers(len(pool)))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """Batches as tensors, made so by the process that makes them."""
+
+    batches: Batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> Any:
+        return tensors(self.batches[step])
+
+
+def _means(kept: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """Mean of each number over the steps that have it (nan: nothing of the kind in the batch)."""
+    stacked = {key: torch.stack([row[key].float() for row in kept]) for key in kept[0]}
+    means = torch.stack([stacked[key].nanmean() if key != "loss" else stacked[key].mean() for key in stacked])
+    return dict(zip(stacked, means.tolist(), strict=True))

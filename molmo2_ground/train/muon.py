@@ -60,18 +60,23 @@ class Muon:
         for parameter in matrices:
             by_shape[tuple(parameter.shape)].append(parameter)
         self._stacks = [
-            (group, torch.stack([p.detach().float() for p in group]), torch.zeros(len(group), *shape))
+            (
+                group,
+                torch.stack([p.detach().float() for p in group]),
+                torch.zeros(len(group), *shape, device=group[0].device),
+            )
             for shape, group in by_shape.items()
         ]
-        self._others = [
-            (p, p.detach().float().clone(), torch.zeros(p.shape), torch.zeros(p.shape)) for p in others
-        ]
+        self._others: list[Tensor] = list(others)
+        self._masters = [p.detach().float().clone() for p in self._others]
+        self._means = [torch.zeros_like(master) for master in self._masters]
+        self._squares = [torch.zeros_like(master) for master in self._masters]
         self._step = 0
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[Tensor]:
         """Every parameter that this optimizer updates."""
-        return [p for group, _, _ in self._stacks for p in group] + [p for p, _, _, _ in self._others]
+        return [*(p for group, _, _ in self._stacks for p in group), *self._others]
 
     @torch.no_grad()
     def step(self, *, scale: float, clip_norm: float = 1.0) -> None:
@@ -93,21 +98,25 @@ class Muon:
         self._step_others(scale, clip_norm)
 
     def _step_others(self, scale: float, clip_norm: float) -> None:
-        grads = [_gradient(p) for p, _, _, _ in self._others]
-        norm = float(torch.sqrt(sum((g.square().sum() for g in grads), torch.zeros(()))))
-        shrink = min(1.0, clip_norm / (norm + 1e-6))
+        if not self._others:
+            return
+        grads = [_gradient(p) for p in self._others]
+        # All on the device and a handful of calls: a small model's step is mostly the price of calling.
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        torch._foreach_mul_(grads, (clip_norm / (norm + 1e-6)).clamp(max=1.0))
         beta1, beta2 = 0.9, 0.95
+        torch._foreach_lerp_(self._means, grads, 1 - beta1)
+        torch._foreach_mul_(self._squares, beta2)
+        torch._foreach_addcmul_(self._squares, grads, grads, value=1 - beta2)
+        denominators = torch._foreach_div(self._squares, 1 - beta2**self._step)
+        torch._foreach_sqrt_(denominators)
+        torch._foreach_add_(denominators, 1e-8)
         rate = self.other_lr * scale / (1 - beta1**self._step)
-        for (parameter, master, mean, square), grad in zip(self._others, grads, strict=True):
-            grad.mul_(shrink)
-            mean.lerp_(grad, 1 - beta1)
-            square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            denominator = (square / (1 - beta2**self._step)).sqrt_().add_(1e-8)
-            master.addcdiv_(mean, denominator, value=-rate)
-            parameter.copy_(master)
+        torch._foreach_addcdiv_(self._masters, self._means, denominators, value=-rate)
+        torch._foreach_copy_(self._others, self._masters)
 
 
-def _gradient(parameter: Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     grad = parameter.grad
     parameter.grad = None
-    return torch.zeros(parameter.shape) if grad is None else grad.float()
+    return torch.zeros_like(parameter, dtype=torch.float32) if grad is None else grad.float()

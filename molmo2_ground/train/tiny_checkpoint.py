@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import Molmo2ForConditionalGeneration
 
-MAX_FRAMES = 4  # at a time: asked about more at once, this version mixes up moments
+MAX_FRAMES = 32  # at a time: sixteen seconds
 MAX_FPS = 2.0
 
 

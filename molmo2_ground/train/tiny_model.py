@@ -1,7 +1,7 @@
 """The tiny Molmo2: the shape of the bundled checkpoint, how it starts, and one training step's forward.
 
 Shape legend: B trees, F frames, N patches a frame, V pixels a patch, T visual tokens, P prefix tokens,
-K slots, S tokens a slot, C channels, M tokens that carry loss.
+K slots, S tokens a slot, C channels, M tokens that carry loss, D digits.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.nn.functional as F
 from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+from transformers.models.molmo2.modeling_molmo2 import Molmo2RMSNorm
 
 from molmo2_ground.model.crops import patches_of
 from molmo2_ground.train import tree_attention
-from molmo2_ground.train.tiny_vocab import COORDINATES, EXTRA_ROWS, coordinate_text
+from molmo2_ground.train.tiny_vocab import EXTRA_ROWS
 from molmo2_ground.train.tree import IGNORE, MARK_PLACE, MARK_START
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ PATCH_PX = 14
 GRID = IMAGE_PX // PATCH_PX  # 12 x 12 patches
 POOL = 2  # 2 x 2 patches make one token: 36 a frame
 EMBEDDING_STD = 0.5
-# Width of the soft target around a coordinate, thousandths (facts measured on synthetic clips: about 0.6 %).
-COORDINATE_BLUR = 6.0
+# Width of the soft target around a coordinate, thousandths: 2 px of 640.
+COORDINATE_BLUR = 3.0
 
 
 def tiny_config(vocab_size: int) -> Molmo2Config:
-    """The bundled checkpoint's shape, 5 million parameters."""
+    """The bundled checkpoint's shape, 5.5 million parameters."""
     extra = {name: vocab_size + i for i, name in enumerate(("start", "end", "patch", "col", "low"))}
     return Molmo2Config(
         vision_config={
@@ -66,10 +67,10 @@ def tiny_config(vocab_size: int) -> Molmo2Config:
             "head_dim": 32,
             "vocab_size": vocab_size,
             "additional_vocab_size": EXTRA_ROWS,
-            "num_hidden_layers": 4,
-            "intermediate_size": 640,
+            "num_hidden_layers": 5,
+            "intermediate_size": 576,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-            "max_position_embeddings": 4096,
+            "max_position_embeddings": 8192,
         },
         image_start_token_id=extra["start"],
         image_end_token_id=extra["end"],
@@ -80,12 +81,16 @@ def tiny_config(vocab_size: int) -> Molmo2Config:
     )
 
 
-def new_model(tokenizer: Tokenizer, *, seed: int) -> Molmo2ForConditionalGeneration:
-    """A fresh model in bf16: tied word embeddings of a useful size, coordinates laid out along a line.
+def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
+    """bf16 where the device computes in it; on CPUs that only imitate it, fp32 is ten times faster."""
+    native = torch.device(device).type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
 
-    Sine-cosine rows let neighbouring coordinates start out as neighbours; the final norm is scaled so that
-    the first logits are of order one.
-    """
+
+def new_model(
+    tokenizer: Tokenizer, *, seed: int, device: torch.device | str = "cpu"
+) -> Molmo2ForConditionalGeneration:
+    """A fresh model in `fast_dtype`: tied word embeddings of a useful size, first logits of order one."""
     torch.manual_seed(seed)
     config = tiny_config(tokenizer.get_vocab_size() - 10)
     config._attn_implementation = tree_attention.register()
@@ -94,11 +99,6 @@ def new_model(tokenizer: Tokenizer, *, seed: int) -> Molmo2ForConditionalGenerat
         table_VC = model.model.language_model.embed_tokens.weight
         table_VC.normal_(0.0, EMBEDDING_STD)
         width = table_VC.shape[1]
-        rates = 2 * math.pi * torch.logspace(-1, 1.5, width // 2)
-        for value in COORDINATES:
-            phase = rates * value / 1000
-            row = torch.cat([phase.sin(), phase.cos()]) * math.sqrt(2) * EMBEDDING_STD
-            table_VC[tokenizer.token_to_id(coordinate_text(value))] = row
         model.model.language_model.norm.weight.fill_(1 / (EMBEDDING_STD * math.sqrt(width)))
         for name, parameter in model.model.named_parameters():
             if parameter.ndim == 2 and "embed" not in name:
@@ -106,9 +106,20 @@ def new_model(tokenizer: Tokenizer, *, seed: int) -> Molmo2ForConditionalGenerat
             if name.endswith(("o_proj.weight", "fc2.weight", "down_proj.weight")) and "projector" not in name:
                 parameter.mul_(0.35)  # residual branches start small: 1 / sqrt(2 x layers)
         model.model.vision_tower.positional_embedding.normal_(0.0, 0.5)
+    _fuse_norms(model)
     # The library's `to` is wrapped in a way that type checkers misread.
-    network: Molmo2ForConditionalGeneration = cast("Any", model).to(torch.bfloat16)
+    network: Molmo2ForConditionalGeneration = cast("Any", model).to(device, fast_dtype(device))
     return network
+
+
+def _fuse_norms(model: Molmo2ForConditionalGeneration) -> None:
+    """Put torch's own RMSNorm, one kernel, in the place of the library's, which takes seven."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Molmo2RMSNorm):
+                norm = torch.nn.RMSNorm(len(child.weight), eps=child.variance_epsilon)
+                norm.weight = child.weight
+                setattr(parent, name, norm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,10 +128,11 @@ class Batch:
 
     frames_FNV    uint8: every frame of every tree, in the order in which the prefixes show them.
     visual_slots  int64[F * T]: where each visual feature goes, an index into the flattened prefix [B * P].
+    Arrays when it is made, tensors (`on_device`) when the model takes it.
     """
 
-    frames_FNV: npt.NDArray[np.uint8]
-    visual_slots: npt.NDArray[np.int64]
+    frames_FNV: Any
+    visual_slots: Any
     trees: SlotBatch
 
 
@@ -132,9 +144,8 @@ def patches(frames_FHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def patch_features(model: Molmo2ForConditionalGeneration, frames_FNV: Tensor) -> Tensor:
     """uint8 patches -> the ViT's two layers side by side, [F, N, 2C]."""
     tower = model.model.vision_tower
-    hidden = (
-        tower.patch_embedding((frames_FNV.to(torch.bfloat16) - 127.5) / 127.5) + tower.positional_embedding
-    )
+    dtype = tower.positional_embedding.dtype
+    hidden = tower.patch_embedding((frames_FNV.to(dtype) - 127.5) / 127.5) + tower.positional_embedding
     kept = []
     for layer in tower.layers:
         hidden = layer(hidden, None)
@@ -161,16 +172,16 @@ def text_hidden(model: Molmo2ForConditionalGeneration, batch: Batch, visual_TC: 
     trees = batch.trees
     language = model.model.language_model
     n_trees, n_prefix = trees.prefix_ids.shape
-    slots_BT = torch.from_numpy(trees.ids.reshape(n_trees, -1))
-    prefix = language.embed_tokens(torch.from_numpy(trees.prefix_ids)).reshape(n_trees * n_prefix, -1)
-    prefix = prefix.index_add(0, torch.from_numpy(batch.visual_slots), visual_TC).reshape(
+    slots_BT = torch.as_tensor(trees.ids).reshape(n_trees, -1)
+    prefix = language.embed_tokens(torch.as_tensor(trees.prefix_ids)).reshape(n_trees * n_prefix, -1)
+    prefix = prefix.index_add(0, torch.as_tensor(batch.visual_slots), visual_TC).reshape(
         n_trees, n_prefix, -1
     )
     embeds = torch.cat([prefix, language.embed_tokens(slots_BT)], 1)
     positions = torch.cat(
         [
-            torch.arange(n_prefix).expand(n_trees, -1),
-            torch.from_numpy(trees.positions.reshape(n_trees, -1)),
+            torch.arange(n_prefix, device=embeds.device).expand(n_trees, -1),
+            torch.as_tensor(trees.positions).reshape(n_trees, -1),
         ],
         1,
     )
@@ -187,58 +198,98 @@ def text_hidden(model: Molmo2ForConditionalGeneration, batch: Batch, visual_TC: 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Targets:
-    """Soft targets: row t of `table_VV` is what should follow when the training text has token t.
+class Digits:
+    """What the loss knows about digits: their tokens, and how a near miss differs from a far one.
 
-    value_V: the coordinate that a token writes, thousandths; far out of range for any other token.
+    ids_D    int64[10], the digits' tokens.
+    value_V  int64[V], the digit that a token writes, -1 for all others.
+    soft_NPD float32[1000, 3, 10]: for a coordinate in thousandths, what its first, second and third digit
+             should be, given the right ones before: shares of a Gaussian around the coordinate.
     """
 
-    table_VV: Tensor
+    ids_D: Tensor
     value_V: Tensor
+    soft_NPD: Tensor
 
+    @classmethod
+    def build(
+        cls,
+        tokenizer: Tokenizer,
+        *,
+        vocab_size: int,
+        device: torch.device | str = "cpu",
+        blur: float = COORDINATE_BLUR,
+    ) -> Digits:
+        """For this tokenizer; `blur` is the Gaussian's standard deviation in thousandths."""
+        ids = torch.tensor([tokenizer.token_to_id(str(digit)) for digit in range(10)])
+        value = torch.full((vocab_size,), -1)
+        value[ids] = torch.arange(10)
+        numbers = torch.arange(1000, dtype=torch.float32)
+        mass_NXYZ = torch.exp(-0.5 * ((numbers[:, None] - numbers[None, :]) / blur) ** 2).reshape(
+            1000, 10, 10, 10
+        )
+        each = torch.arange(1000)
+        first, second = each // 100, each // 10 % 10
+        shares = torch.stack(
+            [mass_NXYZ.sum((2, 3)), mass_NXYZ[each, first].sum(2), mass_NXYZ[each, first, second]], 1
+        )
+        return cls(
+            ids_D=ids.to(device),
+            value_V=value.to(device),
+            soft_NPD=(shares / shares.sum(-1, keepdim=True)).to(device),
+        )
 
-def soft_targets(tokenizer: Tokenizer, *, vocab_size: int) -> Targets:
-    """One-hot rows, and for coordinates a Gaussian over their neighbours: a near miss is not a far one."""
-    table = torch.eye(vocab_size)
-    ids = torch.tensor([tokenizer.token_to_id(coordinate_text(v)) for v in COORDINATES])
-    values = torch.tensor(COORDINATES, dtype=torch.float32)
-    blur = torch.exp(-0.5 * ((values[:, None] - values[None, :]) / COORDINATE_BLUR) ** 2)
-    table[ids[:, None], ids[None, :]] = blur / blur.sum(1, keepdim=True)
-    value = torch.full((vocab_size,), 1e6)
-    value[ids] = values
-    return Targets(table_VV=table, value_V=value)
+    def places(self, targets_L: Tensor) -> tuple[Tensor, Tensor]:
+        """Which digit of a coordinate each token of a row is (-1: none), and of which, int64[L] each.
+
+        Three digits in a row are a coordinate; 1000 has four, and only itself as target.
+        """
+        digit = torch.where(targets_L >= 0, self.value_V[targets_L.clamp_min(0)], -1)
+        padded = F.pad(digit, (1, 3), value=-1)
+        before, one, two, three, after = (padded[i : i + len(digit)] for i in range(5))
+        starts = (before < 0) & (one >= 0) & (two >= 0) & (three >= 0) & (after < 0)
+        value = torch.where(starts, 100 * one + 10 * two + three, -1)
+        place, whole = torch.full_like(digit, -1), torch.full_like(digit, -1)
+        for number in range(3):
+            here = F.pad(starts, (number, 0))[: len(digit)]
+            place = torch.where(here, number, place)
+            whole = torch.where(here, F.pad(value, (number, 0), value=-1)[: len(digit)], whole)
+        return place, whole
 
 
 def step_loss(
-    model: Molmo2ForConditionalGeneration, batch: Batch, targets: Targets, *, train_vision: bool
-) -> tuple[Tensor, dict[str, float]]:
+    model: Molmo2ForConditionalGeneration, batch: Batch, digits: Digits, *, train_vision: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Forward of one step: weighted cross-entropy in fp32 over the tokens that carry loss.
 
-    Reports what averages over tokens hide: `place`, how often an answer's first coordinate is within 5 % of
-    the width, and `start`, how often its first token (a place, none, a word) is right.
+    Reports what averages over tokens hide: `place`, how often the first digit of an answer's first coordinate
+    is right, `tens`, the same of its second digit, and `start`, how often its first token (a place, none, a
+    word) is right.
     """
-    frames = torch.from_numpy(batch.frames_FNV)
     with torch.set_grad_enabled(train_vision):
-        features = patch_features(model, frames)
+        features = patch_features(model, torch.as_tensor(batch.frames_FNV))
     hidden = text_hidden(model, batch, visual_tokens(model, features))
-    flat_targets = torch.from_numpy(batch.trees.targets.reshape(-1))
+    flat_targets = torch.as_tensor(batch.trees.targets).reshape(-1)
     index_M = torch.nonzero(flat_targets != IGNORE).squeeze(1)
     targets_M = flat_targets[index_M]
-    weights_M = torch.from_numpy(batch.trees.weights.reshape(-1))[index_M]
+    weights_M = torch.as_tensor(batch.trees.weights).reshape(-1)[index_M]
     rows = hidden.reshape(-1, hidden.shape[-1])[index_M]
-    vocab_size = targets.table_VV.shape[0]
     # Tied during training: the output table is the input table's base rows.
-    logits = F.linear(rows, model.model.language_model.embed_tokens.weight[:vocab_size]).float()
-    wanted = (targets.table_VV[targets_M] * logits).sum(-1)
-    losses = torch.logsumexp(logits, -1) - wanted
+    table = model.model.language_model.embed_tokens.weight[: len(digits.value_V)]
+    logits = F.linear(rows, table).float()
+    place, whole = (part[index_M] for part in digits.places(flat_targets))
+    wanted = logits.gather(1, targets_M[:, None]).squeeze(1)
+    soft = (digits.soft_NPD[whole, place] * logits[:, digits.ids_D]).sum(-1)
+    losses = torch.logsumexp(logits, -1) - torch.where(place >= 0, soft, wanted)
     loss = (losses * weights_M).sum() / weights_M.sum()
-    marks_M = torch.from_numpy(batch.trees.marks.reshape(-1))[index_M]
-    guesses_M = logits.detach().argmax(-1)
-    place, start = marks_M == MARK_PLACE, marks_M == MARK_START
-    distance = (targets.value_V[guesses_M[place]] - targets.value_V[targets_M[place]]).abs()
+    marks_M = torch.as_tensor(batch.trees.marks).reshape(-1)[index_M]
+    right = (logits.detach().argmax(-1) == targets_M).float()
+    first = (marks_M == MARK_PLACE).float()
+    begin = (marks_M == MARK_START).float()
+    tens = F.pad(first, (1, 0))[:-1]
     hits = {
-        "place": float((distance <= 50).float().mean()),
-        "start": float((guesses_M[start] == targets_M[start]).float().mean()),
-        "fill": batch.trees.fill,
+        name: (right * mark).sum() / mark.sum()
+        for name, mark in (("place", first), ("tens", tens), ("start", begin))
     }
-    return loss, hits
+    used = (torch.as_tensor(batch.trees.branch_ids) > 0).float().mean()
+    return loss, {**hits, "fill": used}

@@ -5,26 +5,35 @@ Everything is a function of (seed, stage, step): any batch can be made again alo
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from molmo2_ground.answer import Group, ParsedPoint, count_answer, format_answer, points_answer, tracks_answer
+from molmo2_ground.answer import (
+    Group,
+    ParsedAnswer,
+    ParsedPoint,
+    count_answer,
+    format_answer,
+    points_answer,
+    tracks_answer,
+)
 from molmo2_ground.query import Query, build_prompt
 from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
 from molmo2_ground.thousandths import spell_coordinate, spell_seconds, to_thousandths
 from molmo2_ground.train.tiny_model import Batch, patches
-from molmo2_ground.train.tiny_vocab import snap
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from molmo2_ground.train.toy.questions import PLURALS, Question, make_questions
+from molmo2_ground.train.toy.questions import GROUP_SHARES, PLURALS, Question, make_questions
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED, Kind, View, show
 from molmo2_ground.train.tree import Branch, BranchWriter, MessageTree, pack_slots
 from molmo2_ground.train.visual_prefix import visual_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -37,10 +46,7 @@ if TYPE_CHECKING:
 
 
 def _xy(state: ActorState) -> tuple[int, int]:
-    return (
-        snap(to_thousandths(state.x_px, FRAME_WIDTH_PX)),
-        snap(to_thousandths(state.y_px, FRAME_HEIGHT_PX)),
-    )
+    return to_thousandths(state.x_px, FRAME_WIDTH_PX), to_thousandths(state.y_px, FRAME_HEIGHT_PX)
 
 
 def answer_text(question: Question, view: View) -> str:
@@ -48,29 +54,101 @@ def answer_text(question: Question, view: View) -> str:
 
     Tracks give every visible place; points and counts give each object once, where it is first seen.
     """
-    wanted = set(question.object_ids)
+    groups = _visible_groups(view, set(question.object_ids))
+    if question.task != "track":
+        groups = _kept(groups, lambda number, _: number == 0)
+    make = {"track": tracks_answer, "point": points_answer, "count": count_answer}[question.task]
+    return _written(make, question.phrase, groups)
+
+
+def first_last_text(question: Question, view: View) -> str:
+    """The answer to where each is first and last seen: one place an object, or two."""
+    groups = _visible_groups(view, set(question.object_ids))
+    ends = _kept(groups, lambda number, count: number in (0, count - 1))
+    return _written(tracks_answer, question.phrase, ends)
+
+
+def _visible_groups(view: View, wanted: set[int]) -> dict[int | float, dict[int, ParsedPoint]]:
+    """Visible places by frame and object."""
     # By the time as it is written: the forced last frame can share its tenth of a second with the one before.
     groups: dict[int | float, dict[int, ParsedPoint]] = {}
-    met: set[int] = set()
     for frame, states in zip(view.clip.frames, view.states, strict=True):
         key = 1 if frame.shown_time_s is None else round(frame.shown_time_s, 1)
         for state in states:
-            if state.visible and state.object_id in wanted and state.object_id not in met:
+            if state.visible and state.object_id in wanted:
                 x, y = _xy(state)
                 place = ParsedPoint(object_id=state.object_id, x=x, y=y)
                 groups.setdefault(key, {}).setdefault(state.object_id, place)
-        if question.task != "track":
-            met |= {object_id for group in groups.values() for object_id in group}
-    make = {"track": tracks_answer, "point": points_answer, "count": count_answer}[question.task]
-    return format_answer(
-        make(question.phrase, [Group(key=k, points=tuple(g.values())) for k, g in groups.items()])
-    )
+    return groups
+
+
+def _kept(
+    groups: dict[int | float, dict[int, ParsedPoint]], wanted: Callable[[int, int], bool]
+) -> dict[int | float, dict[int, ParsedPoint]]:
+    """Those places whose number among their object's places, and how many it has, are wanted."""
+    totals = Counter(object_id for group in groups.values() for object_id in group)
+    met: Counter[int] = Counter()
+    kept: dict[int | float, dict[int, ParsedPoint]] = {}
+    for key, group in groups.items():
+        for object_id, place in group.items():
+            if wanted(met[object_id], totals[object_id]):
+                kept.setdefault(key, {})[object_id] = place
+            met[object_id] += 1
+    return kept
+
+
+def _written(
+    make: Callable[[str, list[Group]], ParsedAnswer],
+    phrase: str,
+    groups: dict[int | float, dict[int, ParsedPoint]],
+) -> str:
+    return format_answer(make(phrase, [Group(key=k, points=tuple(g.values())) for k, g in groups.items()]))
 
 
 def _branch(question: Question, view: View, *, weight: float = 1.0) -> Branch:
     query = Query(task=question.task, phrase=question.phrase)
     text = build_prompt(query, view.clip).text
     return Branch(user_text=text, answer=answer_text(question, view), weight=weight)
+
+
+def first_last_prompt(phrase: str) -> str:
+    """Ask where each is first and last seen; the released models know the task by its style's name."""
+    return f"video_point_ground_start_end: Point to {phrase} where each is first and last seen."
+
+
+def _first_last_branches(view: View, rng: np.random.Generator, count: int) -> list[Branch]:
+    questions = make_questions(view.scene, rng, view.visible_ids, count, tasks=("track",), states=view.states)
+    return [Branch(user_text=first_last_prompt(q.phrase), answer=first_last_text(q, view)) for q in questions]
+
+
+def _follow_branches(view: View, rng: np.random.Generator, count: int) -> list[Branch]:
+    """`Track <points …> in 2 FPS.`: the rest of one thing's way, from a place on it at some moment."""
+    seen = [
+        (number, state) for number, states in enumerate(view.states[:-1]) for state in states if state.visible
+    ]
+    branches = []
+    for index in rng.permutation(len(seen))[:count]:
+        number, state = seen[index]
+        actor = view.scene.actors[state.object_id - 1]
+        phrase = ("the object", f"the {actor.kind}", f"the {actor.colour} {actor.kind}")[int(rng.integers(3))]
+        time_s = view.clip.frames[number].shown_time_s
+        assert time_s is not None
+        at = (time_s, *(float(v) for v in _on_it(view, number, state, rng)))
+        text = build_prompt(Query.track(phrase, at=at), view.clip).text
+        groups = _visible_groups(view, {state.object_id})
+        later = {key: group for key, group in groups.items() if key > time_s}
+        branches.append(Branch(user_text=text, answer=_written(tracks_answer, phrase, later)))
+    return branches
+
+
+def _on_it(view: View, number: int, state: ActorState, rng: np.random.Generator) -> tuple[float, float]:
+    """A place on what shows of an actor, as a person would click it: mostly near its middle."""
+    for _ in range(4):
+        x, y = state.x_px + rng.normal(0, 4), state.y_px + rng.normal(0, 4)
+        inside = 0 <= x < FRAME_WIDTH_PX and 0 <= y < FRAME_HEIGHT_PX
+        if inside and view.id_maps[number][int(y), int(x)] == state.object_id:
+            return x, y
+    return state.x_px, state.y_px
 
 
 def _moment(view: View, rng: np.random.Generator) -> tuple[tuple[ActorState, ...], str]:
@@ -94,10 +172,10 @@ def _look_branches(view: View, rng: np.random.Generator, count: int) -> list[Bra
             state = shown[int(rng.integers(len(shown)))]
             actor = by_id[state.object_id]
             x, y = _xy(state)
-            x, y = (int(np.clip(snap(v + int(rng.integers(-12, 13))), 0, 1000)) for v in (x, y))
+            x, y = (int(np.clip(v + int(rng.integers(-12, 13)), 0, 1000)) for v in (x, y))
             text = f"{actor.colour} {actor.kind}"
         else:
-            x, y = (snap(int(v)) for v in rng.integers(0, 1001, 2))
+            x, y = (int(v) for v in rng.integers(0, 1001, 2))
             if any(abs(s.x_px - x * 0.64) < 90 and abs(s.y_px - y * 0.36) < 90 for s in states):
                 continue
             text = "Nothing"
@@ -119,14 +197,17 @@ def _list_branch(view: View, rng: np.random.Generator) -> Branch:
     )
 
 
-LONGEST_S = 8.0
-"""What training shows of a scene, seconds: pointing and counting see so much in one look."""
+# More of the questions that need a comparison than users and the held-out set ask.
+SHARES = {**GROUP_SHARES, "motion": 0.11, "size": 0.08, "position": 0.12}
+SPARE_S = 4.0
+"""A scene is up to so much longer than what is shown of it: what was there before or comes after."""
 HIDING_SHARE = 0.5
 """Share of clips that are cut where something gets hidden, if the scene has that."""
-GRID_SHARE = 0.5
-"""Share of clips on the half-second grid, as tracking sees them."""
-SLOT_BASE, SLOT_STEP = 42, 22
-TOKENS_PER_FRAME = 41  # 36 of pictures, their start and end, and the time in words
+GRID_SHARE = 0.6
+"""Share of steps with clips on the half-second grid, as tracking sees them."""
+TOKENS_PER_FRAME = 43  # 36 of pictures, their start and end, and the time in words
+MOST_PICTURES = 640
+"""In one step, so that long clips of few words do not become steps of pictures alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +219,9 @@ class StageData:
     image_share share of single pictures shown in the still-image form (one picture, two views).
     looks       `What is at …?` branches a tree; `lists` chance of `List what is where.` a frame, up to 4.
     questions   pointing, counting and tracking branches a tree (as many as fit).
-    slots       rows for branches a tree; each has `SLOT_BASE + SLOT_STEP` x frames tokens.
+    slots       rows for branches a tree; half as many for clips of more than 8 frames, whose rows are long.
+    first_last, follow  branches a tree that ask where things are first and last seen, and for the rest of
+                the way from a given place; clips on the half-second grid only.
     views       how many trees are made of one scene, at different times: scenes cost more than frames.
     """
 
@@ -150,15 +233,23 @@ class StageData:
     questions: int
     slots: int
     tasks: tuple[Literal["track", "point", "count"], ...]
+    first_last: int = 0
+    follow: int = 0
     views: int = 1
 
-    def slot_len(self, n_frames: int) -> int:
-        """Tokens of a slot: room for the track of half a dozen things."""
-        return SLOT_BASE + SLOT_STEP * n_frames
+    def slots_of(self, n_frames: int) -> int:
+        """Rows for branches of clips of this length."""
+        return self.slots if n_frames <= 8 else max(2, self.slots // 2)
 
-    def trees(self, n_frames: int) -> int:
+    def slot_len(self, n_frames: int, *, grid: bool) -> int:
+        """Tokens of a slot, a multiple of 8: the track of four things fits, or the places of a dozen."""
+        return 152 + 40 * n_frames if grid else 192 + 8 * math.ceil(0.4 * n_frames)
+
+    def trees(self, n_frames: int, *, grid: bool) -> int:
         """Trees of clips of this length that fill a step."""
-        return max(2, self.tokens // (TOKENS_PER_FRAME * n_frames + self.slots * self.slot_len(n_frames)))
+        rows = self.slots_of(n_frames) * self.slot_len(n_frames, grid=grid)
+        most = max(2, MOST_PICTURES // n_frames)
+        return min(most, max(2, self.tokens // (TOKENS_PER_FRAME * n_frames + rows)))
 
 
 class ToyBatches:
@@ -177,11 +268,12 @@ class ToyBatches:
             raise IndexError(step)
         rng = np.random.default_rng([self.seed, step])
         n_frames = int(rng.choice(self.data.frames))
-        n_trees = self.data.trees(n_frames)
+        grid = bool(rng.random() < GRID_SHARE)
+        n_trees = self.data.trees(n_frames, grid=grid)
         trees: list[MessageTree] = []
         pictures: list[npt.NDArray[np.uint8]] = []
         while len(trees) < n_trees:
-            for view in self._views(rng, n_frames):
+            for view in self._views(rng, n_frames, grid=grid):
                 if len(trees) == n_trees:
                     break
                 tree = self._tree(view, rng)
@@ -192,8 +284,8 @@ class ToyBatches:
         packed = pack_slots(
             trees,
             self.writer,
-            slots=self.data.slots,
-            slot_len=self.data.slot_len(n_frames),
+            slots=self.data.slots_of(n_frames),
+            slot_len=self.data.slot_len(n_frames, grid=grid),
             pad_id=self.writer.codec.eos_id,
         )
         where = np.nonzero(packed.prefix_ids.reshape(-1) == self.flags.special.image_patch)[0]
@@ -201,7 +293,7 @@ class ToyBatches:
             frames_FNV=patches(np.stack(pictures)), visual_slots=where.astype(np.int64), trees=packed
         )
 
-    def _views(self, rng: np.random.Generator, n_frames: int) -> list[View]:
+    def _views(self, rng: np.random.Generator, n_frames: int, *, grid: bool) -> list[View]:
         seed = FIRST_TRAINING_SEED + int(rng.integers(2**40))
         if n_frames == 1:
             scene = make_scene(seed, duration_s=8.0)
@@ -213,43 +305,63 @@ class ToyBatches:
                 for t in rng.permutation(np.arange(self.data.views)) * (8.0 / self.data.views)
                 + rng.uniform(0, 0.5)
             ]
-        if rng.random() < GRID_SHARE:
-            times = rate_grid(n_frames / 2, rate=2.0, max_frames=n_frames)
-        else:
-            # As pointing and counting see a clip: few frames far apart, off the half-second grid.
-            span_s = float(rng.uniform(0.4, LONGEST_S))
-            times = uniform_last_frame(span_s, max_fps=2.0, max_frames=n_frames)
-        # A window anywhere in a longer scene: what was there before or comes after can be asked for too.
-        spare_s = float(rng.uniform(0.0, max(0.0, LONGEST_S - float(times[-1]))))
+        times = _clip_times(n_frames, rng, grid=grid)
+        spare_s = float(rng.uniform(0.0, SPARE_S))
         scene = make_scene(seed, duration_s=float(times[-1]) + spare_s + 0.5)
         if _dull(scene, rng):
             return []
-        start_s = rng.uniform(0.0, spare_s)
-        if rng.random() < HIDING_SHARE:
-            start_s = _start_at_a_hiding(scene, float(times[-1]), spare_s, rng, otherwise=start_s)
-        return [show(scene, times + start_s, "video", rng)]
+        views = []
+        for _ in range(self.data.views):
+            start_s = rng.uniform(0.0, spare_s)
+            if rng.random() < HIDING_SHARE:
+                start_s = _start_at_a_hiding(scene, float(times[-1]), spare_s, rng, otherwise=start_s)
+            views.append(show(scene, times + start_s, "video", rng))
+        return views
 
     def _tree(self, view: View, rng: np.random.Generator) -> MessageTree:
         prefix_ids, visual = visual_prefix(view.clip, self.writer.codec, self.flags)
         branches = _look_branches(view, rng, self.data.looks)
         # The chance is for one picture; longer clips have more moments to tell apart.
-        lists = rng.binomial(min(len(view.clip), 4), self.data.lists)
+        lists = rng.binomial(min(len(view.clip), 6), self.data.lists)
         branches += [_list_branch(view, rng) for _ in range(lists)]
         tasks = self.data.tasks
         if view.clip.kind == "images" or not _on_grid(view.clip):
             tasks = tuple(task for task in tasks if task != "track") or ("point",)
         questions = make_questions(
-            view.scene, rng, view.visible_ids, 2 * self.data.questions, tasks=tasks, states=view.states
+            view.scene,
+            rng,
+            view.visible_ids,
+            2 * self.data.questions,
+            tasks=tasks,
+            states=view.states,
+            groups=SHARES,
         )
         questions = _fewer_nones(questions, self.data.questions)
         questions += _out_of_sight(view, rng, tasks)
         branches += [_branch(question, view) for question in questions]
         if "track" in tasks:
             branches += [_branch(question, view, weight=2.0) for question in _for_a_while(view, rng)]
+            if len(view.clip) > 1:
+                branches += _first_last_branches(view, rng, self.data.first_last)
+                branches += _follow_branches(view, rng, self.data.follow)
         order = rng.permutation(len(branches))
         return MessageTree(
             prefix_ids=prefix_ids, prefix_visual=visual, branches=tuple(branches[i] for i in order)
         )
+
+
+def _clip_times(n_frames: int, rng: np.random.Generator, *, grid: bool) -> npt.NDArray[np.float64]:
+    """Times of a clip of so many frames: the grid that tracking sees, or what pointing and counting see.
+
+    Those see the grid and the very end; and now and then a longer clip in as many frames as fit.
+    """
+    if grid:
+        return rate_grid(n_frames / 2, rate=2.0, max_frames=n_frames)
+    whole_s = (n_frames - 2 + float(rng.uniform(0.05, 1.0))) / 2
+    if rng.random() < 0.35:
+        # As before a smaller cap on frames: the same clip in fewer, or a longer one.
+        whole_s *= float(rng.uniform(1.0, 2.0))
+    return uniform_last_frame(max(0.2, whole_s), max_fps=2.0, max_frames=n_frames)
 
 
 def _dull(scene: Scene, rng: np.random.Generator) -> bool:

@@ -10,6 +10,7 @@ go on from the prefix. So many questions cost one pass over the frames, in train
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,18 +158,20 @@ class FlatPack:
 class BranchWriter:
     """Turns branches into tokens with the functions that inference uses.
 
-    coordinate_ids   tokens that start a coordinate.
-    place_boost      the first coordinate of an answer counts this much more: an answer that starts at the
-                     wrong object is wrong as a whole, and averages over tokens hide it. No effect without
-                     coordinate_ids.
+    digit_ids        the ten digits' tokens, for `place_boost` and `digit_weights`; three or more of them in
+                     a row are a coordinate (ids and whole seconds are shorter).
+    place_boost      the two leading digits of an answer's first coordinate count this much more: an answer
+                     that starts at the wrong object is wrong as a whole, and averages over tokens hide it.
+    digit_weights    factors on the first, second and third digit of every coordinate.
     rule             how `branch_weight` weighs.
     double_turn_end  True writes the word that ends a turn a second time between turns, as the released
                      training code does; the chat template writes it once, and so do we.
     """
 
     codec: TextCodec
-    coordinate_ids: frozenset[int]
+    digit_ids: frozenset[int] = frozenset()
     place_boost: float = 4.0
+    digit_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     rule: WeightRule = "paper"
     double_turn_end: bool = False
 
@@ -199,11 +202,22 @@ class BranchWriter:
             due = slice(start - 1, start - 1 + len(answer))
             targets[due], weights[due] = answer, weight
             marks[start - 1] = MARK_START
-            first = next((i for i, token in enumerate(answer) if token in self.coordinate_ids), None)
-            if first is not None:
-                weights[start - 1 + first] *= self.place_boost
-                marks[start - 1 + first] = MARK_PLACE
+            places = self._coordinates(answer)
+            for place in places:
+                weights[start - 1 + place : start + 2 + place] *= self.digit_weights
+            if places:
+                weights[start - 1 + places[0] : start + 1 + places[0]] *= self.place_boost
+                marks[start - 1 + places[0]] = MARK_PLACE
         return FlatBranch(ids=ids, targets=targets, weights=weights, marks=marks)
+
+    def _coordinates(self, answer: Sequence[int]) -> list[int]:
+        """Where in the answer coordinates start."""
+        found, run = [], 0
+        for index, token in enumerate(answer):
+            run = run + 1 if token in self.digit_ids else 0
+            if run == 3:
+                found.append(index - 2)
+        return found
 
     def _between_turns(self) -> list[int]:
         # Where the answer's end and the turn's end are one word, the answer has written it.
@@ -334,7 +348,8 @@ def pack_slots(
 
     A branch that fits in no slot is left out.
     """
-    n_trees, n_prefix = len(trees), max(len(tree.prefix_ids) for tree in trees)
+    # A multiple of 8: fused kernels of attention copy masks of any other width.
+    n_trees, n_prefix = len(trees), 8 * math.ceil(max(len(tree.prefix_ids) for tree in trees) / 8)
     prefix_ids = np.full((n_trees, n_prefix), pad_id, dtype=np.int64)
     prefix_valid = np.zeros((n_trees, n_prefix), dtype=np.bool_)
     prefix_visual = np.zeros((n_trees, n_prefix), dtype=np.bool_)

@@ -9,7 +9,7 @@ cells (visual tokens) of all frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -55,16 +55,17 @@ class VisionBatch:
     number_Q     int64: how many middles lie in the cell, 3 for more.
     patch_kind, patch_colour  int64[F * N]: what covers the middle of the patch; 0 nothing, class + 1 else.
     patch_vote   float32[F * N, 2]: the way from there to the middle of that thing, in cells.
+    Arrays when it is made, tensors (`on_device`) when the model takes it.
     """
 
-    frames_FNV: npt.NDArray[np.uint8]
-    kind_Q: npt.NDArray[np.int64]
-    colour_Q: npt.NDArray[np.int64]
-    place_Q2: npt.NDArray[np.float32]
-    number_Q: npt.NDArray[np.int64]
-    patch_kind: npt.NDArray[np.int64]
-    patch_colour: npt.NDArray[np.int64]
-    patch_vote: npt.NDArray[np.float32]
+    frames_FNV: Any
+    kind_Q: Any
+    colour_Q: Any
+    place_Q2: Any
+    number_Q: Any
+    patch_kind: Any
+    patch_colour: Any
+    patch_vote: Any
 
 
 class VisionBatches:
@@ -146,7 +147,7 @@ def _cover(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], np
 
 def _place_loss(logits: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy against a Gaussian around the place (0 to 1), and how far the likeliest bin is off."""
-    bins = torch.linspace(0, 1, BINS)
+    bins = torch.linspace(0, 1, BINS, device=place.device)
     wanted = torch.exp(-0.5 * ((bins - place[:, None]) / BLUR) ** 2)
     loss = F.cross_entropy(logits, wanted / wanted.sum(1, keepdim=True))
     return loss, (bins[logits.detach().argmax(-1)] - place).abs()
@@ -164,21 +165,21 @@ class VisionHeads(nn.Module):
 
     def loss(
         self, tokens_QC: Tensor, patches_NC: Tensor, batch: VisionBatch
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the readers' losses, and how often each is right."""
         number, kind, colour, x, y, column, row = self.token(tokens_QC).float().split(self.sizes, -1)
         number_Q, kind_Q, colour_Q = (
-            torch.from_numpy(x) for x in (batch.number_Q, batch.kind_Q, batch.colour_Q)
+            torch.as_tensor(x) for x in (batch.number_Q, batch.kind_Q, batch.colour_Q)
         )
         there = kind_Q != NONE
-        place = torch.from_numpy(batch.place_Q2)[there]
-        cell = torch.arange(CELLS * CELLS).repeat(len(kind_Q) // CELLS**2)
+        place = torch.as_tensor(batch.place_Q2)[there]
+        cell = torch.arange(CELLS * CELLS, device=there.device).repeat(len(kind_Q) // CELLS**2)
         x_loss, x_error = _place_loss(x[there], place[:, 0])
         y_loss, y_error = _place_loss(y[there], place[:, 1])
         patch_kind, patch_colour, patch_vote = self.patch(patches_NC).float().split(self.patch_sizes, -1)
-        wanted_kind, wanted_colour = torch.from_numpy(batch.patch_kind), torch.from_numpy(batch.patch_colour)
+        wanted_kind, wanted_colour = torch.as_tensor(batch.patch_kind), torch.as_tensor(batch.patch_colour)
         covered = wanted_kind > 0
-        vote_error = (patch_vote - torch.from_numpy(batch.patch_vote))[covered].abs()
+        vote_error = (patch_vote - torch.as_tensor(batch.patch_vote))[covered].abs()
         loss = (
             2 * F.cross_entropy(number, number_Q)
             + F.cross_entropy(kind[there], kind_Q[there])
@@ -198,14 +199,14 @@ class VisionHeads(nn.Module):
             "patch kind": (patch_kind[covered].argmax(-1) == wanted_kind[covered]).float().mean(),
             "vote": vote_error.mean(),
         }
-        return loss, {name: float(value.detach()) for name, value in hits.items()}
+        return loss, {name: value.detach() for name, value in hits.items()}
 
 
 def vision_loss(
     model: Molmo2ForConditionalGeneration, heads: VisionHeads, batch: VisionBatch
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """One step's loss of this stage."""
-    features = patch_features(model, torch.from_numpy(batch.frames_FNV))
+    features = patch_features(model, torch.as_tensor(batch.frames_FNV))
     tokens = visual_tokens(model, features)
     # The language model gets tokens of unit size; the readers learn on the same.
     scale_loss = (tokens.float().square().mean() - 1.0).abs()
@@ -223,9 +224,11 @@ def normalise_visual_tokens(
     part is taken up by the embedding of the patch word, to which the tokens are added.
     Returns (spread, size of the constant) as they were.
     """
-    tokens = visual_tokens(model, patch_features(model, torch.from_numpy(frames_FNV))).float()
+    frames = torch.from_numpy(frames_FNV).to(model.device)
+    tokens = visual_tokens(model, patch_features(model, frames)).float()
     mean = tokens.mean(0)
     spread = float((tokens - mean).square().mean().sqrt())
     model.model.multi_modal_projector.image_projector.down_proj.weight.div_(spread)
-    model.model.language_model.embed_tokens.weight[patch_id] = (-mean / spread).to(torch.bfloat16)
+    table = model.model.language_model.embed_tokens.weight
+    table[patch_id] = (-mean / spread).to(table.dtype)
     return spread, float(mean.square().mean().sqrt())

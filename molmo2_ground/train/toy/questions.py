@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,7 +27,7 @@ PLURALS: dict[Kind, str] = {
 _PARKING: tuple[Kind, ...] = ("car", "bus", "bike")
 
 _NONE_SHARE = 0.15
-_GROUP_WEIGHTS: dict[Group, float] = {
+GROUP_SHARES: Mapping[Group, float] = {
     "kind": 0.2,
     "colour": 0.17,
     "both": 0.38,
@@ -84,8 +84,11 @@ def make_questions(
     *,
     tasks: Sequence[ToyTask] = TASKS,
     states: Sequence[Sequence[ActorState]] | None = None,
+    groups: Mapping[Group, float] = GROUP_SHARES,
 ) -> list[Question]:
     """Up to `n` questions about a scene, no two alike.
+
+    groups: in what shares places are asked for by kind, by colour and so on, as far as a scene allows.
 
     visible_ids: actors visible in at least one of the frames that are shown.
     states: `Scene.truth` of each frame shown, in order. With them, actors of which only a little shows are
@@ -101,7 +104,11 @@ def make_questions(
         if len(found) == n:
             break
         task = tasks[int(rng.integers(len(tasks)))]
-        question = _count_question(meanings, rng) if task == "count" else _place_question(task, meanings, rng)
+        question = (
+            _count_question(meanings, rng)
+            if task == "count"
+            else _place_question(task, meanings, rng, groups)
+        )
         if question is not None:
             found.setdefault((question.task, question.phrase), question)
     return list(found.values())
@@ -249,23 +256,27 @@ def _one(singular: str, actor: Actor, group: Group) -> _Meaning:
     return _Meaning(singular=singular, plural="", object_ids=(actor.object_id,), group=group)
 
 
-def _place_question(task: ToyTask, meanings: Sequence[_Meaning], rng: np.random.Generator) -> Question | None:
+def _place_question(
+    task: ToyTask, meanings: Sequence[_Meaning], rng: np.random.Generator, shares: Mapping[Group, float]
+) -> Question | None:
     """A question to track or to point."""
     if rng.random() < _NONE_SHARE or not any(m.object_ids for m in meanings):
         meaning = _absent(meanings, rng)
     else:
-        meaning = _present(meanings, rng)
+        meaning = _present(meanings, rng, shares)
     if meaning is None:
         return None
     phrase = _worded(meaning, rng)
     return Question(task=task, phrase=phrase, object_ids=meaning.object_ids, group=meaning.group)
 
 
-def _present(meanings: Sequence[_Meaning], rng: np.random.Generator) -> _Meaning | None:
+def _present(
+    meanings: Sequence[_Meaning], rng: np.random.Generator, shares: Mapping[Group, float]
+) -> _Meaning | None:
     """A description that means something, all groups that are there in their shares."""
     answered = [m for m in meanings if m.object_ids]
     groups = sorted({m.group for m in answered})
-    weights = np.array([_GROUP_WEIGHTS.get(g, 0.0) for g in groups])
+    weights = np.array([shares.get(g, 0.0) for g in groups])
     group = groups[int(rng.choice(len(groups), p=weights / weights.sum()))]
     choices = [m for m in answered if m.group == group]
     if group == "both" and rng.random() < 0.6:

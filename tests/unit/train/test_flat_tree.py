@@ -211,7 +211,7 @@ def test_a_checkpoint_whose_answers_end_in_another_word_still_ends_its_turns() -
         turn_start_id, turn_end_id = CODEC.turn_start_id, CODEC.turn_end_id
         encode = staticmethod(CODEC.encode)
 
-    writer = BranchWriter(codec=OtherEnd(), coordinate_ids=frozenset())  # type: ignore[arg-type]  # all it is asked for
+    writer = BranchWriter(codec=OtherEnd())  # type: ignore[arg-type]  # all it is asked for
     flat = writer.write(TALK)
     ends = np.nonzero(flat.ids == OtherEnd.eos_id)[0]
     assert len(ends) == 2

@@ -16,10 +16,10 @@ from molmo2_ground.train.tiny import Text, split_parameters
 from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
 from molmo2_ground.train.tiny_model import (
     Batch,
+    Digits,
     new_model,
     patch_features,
     patches,
-    soft_targets,
     step_loss,
     text_hidden,
     visual_tokens,
@@ -135,12 +135,12 @@ def test_a_few_steps_on_one_batch_bring_the_loss_down() -> None:
     )
     batch = ToyBatches(data, TEXT.writer, FLAGS, seed=1, steps=1)[0]
     model = new_model(TEXT.tokenizer, seed=0)
-    targets = soft_targets(TEXT.tokenizer, vocab_size=model.lm_head.weight.shape[0])
+    digits = Digits.build(TEXT.tokenizer, vocab_size=model.lm_head.weight.shape[0])
     matrices, others = split_parameters(model.named_parameters())
     optimizer = Muon(matrices, others, matrix_lr=1e-2, other_lr=1e-3)
     losses = []
     for _ in range(6):
-        loss, _ = step_loss(model, batch, targets, train_vision=True)
+        loss, _ = step_loss(model, batch, digits, train_vision=True)
         loss.backward()
         optimizer.step(scale=1.0)
         losses.append(float(loss.detach()))
@@ -155,11 +155,58 @@ def test_orthogonalised_updates_have_singular_values_near_one(shape: tuple[int, 
     assert values.max() < 1.4
 
 
-def test_a_coordinate_target_is_spread_over_its_neighbours_and_sums_to_one() -> None:
-    vocab_size = TEXT.tokenizer.get_vocab_size() - 10
-    table = soft_targets(TEXT.tokenizer, vocab_size=vocab_size).table_VV
-    assert torch.allclose(table.sum(1), torch.ones(vocab_size))
-    row = table[TEXT.tokenizer.token_to_id(" 500")]
-    near, far = (float(row[TEXT.tokenizer.token_to_id(t)]) for t in (" 504", " 600"))
-    assert float(row.max()) == float(row[TEXT.tokenizer.token_to_id(" 500")])
-    assert near > 0.1 > 1e-3 > far
+VOCAB_SIZE = TEXT.tokenizer.get_vocab_size() - 10
+DIGITS = Digits.build(TEXT.tokenizer, vocab_size=VOCAB_SIZE)
+
+
+@pytest.mark.parametrize("coordinate", [0, 5, 99, 100, 499, 500, 731, 995, 999])
+def test_soft_digits_spell_a_gaussian_around_the_coordinate(coordinate: int) -> None:
+    first, second, third = (DIGITS.soft_NPD[coordinate, place] for place in range(3))
+    assert all(abs(float(part.sum()) - 1) < 1e-5 for part in (first, second, third))
+    numbers = np.arange(1000)
+    mass = np.exp(-0.5 * ((numbers - coordinate) / 3.0) ** 2)
+    hundred, ten = coordinate // 100, coordinate // 10
+    for digit in range(10):
+        expected = mass[numbers // 100 == digit].sum() / mass.sum()
+        assert float(first[digit]) == pytest.approx(expected, abs=1e-5)
+        of_hundred = mass * (numbers // 100 == hundred)
+        expected = of_hundred[numbers // 10 % 10 == digit].sum() / of_hundred.sum()
+        assert float(second[digit]) == pytest.approx(expected, abs=1e-5)
+        of_ten = mass * (numbers // 10 == ten)
+        assert float(third[digit]) == pytest.approx(
+            of_ten[numbers % 10 == digit].sum() / of_ten.sum(), abs=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(" 1 031 999", [(0, 31), (1, 31), (2, 31), (0, 999), (1, 999), (2, 999)], id="two"),
+        pytest.param("12.5 1 1000 007", [(0, 7), (1, 7), (2, 7)], id="the-far-edge-is-only-itself"),
+        pytest.param("a total of 12.", [], id="no-coordinate"),
+        pytest.param("123", [(0, 123), (1, 123), (2, 123)], id="all-there-is"),
+    ],
+)
+def test_places_are_the_digits_of_coordinates(text: str, expected: list[tuple[int, int]]) -> None:
+    ids = torch.tensor(TEXT.tokenizer.encode(text, add_special_tokens=False).ids)
+    place, whole = DIGITS.places(ids)
+    found = [(int(p), int(w)) for p, w in zip(place, whole, strict=True) if p >= 0]
+    assert found == expected
+    assert bool(((place < 0) == (whole < 0)).all())
+
+
+def test_the_fused_kernels_look_where_the_plain_products_do() -> None:
+    slots = random_slots(np.random.default_rng(1))
+    masks = tree_attention.tree_masks(slots, dtype=torch.float64)
+    batch, n_slots, slot_len = slots.ids.shape
+    n_prefix = slots.prefix_ids.shape[1]
+    generator = torch.Generator().manual_seed(1)
+    parts = [
+        torch.randn(
+            batch, 2, n_prefix + n_slots * slot_len, 4, generator=generator, dtype=torch.float64
+        ).split([n_prefix, n_slots * slot_len], 2)
+        for _ in range(3)
+    ]
+    rows = tree_attention.row_masks(masks)
+    plain, fused = tree_attention._plain(parts, masks), tree_attention._fused(parts, masks, rows)
+    assert torch.allclose(plain, fused, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The tiny tokenizer: one token a coordinate, whole words, and every ASCII text survives."""
+"""The tiny tokenizer: one token a digit, whole words, and every ASCII text survives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molmo2_ground.model.flags import EXTRA_WORDS
-from molmo2_ground.train.tiny_vocab import COORDINATES, EXTRA_TOKENS, build_tokenizer, coordinate_text, snap
+from molmo2_ground.train.tiny_vocab import EXTRA_TOKENS, STYLES, build_tokenizer
 
 TOKENIZER = build_tokenizer(["red", "car", "cars"])
 
@@ -21,26 +21,19 @@ TOKENIZER = build_tokenizer(["red", "car", "cars"])
             '<tracks coords="0.0 1 032 624;12.5 2 1000 000">the red car</tracks>',
             [
                 '<tracks coords="',
-                "0",
-                ".0",
-                " 1",
-                " 032",
-                " 624",
-                ";",
-                "12",
-                ".5",
-                " 2",
-                " 1000",
-                " 000",
+                *("0", ".", "0", " ", "1", " ", "0", "3", "2", " ", "6", "2", "4", ";"),
+                *("1", "2", ".", "5", " ", "2", " ", "1", "0", "0", "0", " ", "0", "0", "0"),
                 '">',
                 *("the", " red", " car", "</tracks>"),
             ],
             id="tracks",
         ),
-        pytest.param("shows a total of 12.", ["shows", " a", " total", " of", " 12", "."], id="count"),
-        pytest.param(" 0.5 ", [" 0", ".5", " "], id="time-before-a-frame"),
+        pytest.param(
+            "shows a total of 12.", ["shows", " a", " total", " of", " ", "1", "2", "."], id="count"
+        ),
+        pytest.param(" 0.5 ", [" ", "0", ".", "5", " "], id="time-before-a-frame"),
         pytest.param("kart", ["k", "a", "r", "t"], id="unknown-word-is-spelt"),
-        pytest.param(" 501", [" 50", "1"], id="coordinate-between-two-steps"),
+        pytest.param(f"{STYLES[0]} the car", [STYLES[0], " the", " car"], id="style"),
     ],
 )
 def test_pieces(text: str, tokens: list[str]) -> None:
@@ -55,13 +48,6 @@ def test_pieces(text: str, tokens: list[str]) -> None:
 def test_printable_ascii_survives(text: str) -> None:
     ids = TOKENIZER.encode(text, add_special_tokens=False).ids
     assert TOKENIZER.decode(ids, skip_special_tokens=False) == text
-
-
-def test_every_coordinate_token_exists_and_snapping_moves_at_most_half_a_step() -> None:
-    ids = {TOKENIZER.token_to_id(coordinate_text(value)) for value in COORDINATES}
-    assert None not in ids
-    assert len(ids) == len(COORDINATES)
-    assert all(abs(snap(value) - value) <= 2 and snap(value) in COORDINATES for value in range(1001))
 
 
 def test_extra_words_follow_the_vocabulary_in_the_released_order() -> None:

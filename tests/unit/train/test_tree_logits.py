@@ -82,7 +82,7 @@ def text(model: Molmo2) -> Shown:
 
 
 def writer_of(model: Molmo2) -> BranchWriter:
-    return BranchWriter(codec=model.codec, coordinate_ids=frozenset())
+    return BranchWriter(codec=model.codec)
 
 
 def flat_of(model: Molmo2, example: Shown) -> FlatTree:
