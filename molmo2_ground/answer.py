@@ -5,6 +5,8 @@ The trained form, with points in an element between free text (the label stands 
     <points coords="0.5 1 100 200 2 300 400;1.0 3 110 210">the dogs</points>
     <tracks coords="0.0 1 031 625;0.5 1 045 625 2 156 156">the dogs</tracks>
     Counting the <points coords="1 1 100 200 2 300 400">dogs</points> shows a total of 2.
+    There are 2 <points coords="1 1 100 200 2 300 400">dogs</points>.
+    2
     There are none.
 """
 
@@ -29,8 +31,10 @@ __all__ = [
     "RawAnswer",
     "Rejected",
     "count_answer",
+    "count_first_answer",
     "format_answer",
     "none_answer",
+    "number_answer",
     "parse_answer",
     "points_answer",
     "to_thousandths",
@@ -152,7 +156,7 @@ def points_answer(label: str, groups: Iterable[Group], *, alt: str | None = None
     Groups come in order of key, points in order of x, then y, and ids count up through all groups; the ids
     given do not matter. Raises `ValueError` for a key that comes twice or a label that cannot be written.
     """
-    return _answer("points", label, _count_up(groups), alt=alt, stated=False)
+    return _answer("points", label, _count_up(groups), alt=alt)
 
 
 def count_answer(label: str, groups: Iterable[Group]) -> ParsedAnswer:
@@ -160,7 +164,22 @@ def count_answer(label: str, groups: Iterable[Group]) -> ParsedAnswer:
 
     Order, ids and errors as for `points_answer`.
     """
-    return _answer("points", label, _count_up(groups), alt=None, stated=True)
+    return _answer("points", label, _count_up(groups), counted="after")
+
+
+def count_first_answer(label: str, groups: Iterable[Group]) -> ParsedAnswer:
+    """The trained answer that counts first and points then; "There are none." without points.
+
+    Order, ids and errors as for `points_answer`.
+    """
+    return _answer("points", label, _count_up(groups), counted="before")
+
+
+def number_answer(count: int) -> ParsedAnswer:
+    """The trained answer that counts and does not point: the number alone; "There are none." for 0."""
+    if count < 0:
+        raise ValueError(f"a count is 0 or more; got {count}")
+    return parse_answer(str(count)) if count else none_answer()
 
 
 def tracks_answer(label: str, groups: Iterable[Group]) -> ParsedAnswer:
@@ -177,7 +196,7 @@ def tracks_answer(label: str, groups: Iterable[Group]) -> ParsedAnswer:
             numbers.setdefault(point.object_id, len(numbers) + 1)
         renamed = (replace(point, object_id=numbers[point.object_id]) for point in group.points)
         ordered.append(Group(key=group.key, points=tuple(sorted(renamed, key=lambda p: p.object_id))))
-    return _answer("tracks", label, ordered, alt=None, stated=False)
+    return _answer("tracks", label, ordered)
 
 
 def none_answer() -> ParsedAnswer:
@@ -206,12 +225,21 @@ def _count_up(groups: Iterable[Group]) -> list[Group]:
     return ordered
 
 
-def _answer(tag: Tag, label: str, groups: list[Group], *, alt: str | None, stated: bool) -> ParsedAnswer:
+def _answer(
+    tag: Tag,
+    label: str,
+    groups: list[Group],
+    *,
+    alt: str | None = None,
+    counted: Literal["after", "before"] | None = None,
+) -> ParsedAnswer:
     if not groups:
         return none_answer()
-    count = sum(len(group.points) for group in groups) if stated else None
+    count = sum(len(group.points) for group in groups)
     element = Element(tag=tag, label=label.strip(), alt=alt, groups=tuple(groups))
-    written = format_answer(ParsedAnswer(elements=(element,), stated_count=count))
+    prose = (f"There are {count} ", ".") if counted == "before" else ()
+    stated = count if counted else None
+    written = format_answer(ParsedAnswer(elements=(element,), prose=prose, stated_count=stated))
     parsed = parse_answer(written)
     # Times are rounded to tenths in writing, so places are compared without their keys.
     read = [(e.label, e.alt, [group.points for group in e.groups]) for e in parsed.elements]

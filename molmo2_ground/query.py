@@ -16,9 +16,9 @@ Task = Literal["point", "count", "track", "ask"]
 _MAX_NEW_TOKENS: dict[Task, int] = {"point": 2048, "count": 2048, "track": 4096, "ask": 1024}
 
 # Asked without a rate, the model follows objects on a half-second grid.
-_DEFAULT_TRACK_FPS = 2.0
+DEFAULT_TRACK_FPS = 2.0
 # Times are written with one decimal, so a denser grid would give two frames the same name.
-_MAX_TRACK_FPS = 10.0
+MAX_TRACK_FPS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Query:
 
     task: Task
     phrase: str
-    fps: float = _DEFAULT_TRACK_FPS
+    fps: float = DEFAULT_TRACK_FPS
     max_objects: int | None = None
     at: tuple[float, float, float] | None = None
     show_fps: float | None = None
@@ -47,8 +47,8 @@ class Query:
             raise ValueError(f"task is one of {', '.join(get_args(Task))}; got {self.task!r}")
         if not isinstance(self.phrase, str) or not self.phrase.strip():
             raise ValueError(f"say in words what to look for; got {self.phrase!r}")
-        if not 0 < self.fps <= _MAX_TRACK_FPS:
-            raise ValueError(f"fps is above 0 and at most {_MAX_TRACK_FPS:g} places a second; got {self.fps}")
+        if not 0 < self.fps <= MAX_TRACK_FPS:
+            raise ValueError(f"fps is above 0 and at most {MAX_TRACK_FPS:g} places a second; got {self.fps}")
         if self.max_objects is not None and self.max_objects < 1:
             raise ValueError(f"max_objects is at least 1, or None for no limit; got {self.max_objects}")
         if self.at is not None:
@@ -76,7 +76,7 @@ class Query:
         cls,
         phrase: str,
         *,
-        fps: float = _DEFAULT_TRACK_FPS,
+        fps: float = DEFAULT_TRACK_FPS,
         max_objects: int | None = None,
         at: tuple[float, float, float] | None = None,
         show_fps: float | None = None,
@@ -156,7 +156,7 @@ def build_prompt(query: Query, clip: Clip) -> Prompt:
         )
     if query.task == "track":
         return _track_prompt(query, clip)
-    phrase = _named(query.phrase)
+    phrase = in_sentence(query.phrase)
     if clip.kind == "video":
         scene, pointing, counting = "video", " in the video", "in the video"
     elif len(clip) > 1:
@@ -174,7 +174,7 @@ def _prompt(query: Query, text: str, template: str) -> Prompt:
     )
 
 
-def _named(phrase: str) -> str:
+def in_sentence(phrase: str) -> str:
     """The phrase as it stands inside a sentence: on one line, without a full stop of its own."""
     words = " ".join(phrase.split())
     return words[:-1].rstrip() or words if words.endswith(".") else words
@@ -186,7 +186,7 @@ def _track_prompt(query: Query, clip: Clip) -> Prompt:
             f"tracking needs a video, whose pictures have times; {clip.source} holds still images. "
             "Use a video, or point() and count() for images."
         )
-    phrase = _named(query.phrase)
+    phrase = in_sentence(query.phrase)
     if query.at is not None:
         # The released models tell this question by the name of its training style in front.
         text = (
@@ -194,7 +194,7 @@ def _track_prompt(query: Query, clip: Clip) -> Prompt:
             f"Track {_point_element(query, clip, phrase)} in {query.fps:g} FPS."
         )
         return _prompt(query, text, "track-at/1")
-    if query.fps == _DEFAULT_TRACK_FPS:
+    if query.fps == DEFAULT_TRACK_FPS:
         return _prompt(query, f"Track {phrase}.", "track-default/1")
     return _prompt(query, f"Track {phrase} at {query.fps:g} FPS.", "track-fps/1")
 

@@ -242,6 +242,31 @@ def visual_inputs(
     return image_inputs([f.rgb for f in media.frames], codec=codec, flags=flags, max_crops=max_crops)
 
 
+def visual_ids(
+    media: Media,
+    *,
+    codec: TextCodec,
+    flags: InputFlags,
+    max_crops: int | None = None,
+    shown_times_s: Sequence[float] | None = None,
+) -> list[int]:
+    """The token ids that `visual_inputs` would give for the same arguments, without touching a pixel."""
+    if not isinstance(media, Clip):
+        media = Clip.from_arrays(media)
+    if media.kind == "video":
+        times = media.shown_times_s.tolist() if shown_times_s is None else list(shown_times_s)
+        return video_ids(codec, flags, times)
+    crops = flags.max_crops if max_crops is None else max_crops
+    ids: list[int] = []
+    for number, frame in enumerate(media.frames, start=1):
+        rows, cols = image_tiling(frame.rgb.shape[0], frame.rgb.shape[1], flags=flags, max_crops=crops)
+        if len(media) > 1:
+            ids += codec.encode(f"Image {number}")
+        grid = high_res_grid(rows, cols, flags=flags)
+        ids += image_ids(flags, low_res_grid=flags.low_res_grid, high_res_grid=grid)
+    return ids
+
+
 def visual_length(
     media: Media,
     *,
@@ -251,20 +276,7 @@ def visual_length(
     shown_times_s: Sequence[float] | None = None,
 ) -> int:
     """Tokens that `visual_inputs` would give for the same arguments, without touching a pixel."""
-    if not isinstance(media, Clip):
-        media = Clip.from_arrays(media)
-    if media.kind == "video":
-        times = media.shown_times_s.tolist() if shown_times_s is None else list(shown_times_s)
-        return len(video_ids(codec, flags, times))
-    crops = flags.max_crops if max_crops is None else max_crops
-    total = 0
-    for number, frame in enumerate(media.frames, start=1):
-        rows, cols = image_tiling(frame.rgb.shape[0], frame.rgb.shape[1], flags=flags, max_crops=crops)
-        grid = high_res_grid(rows, cols, flags=flags)
-        total += len(image_ids(flags, low_res_grid=flags.low_res_grid, high_res_grid=grid))
-        if len(media) > 1:
-            total += len(codec.encode(f"Image {number}"))
-    return total
+    return len(visual_ids(media, codec=codec, flags=flags, max_crops=max_crops, shown_times_s=shown_times_s))
 
 
 def assemble(

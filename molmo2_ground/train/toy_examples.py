@@ -21,8 +21,6 @@ from molmo2_ground.answer import (
     points_answer,
     tracks_answer,
 )
-from molmo2_ground.model.crops import high_res_grid
-from molmo2_ground.model.inputs import image_ids, video_ids
 from molmo2_ground.query import Query, build_prompt
 from molmo2_ground.sources.sampling import rate_grid, uniform_last_frame
 from molmo2_ground.thousandths import spell_coordinate, spell_seconds, to_thousandths
@@ -32,6 +30,7 @@ from molmo2_ground.train.toy.questions import GROUP_SHARES, PLURALS, Question, m
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED, Kind, View, show
 from molmo2_ground.train.tree import Branch, BranchWriter, MessageTree, pack_slots
+from molmo2_ground.train.visual_prefix import visual_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from molmo2_ground.clip import Clip
     from molmo2_ground.model.flags import InputFlags
-    from molmo2_ground.model.text_codec import TextCodec
     from molmo2_ground.train.toy.actors import Actor, ActorState, Colour
     from molmo2_ground.train.toy.actors import Kind as ActorKind
     from molmo2_ground.train.toy.questions import ToyTask
@@ -197,19 +195,6 @@ def _list_branch(view: View, rng: np.random.Generator) -> Branch:
     return Branch(
         user_text=f"List what is where{when}.", answer="At " + "; ".join(parts) if parts else "Nothing"
     )
-
-
-def visual_prefix(
-    clip: Clip, codec: TextCodec, flags: InputFlags
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Token ids of what stands before a question about the clip, and which of them are visual."""
-    if clip.kind == "video":
-        ids = video_ids(codec, flags, clip.shown_times_s.tolist())
-    else:
-        grid = high_res_grid(1, 1, flags=flags)
-        ids = image_ids(flags, low_res_grid=flags.low_res_grid, high_res_grid=grid)
-    array = np.array([codec.bos_id, *ids], dtype=np.int64)
-    return array, np.isin(array, flags.special.visual)
 
 
 # More of the questions that need a comparison than users and the held-out set ask.

@@ -9,8 +9,10 @@ from molmo2_ground.answer import (
     ParsedAnswer,
     ParsedPoint,
     count_answer,
+    count_first_answer,
     format_answer,
     none_answer,
+    number_answer,
     parse_answer,
     points_answer,
     tracks_answer,
@@ -364,11 +366,29 @@ def test_counts_state_the_number_of_points() -> None:
     assert answer.stated_count == 2
 
 
+def test_a_count_may_stand_before_its_points() -> None:
+    answer = count_first_answer("dogs", [group(1.0, (9, 100, 200)), group(0.5, (4, 300, 200), (5, 100, 200))])
+    text = 'There are 3 <points coords="0.5 1 100 200 2 300 200;1.0 3 100 200">dogs</points>.'
+    assert format_answer(answer) == text
+    assert answer == parse_answer(text)
+    assert answer.stated_count == 3
+
+
+def test_a_count_may_stand_alone() -> None:
+    assert format_answer(number_answer(12)) == "12"
+    assert number_answer(12) == parse_answer("12")
+    assert number_answer(12).stated_count == 12
+    with pytest.raises(ValueError, match="0 or more"):
+        number_answer(-1)
+
+
 def test_nothing_to_point_to_is_said_in_words() -> None:
     for answer in (
         points_answer("a", []),
         tracks_answer("a", [group(0.0)]),
         count_answer("a", []),
+        count_first_answer("a", []),
+        number_answer(0),
         none_answer(),
     ):
         assert format_answer(answer) == "There are none."

@@ -25,9 +25,10 @@ from molmo2_ground.train.tiny_model import (
     visual_tokens,
 )
 from molmo2_ground.train.toy.street import make_scene
-from molmo2_ground.train.toy_examples import StageData, ToyBatches, visual_prefix
+from molmo2_ground.train.toy_examples import StageData, ToyBatches
 from molmo2_ground.train.toy_view import Kind, show
 from molmo2_ground.train.tree import Branch, MessageTree, SlotBatch, pack_slots
+from molmo2_ground.train.visual_prefix import visual_prefix
 
 TEXT = Text.build()
 FLAGS = tiny_flags(TEXT.tokenizer)
