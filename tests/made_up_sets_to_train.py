@@ -1,4 +1,4 @@
-"""Data sets of made-up pictures and conversations, to train random checkpoints on: small, and full of corners."""
+"""Data sets of made-up pictures and conversations, to train random checkpoints on: small, with every medium."""
 
 from __future__ import annotations
 

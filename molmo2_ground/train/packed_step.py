@@ -42,7 +42,7 @@ class StepOptions:
     z_loss             factor on the squared normaliser of the logits; 1e-4 in the paper's stages.
     response_dropout   chance of a number to be dropped from what a layer adds to a token with loss, training.
     other_dropout      the same for all other tokens.
-    tied_head          read the output table from the base words' rows of the input table, to learn both as one.
+    tied_head          the output table is the base words' rows of the input table: both are learnt as one.
     bidirectional      words of pictures see each other both ways.
     crops_at_once      crops that the vision tower reads together.
     recompute_vision   keep nothing of the tower's and the connector's layers for the backward pass, and run
