@@ -34,7 +34,9 @@ def shown(clip: Clip | None, *branches: Branch, **options: Any) -> MessageTree:
     start = assemble(visual, "", codec=CODEC, flags=FLAGS)
     head = slice(0, start.prefix_length)
     return MessageTree(
-        prefix_ids=start.input_ids[head].numpy(), prefix_visual=start.visual_L[head].numpy(), branches=branches
+        prefix_ids=start.input_ids[head].numpy(),
+        prefix_visual=start.visual_L[head].numpy(),
+        branches=branches,
     )
 
 

@@ -108,7 +108,8 @@ def test_crops_are_filled_up_to_a_few_numbers(
 
 
 @pytest.mark.parametrize(
-    ("row_tokens", "longest", "expected"), [(None, 1, 128), (None, 129, 256), (16384, 5, 16384), (100, 5, 128)]
+    ("row_tokens", "longest", "expected"),
+    [(None, 1, 128), (None, 129, 256), (16384, 5, 16384), (100, 5, 128)],
 )
 def test_rows_are_filled_up_to_whole_blocks(row_tokens: int | None, longest: int, expected: int) -> None:
     assert BatchShape(row_tokens=row_tokens).length(longest) == expected
