@@ -1,4 +1,4 @@
-"""Data sets of made-up pictures and conversations, to train random checkpoints on: small, with every medium."""
+"""Data sets of made-up pictures and conversations, to train random checkpoints on: small, of every medium."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import torch
 
 from molmo2_ground.model.inputs import visual_inputs
 from molmo2_ground.train.packer import Candidate
-from molmo2_ground.train.tree import flatten
+from molmo2_ground.train.tree import IGNORE, flatten
 
 if TYPE_CHECKING:
     from molmo2_ground.clip import Clip
@@ -131,13 +131,15 @@ def prepare_example(
     max_tokens  whole branches are left out from the end until the row fits; never a part of a picture.
     max_crops   of each still image; the checkpoint's number by default.
 
-    Raises `ValueError` when the tree shows other pictures than the clip, or does not fit.
+    Raises `ValueError` when the tree shows other pictures than the clip, does not fit, or teaches nothing.
     """
     visual = None
     if clip is not None and len(clip):
         visual = visual_inputs(clip, codec=writer.codec, flags=flags, max_crops=max_crops)
     whole = _with_pictures(key, tree, visual, codec=writer.codec, flags=flags)
     flat = flatten(whole, writer, max_tokens=max_tokens)
+    if not ((flat.targets != IGNORE) & (flat.weights > 0)).any():
+        raise ValueError(f"example {key}: nothing is learnt from it: no branch of its tree has an answer")
     side = flags.patches_per_side
     nothing = torch.empty(0, side * side, 3 * flags.patch_size_px**2, dtype=torch.uint8)
     return PreparedExample(

@@ -6,7 +6,7 @@ tree and what is looked at. `RowSource` makes one of rows on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -131,18 +131,41 @@ class ExampleMaker:
         return Failure(key=key, row=row, reason=reason)
 
 
+class Rows(Protocol):
+    """Rows by number: a `RowFolder`, or a list."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int, /) -> Row: ...
+
+
+class HasTree(Protocol):
+    """What `row_tree` makes of a row: a message tree, and whatever else."""
+
+    @property
+    def tree(self) -> MessageTree:
+        """What is learnt."""
+        ...
+
+
+class TreeOfRow(Protocol):
+    """Makes a row's tree of the row and what is shown of it."""
+
+    def __call__(self, row: Row, clip: Clip | None, /, *, rng: np.random.Generator) -> HasTree: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSource:
     """A data set of rows: how a row's clip is opened and how its tree is made are handed in.
 
-    open_clip  (row, rng) -> what is looked at, or None.
-    make_tree  (row, clip, rng) -> the message tree.
-    To be sent to other processes, both must be picklable: functions of a module, or `functools.partial`.
+        RowSource(rows=folder, open_clip=partial(open_row_clip, folder=path),
+                  make_tree=partial(row_tree, codec=codec, flags=flags))
+
+    To be sent to processes that do not start as a copy of this one, all three must be picklable.
     """
 
-    rows: Sequence[Row]
-    open_clip: Callable[[Row, np.random.Generator], Clip | None]
-    make_tree: Callable[[Row, Clip | None, np.random.Generator], MessageTree]
+    rows: Rows
+    open_clip: Callable[[Row], Clip | None]
+    make_tree: TreeOfRow
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -150,8 +173,8 @@ class RowSource:
     def parts(self, index: int, *, rng: np.random.Generator) -> ExampleParts:
         """The row's tree and clip."""
         row = self.rows[index]
-        clip = self.open_clip(row, rng)
-        return ExampleParts(tree=self.make_tree(row, clip, rng), clip=clip)
+        clip = self.open_clip(row)
+        return ExampleParts(tree=self.make_tree(row, clip, rng=rng).tree, clip=clip)
 
     def name_of(self, index: int) -> str:
         """The row's id."""

@@ -146,3 +146,9 @@ def test_places_that_do_not_match_the_pictures_are_refused() -> None:
     example = example_of("video")
     with pytest.raises(ValueError, match="one place a patch token"):
         replace(example, places_T=example.places_T[:-1])
+
+
+@pytest.mark.parametrize("branches", [(), (replace(ASKED, weight=0.0),)], ids=["no-branch", "weight-0"])
+def test_a_tree_that_teaches_nothing_is_refused(branches: tuple[Branch, ...]) -> None:
+    with pytest.raises(ValueError, match=r"street:2:5: nothing is learnt"):
+        prepared(tree_of(branches), None)

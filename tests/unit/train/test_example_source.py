@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from molmo2_ground.clip import Clip
 from molmo2_ground.train.example import POINTING_CROPS, PreparedExample
 from molmo2_ground.train.example_source import ExampleMaker, Failure, RowSource
 from molmo2_ground.train.mixture import ExampleKey
-from molmo2_ground.train.rows import Annotation, Row
+from molmo2_ground.train.rows import Annotation, Row, Turn
 from molmo2_ground.train.tree import Branch, MessageTree
 from tests.made_up_sets_to_train import FLAGS, SETS, MadeUp, maker, tree_of
 from tests.trees import WRITER
@@ -25,8 +26,9 @@ def key(dataset: str, index: int, epoch: int = 0) -> ExampleKey:
 
 def digest(example: PreparedExample) -> str:
     tree = example.tree
-    parts = [tree.ids, tree.targets, tree.weights, example.patches_CNP.numpy(), example.pooling_TK.numpy()]
-    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+    arrays = [tree.ids.tobytes(), tree.targets.tobytes(), tree.weights.tobytes()]
+    pictures = [part.numpy().tobytes() for part in (example.patches_CNP, example.pooling_TK)]
+    return hashlib.sha256(b"".join([*arrays, *pictures])).hexdigest()
 
 
 def test_an_example_is_made_again_alone_and_differs_by_all_that_is_in_its_key() -> None:
@@ -93,21 +95,26 @@ def test_an_example_that_fits_no_row_is_a_failure() -> None:
     assert "does not fit into 30 tokens" in found.reason
 
 
-def open_clip(row: Row, rng: np.random.Generator) -> Clip | None:
-    return Clip.from_arrays([np.full((50, 60, 3), rng.integers(256), dtype=np.uint8)]) if row.media else None
+def open_clip(row: Row) -> Clip | None:
+    return Clip.from_arrays([np.full((50, 60, 3), 9, dtype=np.uint8)]) if row.media else None
 
 
-def make_tree(row: Row, clip: Clip | None, rng: np.random.Generator) -> MessageTree:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    tree: MessageTree
+
+
+def make_tree(row: Row, clip: Clip | None, /, *, rng: np.random.Generator) -> Made:
     branches = tuple(
         Branch(user_text=turn.question, answer=turn.answer) for one in row.annotations for turn in one.turns
     )
     order = rng.permutation(len(branches))
-    return tree_of(tuple(branches[n] for n in order))
+    return Made(tree=tree_of(tuple(branches[n] for n in order)))
 
 
 def test_rows_are_a_data_set() -> None:
-    turns = [{"question": f"{n}?", "answer": str(n)} for n in range(3)]
-    asked = (Annotation.model_validate_json('{"task": ["qa"], "turns": %s}' % str(turns).replace("'", '"')),)
+    turns = tuple(Turn(question=f"{n}?", answer=str(n)) for n in range(3))
+    asked = (Annotation(task=("qa",), turns=turns),)
     rows = [
         Row(row_id="first", kind="image", media=("a.png",), annotations=asked),
         Row(row_id="second", kind="none", annotations=asked),

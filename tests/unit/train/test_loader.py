@@ -166,13 +166,13 @@ def test_invariant_18_other_ranks_go_on_and_every_example_comes_once(before: int
         source.restore(state.model_dump(mode="json"))
     batches = [list(islice(source, 25)) for source in resumed]
     again = [source.state() for source in resumed]
-    for number, state in enumerate(again):
-        assert not state["backlog"], number
+    for number, saved in enumerate(again):
+        assert not saved["backlog"], number
         shown += keys_of(batches[number])
-        shown += [one["key"] for one in state["packer"]["waiting"]]
+        shown += [one["key"] for one in saved["packer"]["waiting"]]
     assert max(Counter(shown).values()) == 1
     # Up to where the slowest rank is, nothing is missing.
-    least = min(state["sampler"]["drawn"] for state in again)
+    least = min(saved["sampler"]["drawn"] for saved in again)
     assert set(stream(least)) <= set(shown)
 
 
