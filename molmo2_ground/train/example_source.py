@@ -150,7 +150,9 @@ class HasTree(Protocol):
 class TreeOfRow(Protocol):
     """Makes a row's tree of the row and what is shown of it."""
 
-    def __call__(self, row: Row, clip: Clip | None, /, *, rng: np.random.Generator) -> HasTree: ...
+    def __call__(self, row: Row, clip: Clip | None, /, *, rng: np.random.Generator) -> HasTree:
+        """`rng` is all the chance there may be in it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
