@@ -296,6 +296,24 @@ def test_a_network_answers_as_before_while_it_is_trained(model: Molmo2) -> None:
     )
 
 
+@pytest.mark.parametrize("how", ["autocast", "weights"])
+def test_bf16_gives_nearly_the_same_loss_and_gradients_of_the_weights_own_type(
+    model: Molmo2, how: str
+) -> None:
+    batch, step = packed(EVERYTHING), learning(model)
+    exact = float(step_of(model)(batch).loss)
+    if how == "weights":
+        step = step.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "autocast"):
+        found = step(batch)
+    assert found.loss.dtype == torch.float32
+    assert float(found.loss.detach()) == pytest.approx(exact, rel=0.02)
+    found.loss.backward()
+    for name, parameter in step.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
 @pytest.mark.parametrize(
     "wrong", [{"crops_at_once": 0}, {"response_dropout": 1.0}, {"other_dropout": -0.1}], ids=str
 )
