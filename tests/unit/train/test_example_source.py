@@ -62,9 +62,9 @@ def test_crop_rules_go_by_data_set_and_leave_what_the_data_set_draws() -> None:
         sources=SETS, writer=WRITER, flags=FLAGS, seed=7, max_tokens=999, crops={"photos": POINTING_CROPS}
     )
     plain = maker(max_tokens=999)
-    keys = [key("photos", index, epoch) for index in range(9) for epoch in range(12)]
+    keys = [key("photos", index, epoch) for index in range(9) for epoch in range(5)]
     more = [wide.make(k).crops > plain.make(k).crops for k in keys]
-    assert 5 < sum(more) < 60  # where the picture is large enough for more
+    assert 2 < sum(more) < 25  # where the picture is large enough for more
     branches = [
         (one.tree.ids[one.tree.branch_ids > 0].tolist(), other.tree.ids[other.tree.branch_ids > 0].tolist())
         for one, other in ((wide.make(k), plain.make(k)) for k in keys[:9])
