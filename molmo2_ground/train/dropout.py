@@ -18,6 +18,7 @@ from molmo2_ground.train.tree import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
 
@@ -78,15 +79,27 @@ class ResidualDropout:
     def active(
         self, response_BL: Tensor, *, seed: int, response_p: float = 0.1, other_p: float = 0.0
     ) -> Iterator[None]:
-        """Drop in every forward pass inside; keep it open over the backward pass when layers recompute.
+        """Drop in every forward pass inside; layers that recompute need it then too, or `again`.
 
         seed: of this step, this process and this part of an accumulated batch; equal seeds drop alike.
         """
-        self._step = _Step(response_BL=response_BL, response_p=response_p, other_p=other_p, seed=seed)
+        with self._during(_Step(response_BL=response_BL, response_p=response_p, other_p=other_p, seed=seed)):
+            yield
+
+    def again(self) -> AbstractContextManager[None]:
+        """A context, to be entered later, in which is dropped as now: what a layer's recomputation needs.
+
+        So `active` may have ended, or another step have begun, when the backward pass recomputes.
+        """
+        return self._during(self._step)
+
+    @contextmanager
+    def _during(self, step: _Step | None) -> Iterator[None]:
+        before, self._step = self._step, step
         try:
             yield
         finally:
-            self._step = None
+            self._step = before
 
     def _hook(self, site: int) -> Any:
         def drop(module: nn.Module, given: Any, output: Any) -> Any:
