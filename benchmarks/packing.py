@@ -124,7 +124,7 @@ def new_step() -> tuple[PackedStep, ExampleMaker]:
         model = load_checkpoint(write_random_checkpoint(folder), device="cpu", dtype="float32")
     step = PackedStep(model.network.requires_grad_(True), flags=model.flags, options=StepOptions()).train()
     data = Drawn(bos_id=model.codec.bos_id, side_px=model.flags.image_size_px)
-    writer = BranchWriter(codec=model.codec, coordinate_ids=frozenset())
+    writer = BranchWriter(codec=model.codec)
     return step, ExampleMaker(
         sources={"drawn": data}, writer=writer, flags=model.flags, seed=7, max_tokens=LIMITS.max_tokens
     )

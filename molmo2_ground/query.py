@@ -65,10 +65,10 @@ class Query:
     def _check_show_fps(self, show_fps: float) -> None:
         if self.task != "track":
             raise ValueError(f"show_fps= goes with a track question; got {self.task!r}")
-        if not self.fps <= show_fps <= _MAX_TRACK_FPS:
+        if not self.fps <= show_fps <= MAX_TRACK_FPS:
             raise ValueError(
                 f"show_fps is at least the {self.fps:g} places a second that are asked for (fps) and at most "
-                f"{_MAX_TRACK_FPS:g}; got {show_fps}"
+                f"{MAX_TRACK_FPS:g}; got {show_fps}"
             )
 
     @classmethod

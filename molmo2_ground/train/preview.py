@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows,
             numbers,
             trained_trees(checkpoint),
-            writer=BranchWriter(codec=checkpoint.codec, coordinate_ids=frozenset()),
+            writer=BranchWriter(codec=checkpoint.codec),
             seed=options.seed,
             sampling=RowSampling(max_frames=options.max_frames),
             most_frames=options.frames,

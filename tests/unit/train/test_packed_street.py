@@ -90,7 +90,7 @@ def test_a_network_learns_the_street_from_packed_batches(kind: str) -> None:
     step = PackedStep(network, flags=model.flags, options=options).train()
     maker = ExampleMaker(
         sources={"photos": Street(kind="image"), "clips": Street(kind="video")},
-        writer=BranchWriter(codec=model.codec, coordinate_ids=frozenset()),
+        writer=BranchWriter(codec=model.codec),
         flags=model.flags,
         seed=3,
         max_tokens=LIMITS.max_tokens,

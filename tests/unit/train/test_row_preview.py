@@ -32,7 +32,7 @@ WORDS = Annotation(
 
 @pytest.fixture(scope="module")
 def writer() -> BranchWriter:
-    return BranchWriter(codec=open_checkpoint("tiny").codec, coordinate_ids=frozenset())
+    return BranchWriter(codec=open_checkpoint("tiny").codec)
 
 
 def middles(row: Row, clip: Clip, rng: np.random.Generator) -> BuiltRow:

@@ -14,7 +14,6 @@ from molmo2_ground.train.toy.actors import KINDS
 from molmo2_ground.train.toy.questions import PLURALS
 from molmo2_ground.train.toy.street import demo_scene, make_scene
 from molmo2_ground.train.toy_examples import (
-    LONGEST_S,
     ToyBatches,
     _for_a_while,
     _out_of_sight,
@@ -26,7 +25,7 @@ from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED, View, show
 def views(count: int) -> list[View]:
     """Two seconds out of the middle of scenes."""
     rng = np.random.default_rng(5)
-    scenes = (make_scene(FIRST_TRAINING_SEED + seed, duration_s=LONGEST_S) for seed in range(count))
+    scenes = (make_scene(FIRST_TRAINING_SEED + seed, duration_s=8.0) for seed in range(count))
     return [show(scene, 3.0 + np.arange(4) / 2, "video", rng) for scene in scenes]
 
 
