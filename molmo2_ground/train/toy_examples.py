@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -201,10 +201,6 @@ def _list_branch(view: View, rng: np.random.Generator) -> Branch:
 SHARES = {**GROUP_SHARES, "motion": 0.11, "size": 0.08, "position": 0.12}
 SPARE_S = 4.0
 """A scene is up to so much longer than what is shown of it: what was there before or comes after."""
-HIDING_SHARE = 0.5
-"""Share of clips that are cut where something gets hidden, if the scene has that."""
-GRID_SHARE = 0.6
-"""Share of steps with clips on the half-second grid, as tracking sees them."""
 TOKENS_PER_FRAME = 43  # 36 of pictures, their start and end, and the time in words
 MOST_PICTURES = 640
 """In one step, so that long clips of few words do not become steps of pictures alone."""
@@ -222,6 +218,10 @@ class StageData:
     slots       rows for branches a tree; half as many for clips of more than 8 frames, whose rows are long.
     first_last, follow  branches a tree that ask where things are first and last seen, and for the rest of
                 the way from a given place; clips on the half-second grid only.
+    come_and_go tracks a tree of things that are in sight in some frames only, if there are such.
+    hiding      share of clips that are cut where something gets hidden, if the scene has that.
+    grid        share of steps with clips on the half-second grid, as tracking sees them.
+    skip_boost  see `BranchWriter`.
     views       how many trees are made of one scene, at different times: scenes cost more than frames.
     """
 
@@ -235,6 +235,10 @@ class StageData:
     tasks: tuple[Literal["track", "point", "count"], ...]
     first_last: int = 0
     follow: int = 0
+    come_and_go: int = 1
+    hiding: float = 0.5
+    grid: float = 0.6
+    skip_boost: float = 1.0
     views: int = 1
 
     def slots_of(self, n_frames: int) -> int:
@@ -258,7 +262,8 @@ class ToyBatches:
     def __init__(
         self, data: StageData, writer: BranchWriter, flags: InputFlags, *, seed: int, steps: int
     ) -> None:
-        self.data, self.writer, self.flags, self.seed, self.steps = data, writer, flags, seed, steps
+        self.data, self.flags, self.seed, self.steps = data, flags, seed, steps
+        self.writer = replace(writer, skip_boost=data.skip_boost)
 
     def __len__(self) -> int:
         return self.steps
@@ -268,7 +273,7 @@ class ToyBatches:
             raise IndexError(step)
         rng = np.random.default_rng([self.seed, step])
         n_frames = int(rng.choice(self.data.frames))
-        grid = bool(rng.random() < GRID_SHARE)
+        grid = bool(rng.random() < self.data.grid)
         n_trees = self.data.trees(n_frames, grid=grid)
         trees: list[MessageTree] = []
         pictures: list[npt.NDArray[np.uint8]] = []
@@ -313,7 +318,7 @@ class ToyBatches:
         views = []
         for _ in range(self.data.views):
             start_s = rng.uniform(0.0, spare_s)
-            if rng.random() < HIDING_SHARE:
+            if rng.random() < self.data.hiding:
                 start_s = _start_at_a_hiding(scene, float(times[-1]), spare_s, rng, otherwise=start_s)
             views.append(show(scene, times + start_s, "video", rng))
         return views
@@ -340,7 +345,8 @@ class ToyBatches:
         questions += _out_of_sight(view, rng, tasks)
         branches += [_branch(question, view) for question in questions]
         if "track" in tasks:
-            branches += [_branch(question, view, weight=2.0) for question in _for_a_while(view, rng)]
+            for question in _for_a_while(view, rng, self.data.come_and_go):
+                branches.append(_branch(question, view, weight=2.0))
             if len(view.clip) > 1:
                 branches += _first_last_branches(view, rng, self.data.first_last)
                 branches += _follow_branches(view, rng, self.data.follow)
@@ -391,8 +397,8 @@ def _out_of_sight(view: View, rng: np.random.Generator, tasks: Sequence[ToyTask]
     return [_by_look(task, unseen[int(rng.integers(len(unseen)))], (), rng)]
 
 
-def _for_a_while(view: View, rng: np.random.Generator) -> list[Question]:
-    """One track of something that is in sight in some of these frames and not in others.
+def _for_a_while(view: View, rng: np.random.Generator, count: int = 1) -> list[Question]:
+    """Tracks, up to `count`, of things that are in sight in some of these frames and not in others.
 
     The model learns the next place from the last two long before it learns to look whether anything is
     there; without these it follows a car under a bridge, or goes on with another one.
@@ -405,11 +411,12 @@ def _for_a_while(view: View, rng: np.random.Generator) -> list[Question]:
     hidden = {s.object_id for states in view.states for s in states if not s.visible and _in_picture(s)}
     some = (seen - always) & hidden or seen - always
     looks = sorted({_look(a) for a in view.scene.actors if a.object_id in some} - doubtful)
-    if not looks:
-        return []
-    look = looks[int(rng.integers(len(looks)))]
-    ids = tuple(a.object_id for a in view.scene.actors if a.object_id in seen and _look(a) == look)
-    return [_by_look("track", look, ids, rng)]
+    questions = []
+    for number in rng.permutation(len(looks))[:count]:
+        look = looks[number]
+        ids = tuple(a.object_id for a in view.scene.actors if a.object_id in seen and _look(a) == look)
+        questions.append(_by_look("track", look, ids, rng))
+    return questions
 
 
 def _start_at_a_hiding(
