@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from molmo2_ground.train.on_device import fast_dtype
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,7 +27,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iterati
 def orthogonalise(matrix_NRC: Tensor, *, steps: int = 5) -> Tensor:
     """Push all singular values of each matrix towards 1 (they end between about 0.7 and 1.2)."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix_NRC.bfloat16()
+    x = matrix_NRC.to(fast_dtype(matrix_NRC.device))
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.transpose(-1, -2)

@@ -1,4 +1,4 @@
-"""`on_device`: a batch of numpy arrays as the same batch of tensors, there where the model is."""
+"""`on_device`: a batch of numpy arrays as tensors, there where the model is, and how a device computes."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def on_device(batch: BatchT, device: torch.device) -> BatchT:
         return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
 
     return cast("BatchT", _mapped(tensors(batch), move, of=torch.Tensor))
+
+
+def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
+    """bf16 where the device computes in it; on CPUs that only imitate it, fp32 is ten times faster."""
+    native = torch.device(device).type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
 
 
 def _mapped(value: Any, change: Any, *, of: type = np.ndarray) -> Any:

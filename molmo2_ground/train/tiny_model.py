@@ -17,6 +17,7 @@ from transformers.models.molmo2.modeling_molmo2 import Molmo2RMSNorm
 
 from molmo2_ground.model.crops import patches_of
 from molmo2_ground.train import tree_attention
+from molmo2_ground.train.on_device import fast_dtype
 from molmo2_ground.train.tiny_vocab import EXTRA_ROWS
 from molmo2_ground.train.tree import IGNORE, MARK_PLACE, MARK_START
 
@@ -79,12 +80,6 @@ def tiny_config(vocab_size: int) -> Molmo2Config:
         frame_start_token_id=vocab_size + 7,
         frame_end_token_id=vocab_size + 8,
     )
-
-
-def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """bf16 where the device computes in it; on CPUs that only imitate it, fp32 is ten times faster."""
-    native = torch.device(device).type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def new_model(
