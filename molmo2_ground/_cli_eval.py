@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Loader = Callable[..., "Grounder"]
 
 TOY = "toy"
+ROWS = "row-tracks"
 # As in `eval.suites.SUITES`, which takes seconds to import; a test holds them equal.
 DATASETS = {
     "burst-count": "BURST: how many objects a video shows",
@@ -51,7 +52,7 @@ def add_parser(
     toy = suites.add_parser(TOY, help="the toy street, which needs no data", parents=[runner])
     toy.add_argument("--clips", metavar="N", type=int, default=_CLIPS, help=f"clips (default: {_CLIPS})")
     _add_suite(toy, TOY)
-    for name, about in DATASETS.items():
+    for name, about in {**DATASETS, ROWS: "tracks in a folder of training rows"}.items():
         dataset = suites.add_parser(name, help=about, parents=[runner])
         dataset.add_argument("--data", metavar="FOLDER", type=Path, required=True, help="where the data is")
         _add_suite(dataset, name)
@@ -148,6 +149,10 @@ def _suite(name: str, arguments: argparse.Namespace) -> Suite:
         from molmo2_ground.train.toy_suite import ToySuite
 
         return ToySuite(arguments.clips)
+    if name == ROWS:
+        from molmo2_ground.train.row_suite import RowTracks
+
+        return RowTracks(arguments.data)
     from molmo2_ground.eval.suites import open_suite
 
     return open_suite(name, arguments.data)
@@ -219,7 +224,7 @@ def _suite_of(run: Run, arguments: argparse.Namespace) -> Suite | None:
     if run.card.suite == TOY:
         arguments.clips = -(-run.card.examples // 2)  # two questions a clip
         return _suite(TOY, arguments)
-    if arguments.data is None or run.card.suite not in DATASETS:
+    if arguments.data is None or run.card.suite not in (*DATASETS, ROWS):
         if not arguments.quiet:
             say("the page has no pictures; name the suite's data with --data to have them")
         return None

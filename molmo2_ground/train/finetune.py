@@ -1,6 +1,6 @@
 """`fine_tune`: a checkpoint, folders of rows, and a better checkpoint for what they show.
 
-    fine_tune(["street/rows"], model="tiny", out="street/model", settings=FineTuning(steps=60, rate=5e-4))
+fine_tune(["street/rows"], model="tiny", out="street/model", settings=FineTuning(steps=60, rate=5e-4))
 """
 
 from __future__ import annotations

@@ -136,15 +136,16 @@ def train_stage(
     return TrainedStage(checkpoint=checkpoint, work=work, curves=curves, step=end.step, skipped=skipped)
 
 
-def fitted(stage: StageConfig, flags: InputFlags) -> StageConfig:
-    """The stage with no more frames and crops than the checkpoint itself is asked with."""
-    large = min(stage.image_crops_large, flags.max_crops * 3)
+def fitted(stage: StageConfig, flags: InputFlags, *, longer: bool = False) -> StageConfig:
+    """The stage with no more crops and frames than the checkpoint itself is asked with.
+
+    longer  the stage may show more frames than that: it is there to learn them.
+    """
     return replace(
         stage,
-        max_frames=min(stage.max_frames, flags.max_frames),
+        max_frames=stage.max_frames if longer else min(stage.max_frames, flags.max_frames),
         max_fps=min(stage.max_fps, flags.max_fps),
         image_crops=min(stage.image_crops, flags.max_crops),
-        image_crops_large=large,
         # A checkpoint that looks at pictures whole has never seen them in parts.
         image_share_large=stage.image_share_large if flags.max_crops > 1 else 0.0,
     )
@@ -218,9 +219,7 @@ def _plan(stage: StageConfig, options: RunOptions) -> RunPlan:
     )
 
 
-def _identity(
-    stage: StageConfig, data: RowData, source: Checkpoint, *, rows_at_once: int
-) -> dict[str, Json]:
+def _identity(stage: StageConfig, data: RowData, source: Checkpoint, *, rows_at_once: int) -> dict[str, Json]:
     """What must be equal for a run to go on; of the data the rows count, not where they lie."""
     return {
         "stage": stage.identity(),
