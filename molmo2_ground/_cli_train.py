@@ -20,7 +20,7 @@ STAGES = {
 }
 # As in `train.parts`, which takes seconds to import; a test holds them equal.
 PARTS = ("vit", "connector", "llm")
-_DOORS = {
+DOORS = {
     "validate": "check a folder of rows and their media",
     "preview": "draw what the model will see of rows, and must answer",
     "convert-boxes": "make rows of a CSV of boxes",
@@ -64,7 +64,7 @@ def add_parser(
         )
         _add_run(stage, steps="the recipe's", rows="128", tokens="the recipe's")
         stage.set_defaults(call=run_stage, stage=name)
-    for name, about in _DOORS.items():
+    for name, about in DOORS.items():
         # No character begins an option here, so all words go on to the command as they are.
         door = stages.add_parser(name, help=about, add_help=False, prefix_chars="\0")
         door.add_argument("words", nargs="*")

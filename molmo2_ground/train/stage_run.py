@@ -9,7 +9,7 @@ All that a `StageConfig` says is heeded but `reduce_precision`: one process has 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ from molmo2_ground.train.step import StepOutcome, StepPlace
 from molmo2_ground.train.trainer import RunPlan, Trainer
 
 if TYPE_CHECKING:
+    from transformers import Molmo2ForConditionalGeneration
+
     from molmo2_ground.model.checkpoint import Checkpoint
     from molmo2_ground.model.flags import InputFlags
     from molmo2_ground.train.feed import Json
@@ -105,14 +107,13 @@ def train_stage(
     device = chosen_device(options.device)
     network = load_network(source, device=device, dtype=torch.float32)
     tied = is_tied(network)
+    parts = split_parts(network, frozen=stage.frozen, train_embedding=stage.train_embedding, tied=tied)
     identity = _identity(stage, data, source, rows_at_once=options.rows_at_once)
     with _loader(stage, data, source, options, on_cpu=device.type == "cpu") as loader:
         end = Trainer(
             work,
             network,
-            stage.optimizer(
-                split_parts(network, frozen=stage.frozen, train_embedding=stage.train_embedding, tied=tied)
-            ),
+            stage.optimizer(parts),
             loader,
             _loss(stage, network, source.flags, device, tied=tied),
             plan=_plan(stage, options),
@@ -124,16 +125,25 @@ def train_stage(
     if end.finished:
         if tied and stage.train_embedding:
             tie_head(network)
-        checkpoint = export_checkpoint(
-            network.eval(),
-            out,
-            source=source,
-            flags=trained_flags(source.flags, stage),
-            note={"made_by": f"molmo2_ground {__version__}", "step": end.step, "run": identity},
-            extra={CURVES_FILE: curves},
-        )
-        logger.info("wrote %s", checkpoint)
+        note = {"made_by": f"molmo2_ground {__version__}", "step": end.step, "run": identity}
+        checkpoint = _exported(network, out, source=source, stage=stage, note=note, curves=curves)
     return TrainedStage(checkpoint=checkpoint, work=work, curves=curves, step=end.step, skipped=skipped)
+
+
+def _exported(
+    network: Molmo2ForConditionalGeneration,
+    out: Path,
+    *,
+    source: Checkpoint,
+    stage: StageConfig,
+    note: Mapping[str, Json],
+    curves: Path,
+) -> Path:
+    flags = trained_flags(source.flags, stage)
+    extra = {CURVES_FILE: curves}
+    written = export_checkpoint(network.eval(), out, source=source, flags=flags, note=note, extra=extra)
+    logger.info("wrote %s", written)
+    return written
 
 
 def fitted(stage: StageConfig, flags: InputFlags, *, longer: bool = False) -> StageConfig:

@@ -95,7 +95,7 @@ def test_invariant_a_stopped_run_of_rows_ends_as_one_that_was_not(
 def test_another_seed_does_not_go_on_with_a_run(rows: Path, model: Path, tmp_path: Path) -> None:
     out, options = tmp_path / "out", RunOptions(seconds=0.0)
     fine_tune([rows], model=model, out=out, settings=SETTINGS, options=options)
-    with pytest.raises(TrainingError, match="another run: .*seed was 6198, is 1"):
+    with pytest.raises(TrainingError, match=r"another run: .*seed was 6198, is 1"):
         fine_tune([rows], model=model, out=out, settings=replace(SETTINGS, seed=1))
 
 
@@ -148,7 +148,8 @@ def test_rows_of_a_step_are_shared_out_evenly(rows: Path, model: Path, tmp_path:
 
 def test_fine_tuning_keeps_the_recipe_s_ratios(rows: Path) -> None:
     stage = FineTuning(steps=50, rate=4e-4, frozen=("vit",), tokens=900, seed=3).stage(open_folders([rows]))
-    assert (stage.rate_llm, stage.rate_connector) == (pytest.approx(4e-4), pytest.approx(2e-4))
+    assert stage.rate_llm == pytest.approx(4e-4)
+    assert stage.rate_connector == pytest.approx(2e-4)
     assert (stage.steps, stage.warmup_llm, stage.rows, stage.limits.max_tokens) == (50, 5, 8, 900)
     assert (stage.seed, stage.data_seed, stage.frozen) == (3, 3, ("vit",))
     recipe = stage2_joint()
