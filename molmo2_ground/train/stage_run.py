@@ -125,7 +125,7 @@ def train_stage(
     if end.finished:
         if tied and stage.train_embedding:
             tie_head(network)
-        note = {"made_by": f"molmo2_ground {__version__}", "step": end.step, "run": identity}
+        note: dict[str, Json] = {"made_by": f"molmo2_ground {__version__}", "step": end.step, "run": identity}
         checkpoint = _exported(network, out, source=source, stage=stage, note=note, curves=curves)
     return TrainedStage(checkpoint=checkpoint, work=work, curves=curves, step=end.step, skipped=skipped)
 
@@ -230,10 +230,10 @@ def _plan(stage: StageConfig, options: RunOptions) -> RunPlan:
 
 
 def _identity(stage: StageConfig, data: RowData, source: Checkpoint, *, rows_at_once: int) -> dict[str, Json]:
-    """What must be equal for a run to go on; of the data the rows count, not where they lie."""
+    """What must be equal for a run to go on; of rows and weights the content counts, not the place."""
     return {
         "stage": stage.identity(),
         "data": {name: rows.fingerprint for name, rows in data.folders.items()},
-        "model": {"name": source.model_id, "files": files_digest(source.folder)},
+        "model": files_digest(source.folder),
         "rows_at_once": rows_at_once,
     }

@@ -86,10 +86,8 @@ def test_bad_input_is_one_line(
 def test_bad_rows_are_told_before_anything_is_trained(
     rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row_folder_text = (rows / "rows.jsonl").read_text()
-    (rows / "rows.jsonl").write_text(
-        row_folder_text + row_folder_text.splitlines()[0].replace("clip", "gone")
-    )
+    text = (rows / "rows.jsonl").read_text()
+    (rows / "rows.jsonl").write_text(text + text.splitlines()[0].replace("clip.mp4", "gone.mp4"))
     assert main(["train", "finetune", str(rows), "--out", str(tmp_path / "x"), *SMALL]) == 1
     err = capsys.readouterr().err
     assert "rows.jsonl line 5" in err
@@ -146,6 +144,30 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert main(words) == 0
     assert capsys.readouterr().out == f"{out}\n"
     assert {path.name for path in out.iterdir()} > {"config.json", "model.safetensors", "curves.png"}
+    # Once more finds the run finished, and writes the same.
+    weights = (out / "model.safetensors").read_bytes()
+    assert main(words) == 0
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_rows_that_cannot_be_used_are_left_out_when_asked(
+    rows: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = (rows / "rows.jsonl").read_text()
+    (rows / "rows.jsonl").write_text(text + text.splitlines()[0].replace("clip.mp4", "gone.mp4"))
+    out = tmp_path / "out"
+    words = ["train", "finetune", str(rows), "--model", str(model), "--out", str(out), *SMALL, "--skip-bad"]
+    assert main(words) == 0
+    err = capsys.readouterr().err.splitlines()
+    named = [text for text in caplog.messages if text.startswith("left out: example 4 of rows, row walk 0")]
+    assert named
+    assert f"rows: {len(named)} examples were left out" in err
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from molmo2_ground.train.export import NOTE_FILE
 from molmo2_ground.train.finetune import FineTuning, fine_tune
 from molmo2_ground.train.logbook import LOG_FILE, read_lines
 from molmo2_ground.train.row_data import open_folders
-from molmo2_ground.train.stage_run import RunOptions, TrainedStage, fitted, trained_flags
+from molmo2_ground.train.stage_run import RunOptions, TrainedStage, fitted, train_stage, trained_flags
 from molmo2_ground.train.stages import stage2_joint, stage3_long
 from tests.made_up_rows import box, moments, row_folder, track_row
 from tests.made_up_sets_to_train import FLAGS
@@ -129,6 +129,24 @@ def test_a_table_that_was_one_stays_as_the_checkpoint_has_it_and_the_export_load
     assert (done.checkpoint / "curves.png").stat().st_size > 1000
     assert done.curves.is_file()
     assert (done.checkpoint / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_tied_table_that_is_learnt_is_written_as_two_equal_ones(
+    rows: Path, model: Path, tmp_path: Path
+) -> None:
+    old = load_checkpoint(model, device="cpu", dtype="float32").network
+    base = old.lm_head.weight.shape[0]
+    with torch.no_grad():
+        old.lm_head.weight.copy_(old.model.language_model.embed_tokens.weight[:base])
+    tied = save_hub_layout(old, tmp_path / "tied", tokenizer=byte_tokenizer(), flags=FLAGS)
+    data = open_folders([rows])
+    stage = replace(SETTINGS.stage(data), steps=2, train_embedding=True, precision="float32")
+    done = train_stage(stage, data, model=tied, out=tmp_path / "out")
+    assert done.checkpoint is not None
+    new = load_checkpoint(done.checkpoint, device="cpu", dtype="float32").network
+    assert torch.equal(new.lm_head.weight, new.model.language_model.embed_tokens.weight[:base])
+    assert not torch.equal(new.lm_head.weight, old.lm_head.weight)
 
 
 def test_a_folder_with_other_things_is_not_replaced(rows: Path, model: Path, tmp_path: Path) -> None:
