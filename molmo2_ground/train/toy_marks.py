@@ -6,7 +6,7 @@ Two things never share a pixel, so whose a place is needs no matching by distanc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from molmo2_ground.eval.example import Result, Truth
 from molmo2_ground.eval.metrics import (
@@ -25,7 +25,7 @@ from molmo2_ground.results import Count, Tracks
 from molmo2_ground.train.toy.questions import Question
 from molmo2_ground.train.toy.scene import Scene
 from molmo2_ground.train.toy.stamp import Bytes
-from molmo2_ground.train.toy_held_out import CLIP_FPS, HeldOut, id_map, under
+from molmo2_ground.train.toy_held_out import CLIP_FPS, GRID_S, HeldOut, id_map, under
 
 _TRACK_SCORES = ("track_precision", "track_recall", "track_f1", "hota", "deta", "assa")
 _SHARES = ("precision", "recall", "f1")
@@ -70,21 +70,47 @@ def point_marks(held_out: HeldOut, question: Question, result: Result | None) ->
 def first_last_marks(held_out: HeldOut, question: Question, result: Result | None) -> dict[str, float]:
     """The places where each object is first and last seen, one or two an object, against those given.
 
-    Seen where: in the frames that the model was shown, for it cannot name another one. They lie a half
-    second apart or little more, and an object counts as seen in them as everywhere.
+    A place is right on the object's visible pixels at one of its ends. An end is the first or last frame, of
+    those that the model was shown, in which the object counts as visible; or the shown frame nearest to its
+    first or last visible half second, for users' questions are shown the very end of a clip too, and
+    training is not.
     """
     if not isinstance(result, Tracks):
         return {f"first_last_{name}": 0.0 for name in _SHARES}
     placed = placed_of(result)
     shown = sorted(set(result.receipt.frame_source_indices))
     maps = {index: id_map(held_out.scene, index) for index in {*shown, *(p.source_index for p in placed)}}
-    wanted: set[tuple[int, int]] = set()
+    on = {(under(maps[p.source_index], p), p.source_index) for p in placed}
+    wanted = hits = 0
     for object_id in question.object_ids:
-        seen = [i for i in shown if _is_visible(held_out.scene, maps[i], i, object_id)]
-        wanted |= {(object_id, index) for index in (*seen[:1], *seen[-1:])}
-    hit = wanted & {(under(maps[p.source_index], p), p.source_index) for p in placed}
-    found = matched(len(hit), len(placed), len(wanted))
+        ends = _ends(held_out, {index: maps[index] for index in shown}, object_id)
+        wanted += len(ends)
+        hits += _hit(ends, {index for whose, index in on if whose == object_id})
+    found = matched(hits, len(placed), wanted)
     return {f"first_last_{name}": value for name, value in found.scores().items()}
+
+
+def _ends(held_out: HeldOut, shown: Mapping[int, Bytes], object_id: int) -> list[set[int]]:
+    """The frames that are right for each end, by number: two ends, one or none as it is seen in the shown."""
+    seen = [i for i, ids in shown.items() if _is_visible(held_out.scene, ids, i, object_id)]
+    halves = [
+        round(number * GRID_S * CLIP_FPS)
+        for number, states in enumerate(held_out.states)
+        if states[object_id - 1].visible
+    ]
+    if not seen:
+        return []
+    ends = [
+        {own, min(shown, key=lambda i, half=half: abs(i - half))}
+        for own, half in ((seen[0], halves[0]), (seen[-1], halves[-1]))
+    ]
+    return ends if len(seen) > 1 else [ends[0] | ends[1]]
+
+
+def _hit(ends: Sequence[set[int]], at: set[int]) -> int:
+    """How many ends are met, each by a frame of its own."""
+    met = [end & at for end in ends if end & at]
+    return min(len(met), len(set().union(*met)))
 
 
 def is_one_of_several(question: Question, scene: Scene) -> bool:

@@ -12,7 +12,8 @@ track_f1_8, track_f1_32          `track_f1` of the plain questions to track, sho
 identity_8, identity_32          `identity`, likewise.
 first_last_f1, …                 the places where each object is first and last seen, one or two an object: a
                                  place is right on the object's visible pixels in the first or last frame,
-                                 of those that the model was shown, in which it counts as visible.
+                                 of those that the model was shown, in which it counts as visible, or in the
+                                 shown frame nearest to its first or last visible half second.
 follow_f1, …                     the track of what lies under a point, in the half seconds after it.
 motion_f1, size_f1, position_f1  track F1 or point F1 of what is asked for by motion, size or position. These
                                  questions are in none of the other figures but `not_none` and `readable`.

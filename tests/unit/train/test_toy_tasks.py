@@ -4,9 +4,11 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from molmo2_ground.eval.example import Example, Suite
+from molmo2_ground.eval.example import Example, Suite, TruthFrame
+from molmo2_ground.masks import Rle
 from molmo2_ground.results import Sample, Track, Tracks
 from molmo2_ground.train.toy_examples import first_last_prompt
 from molmo2_ground.train.toy_held_out import CLIP_FPS, Asked, id_map
@@ -26,6 +28,11 @@ def suite() -> ToyTasks:
 @pytest.fixture(scope="module")
 def examples(suite: ToyTasks) -> list[Example]:
     return list(suite.examples())
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Example]:
+    return list(ToyTasks(12).examples())
 
 
 def _asked(example: Example) -> Asked:
@@ -142,12 +149,12 @@ def _moved(track: Track, samples: tuple[Sample, ...]) -> Track:
     return track.model_copy(update={"samples": samples})
 
 
-def test_first_and_last_seen_at_another_moment_are_wrong(suite: ToyTasks, examples: list[Example]) -> None:
+def test_first_and_last_seen_at_another_moment_are_wrong(suite: ToyTasks, many: list[Example]) -> None:
     def long_seen(example: Example) -> bool:
         item = example.truth.objects[0]
         return example.key.endswith("-ends") and len(item.frames) == 2 and len(example.truth.objects) == 1
 
-    example = _first(list(ToyTasks(12).examples()), long_seen)
+    example = _first(many, long_seen)
     right = perfect(example)
     assert isinstance(right, Tracks)
     (track,) = right
@@ -182,11 +189,9 @@ def test_first_and_last_seen_at_another_moment_are_wrong(suite: ToyTasks, exampl
         assert row["not_none"] == 1.0
 
 
-def test_first_and_last_are_those_of_the_frames_that_were_shown(
-    suite: ToyTasks, examples: list[Example]
-) -> None:
+def test_first_and_last_are_those_of_the_frames_that_were_shown(suite: ToyTasks, many: list[Example]) -> None:
     example = _first(
-        list(ToyTasks(12).examples()),
+        many,
         lambda e: e.key.endswith("-ends") and len(e.truth.objects[0].frames) == 2,
     )
     right = perfect(example)
@@ -212,9 +217,9 @@ def test_what_is_said_before_the_click_is_not_judged(suite: ToyTasks, examples: 
     assert row["follow_recall"] < 1
 
 
-def test_ids_that_are_swapped_lower_identity(suite: ToyTasks) -> None:
+def test_ids_that_are_swapped_lower_identity(suite: ToyTasks, many: list[Example]) -> None:
     example = _first(
-        list(ToyTasks(12).examples()),
+        many,
         lambda e: e.key.endswith("-track") and sum(len(o.frames) > 4 for o in e.truth.objects) > 1,
     )
     right = perfect(example)
@@ -235,9 +240,11 @@ def _cut(track: Track, time_s: float) -> tuple[tuple[Sample, ...], tuple[Sample,
     return early, track.samples[len(early) :]
 
 
-def test_a_look_at_ends_moves_them_to_the_frames_that_were_named(suite: ToyTasks) -> None:
+def test_a_look_at_ends_moves_them_to_the_frames_that_were_named(
+    suite: ToyTasks, many: list[Example]
+) -> None:
     example = _first(
-        list(ToyTasks(12).examples()),
+        many,
         lambda e: e.key.endswith("-ends") and len(e.truth.objects[0].frames) == 2,
     )
     item = example.truth.objects[0]
@@ -246,3 +253,58 @@ def test_a_look_at_ends_moves_them_to_the_frames_that_were_named(suite: ToyTasks
     truth = suite.truth_at(example, [named])
     assert [f.source_index for f in truth.objects[0].frames] == [named, last.source_index]
     assert suite.truth_at(example, []).objects == example.truth.objects
+
+
+def _tracks(example: Example, *places: TruthFrame) -> Tracks:
+    right = perfect(example)
+    assert isinstance(right, Tracks)
+    samples = tuple(
+        Sample(
+            time_s=p.source_index / CLIP_FPS, source_index=p.source_index, x_px=x, y_px=y, x_norm=0, y_norm=0
+        )
+        for p in places
+        for x, y in [_on(p)]
+    )
+    return right.model_copy(update={"tracks": (Track(object_id=1, label="it", samples=samples),)})
+
+
+def _on(frame: TruthFrame) -> tuple[float, float]:
+    assert frame.mask is not None
+    rows, columns = np.nonzero(frame.mask.decode())
+    return float(columns[0]) + 0.5, float(rows[0]) + 0.5
+
+
+@pytest.mark.parametrize(
+    ("ends", "f1"),
+    [
+        pytest.param((0, 35), 1.0, id="the half seconds of training"),
+        pytest.param((0, 39), 1.0, id="the very end that a user's question is shown"),
+        pytest.param((0, 35, 39), 0.8, id="one end twice"),
+        pytest.param((0, 30), 0.5, id="too early"),
+        pytest.param((35, 39), 0.5, id="no beginning"),
+    ],
+)
+def test_a_clips_end_is_its_last_half_second_or_the_very_end(
+    ends: tuple[int, ...], f1: float, suite: ToyTasks, many: list[Example]
+) -> None:
+    example = _first(
+        many,
+        lambda e: (
+            e.key.endswith("-ends")
+            and e.truth.duration_s == SHORT / 2
+            and len(e.truth.objects) == 1
+            and [f.source_index for f in e.truth.objects[0].frames] == [0, 35]
+        ),
+    )
+    held_out, asked = suite.asked(example.key)
+    (object_id,) = asked.question.object_ids
+    maps = {i: id_map(held_out.scene, i) for i in ends}
+    frames = (
+        TruthFrame(time_s=i / CLIP_FPS, source_index=i, mask=Rle.encode(ids == object_id))
+        for i, ids in maps.items()
+    )
+    result = _tracks(example, *frames)
+    indices = (*result.receipt.frame_source_indices, 39)
+    receipt = result.receipt.model_copy(update={"frame_source_indices": indices})
+    row = suite.score(example, result.model_copy(update={"receipt": receipt}))
+    assert row["first_last_f1"] == pytest.approx(f1)
