@@ -6,7 +6,7 @@ Two things never share a pixel, so whose a place is needs no matching by distanc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from molmo2_ground.eval.example import Result, Truth
 from molmo2_ground.eval.metrics import (
@@ -100,11 +100,12 @@ def _ends(held_out: HeldOut, shown: Mapping[int, Bytes], object_id: int) -> list
     ]
     if not seen:
         return []
-    ends = [
-        {own, min(shown, key=lambda i, half=half: abs(i - half))}
-        for own, half in ((seen[0], halves[0]), (seen[-1], halves[-1]))
-    ]
+    ends = [{own, _nearest(half, shown)} for own, half in ((seen[0], halves[0]), (seen[-1], halves[-1]))]
     return ends if len(seen) > 1 else [ends[0] | ends[1]]
+
+
+def _nearest(source_index: int, shown: Iterable[int]) -> int:
+    return min(shown, key=lambda index: abs(index - source_index))
 
 
 def _hit(ends: Sequence[set[int]], at: set[int]) -> int:
