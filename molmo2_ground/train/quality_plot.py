@@ -5,6 +5,9 @@
 beside the picture as JSON: the same command goes on with what they hold, and a checkpoint whose files have
 changed, or another number of clips, is asked again. The few clips are the same for all checkpoints, so the
 curves can be compared with each other; how far they are from the figures of many clips, they do not say.
+
+Beside checkpoints in the layout of the hub it takes the weights that a run of `train.tiny` leaves in its work
+folder, such as `every-002.safetensors`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +48,7 @@ SHOWN: Mapping[SuiteName, Mapping[str, str]] = {
 
 _SCHEMA = "molmo2-ground/quality/1"
 _CLIPS = 4
+_WEIGHTS = ".safetensors"
 
 logger = logging.getLogger(__name__)
 
@@ -164,27 +169,58 @@ def draw_quality(curves: Sequence[Curve], target: Path, *, unit: str, title: str
     return target
 
 
+def weights_checkpoint(weights: Path, folder: Path) -> Path:
+    """Write the weights that a run of `train.tiny` kept as a checkpoint in the layout of the hub.
+
+    Raises `SourceError` when the file holds no weights of the tiny model.
+    """
+    import torch  # seconds to load
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    from molmo2_ground.train.tiny import Text
+    from molmo2_ground.train.tiny_checkpoint import write_checkpoint
+    from molmo2_ground.train.tiny_model import new_model
+
+    text = Text.build()
+    model = new_model(text.tokenizer, seed=0, device=torch.device("cpu"))
+    try:
+        load_model(model, weights)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SourceError(f"{weights} holds no weights of the tiny model: {reason}") from error
+    return write_checkpoint(model, text.tokenizer, folder)
+
+
+def _open(name: str, scratch: Path) -> Candidate:
+    """A checkpoint, or weights alone, for which one is written into `scratch`."""
+    if not name.endswith(_WEIGHTS):
+        return checkpoint_candidate(name)
+    # Kept scores are filed under the folder's name and its files: named after the weights it is found again.
+    folder = Path(tempfile.mkdtemp(dir=scratch)) / Path(name).stem
+    return checkpoint_candidate(weights_checkpoint(Path(name), folder))
+
+
 def main(
-    arguments: Sequence[str] | None = None,
-    *,
-    open_candidate: Callable[[str], Candidate] = checkpoint_candidate,
+    arguments: Sequence[str] | None = None, *, open_candidate: Callable[[str, Path], Candidate] = _open
 ) -> int:
     """The command line; returns 0, or 2 when something is wrong with what it was given.
 
-    open_candidate: makes a model of each checkpoint's name.
+    open_candidate: makes a model of each checkpoint's name, with a folder for what it writes.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     suites: tuple[SuiteName, ...] = get_args(SuiteName) if options.suite == "both" else (options.suite,)
     try:
         times = _times(options.at, len(options.checkpoints))
-        moments = measure(
-            [open_candidate(name) for name in options.checkpoints],
-            suites=suites,
-            clips=options.clips,
-            kept=options.out.with_suffix(".json"),
-            workers=options.workers,
-        )
+        with tempfile.TemporaryDirectory() as scratch:
+            moments = measure(
+                [open_candidate(name, Path(scratch)) for name in options.checkpoints],
+                suites=suites,
+                clips=options.clips,
+                kept=options.out.with_suffix(".json"),
+                workers=options.workers,
+            )
         curves = curves_of([t for t in times for _ in suites], moments)
         title = f"{options.clips} held-out clips a suite, answers written greedily"
         unit = options.unit if options.at else "checkpoint"
@@ -215,7 +251,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.quality_plot", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "checkpoints", nargs="+", metavar="CHECKPOINT", help="tiny, a folder in hub layout or a hub id"
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="tiny, a folder in hub layout, a hub id, or weights of a run of train.tiny",
     )
     parser.add_argument("--at", default="", metavar="T,T,…", help="when each was, such as seconds or steps")
     parser.add_argument(

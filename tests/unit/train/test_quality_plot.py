@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.errors import SourceError
-from molmo2_ground.eval.candidate import Candidate
+from molmo2_ground.eval.candidate import Candidate, checkpoint_candidate
 from molmo2_ground.eval.example import Settings
 from molmo2_ground.grounder import Grounder
 from molmo2_ground.train.quality_plot import (
@@ -21,7 +23,10 @@ from molmo2_ground.train.quality_plot import (
     main,
     measure,
     read_moments,
+    weights_checkpoint,
 )
+from molmo2_ground.train.tiny import Text, save
+from molmo2_ground.train.tiny_model import new_model
 from molmo2_ground.train.toy_score import CARD, CARD_TASKS, SuiteName
 
 
@@ -32,6 +37,10 @@ def _says_none(answers: Sequence[str], settings: Settings) -> Grounder:
 def _candidate(name: str) -> Candidate:
     load = functools.partial(_says_none, ["There are none."] * 4)
     return Candidate(name=name, identity=name, load=load)
+
+
+def _open(name: str, scratch: Path) -> Candidate:
+    return _candidate(name)
 
 
 def _unwilling(name: str) -> Candidate:
@@ -101,7 +110,7 @@ def test_another_file_is_not_taken_for_kept_scores(text: str, tmp_path: Path) ->
 def test_the_command_draws_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "quality.png"
     arguments = ["a", "b", "--at", "10,20", "--out", str(out), "--clips", "1", "--suite", "toy"]
-    assert main(arguments, open_candidate=_candidate) == 0
+    assert main(arguments, open_candidate=_open) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(out)
     assert out.stat().st_size > 0
@@ -116,10 +125,30 @@ def test_the_command_draws_and_prints(tmp_path: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_wrong_times_are_said(at: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["a", "b", "--at", at, "--out", str(tmp_path / "q.png")], open_candidate=_unwilling) == 2
+    assert main(["a", "b", "--at", at, "--out", str(tmp_path / "q.png")], open_candidate=_open) == 2
     assert says in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "q.png")]) == 2
     assert "gone" in capsys.readouterr().err
+
+
+def test_weights_alone_become_the_same_checkpoint_each_time(tmp_path: Path) -> None:
+    text = Text.build()
+    save(new_model(text.tokenizer, seed=3, device=torch.device("cpu")), tmp_path / "every-002.safetensors")
+    identities = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        folder = weights_checkpoint(tmp_path / "every-002.safetensors", tmp_path / name / "every-002")
+        identities.append(checkpoint_candidate(folder).identity)
+    assert identities[0] == identities[1]
+    assert identities[0].startswith("every-002; ")
+
+
+def test_other_weights_are_not_taken_for_those_of_the_tiny_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    assert main([str(tmp_path / "other.safetensors"), "--out", str(tmp_path / "q.png")]) == 2
+    assert "no weights of the tiny model" in capsys.readouterr().err
