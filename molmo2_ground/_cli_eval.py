@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from molmo2_ground.eval.example import Problem, Settings, Suite
     from molmo2_ground.eval.record import Run
     from molmo2_ground.grounder import Grounder
+    from molmo2_ground.train.toy_suite import ToySuite
 
 Loader = Callable[..., "Grounder"]
 
-TOY = "toy"
+TOY, TOY_TASKS = "toy", "toy-tasks"
 ROWS = "row-tracks"
 # As in `eval.suites.SUITES`, which takes seconds to import; a test holds them equal.
 DATASETS = {
@@ -35,7 +36,11 @@ DATASETS = {
     "video-point": "Molmo2-VideoPointEval: objects and events in a video",
     "video-track": "Molmo2-VideoTrackEval: objects over time",
 }
-_CLIPS = 500
+# The toy street's suites: what each asks, and about how many clips unless --clips says otherwise.
+_TOYS = {
+    TOY: ("the toy street, which needs no data", 500),
+    TOY_TASKS: ("every task of the toy street, in clips of 8 and 32 frames", 200),
+}
 _MOST_SAID = 20
 
 
@@ -49,9 +54,10 @@ def add_parser(
     words = "put a suite of questions to a model and score the answers"
     parser = commands.add_parser("eval", help=words, description=words.capitalize() + ".")
     suites = parser.add_subparsers(metavar="SUITE", required=True)
-    toy = suites.add_parser(TOY, help="the toy street, which needs no data", parents=[runner])
-    toy.add_argument("--clips", metavar="N", type=int, default=_CLIPS, help=f"clips (default: {_CLIPS})")
-    _add_suite(toy, TOY)
+    for name, (about, clips) in _TOYS.items():
+        toy = suites.add_parser(name, help=about, parents=[runner])
+        toy.add_argument("--clips", metavar="N", type=int, default=clips, help=f"clips (default: {clips})")
+        _add_suite(toy, name)
     for name, about in {**DATASETS, ROWS: "tracks in a folder of training rows"}.items():
         dataset = suites.add_parser(name, help=about, parents=[runner])
         dataset.add_argument("--data", metavar="FOLDER", type=Path, required=True, help="where the data is")
@@ -144,11 +150,17 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _suite(name: str, arguments: argparse.Namespace) -> Suite:
-    if name == TOY:
-        from molmo2_ground.train.toy_suite import ToySuite
+def _toy(name: str) -> type[ToySuite]:
+    """The toy street's suite of this name."""
+    from molmo2_ground.train.toy_suite import ToySuite
+    from molmo2_ground.train.toy_tasks import ToyTasks
 
-        return ToySuite(arguments.clips)
+    return {TOY: ToySuite, TOY_TASKS: ToyTasks}[name]
+
+
+def _suite(name: str, arguments: argparse.Namespace) -> Suite:
+    if name in _TOYS:
+        return _toy(name)(arguments.clips)
     if name == ROWS:
         from molmo2_ground.train.row_suite import RowTracks
 
@@ -221,9 +233,9 @@ def compare_runs(arguments: argparse.Namespace, loader: Loader | None) -> int:
 
 def _suite_of(run: Run, arguments: argparse.Namespace) -> Suite | None:
     """The suite that a run was made with, to draw its examples; None when its data is not at hand."""
-    if run.card.suite == TOY:
-        arguments.clips = -(-run.card.examples // 2)  # two questions a clip
-        return _suite(TOY, arguments)
+    if run.card.suite in _TOYS:
+        arguments.clips = -(-run.card.examples // _toy(run.card.suite).per_clip)
+        return _suite(run.card.suite, arguments)
     if arguments.data is None or run.card.suite not in (*DATASETS, ROWS):
         if not arguments.quiet:
             say("the page has no pictures; name the suite's data with --data to have them")

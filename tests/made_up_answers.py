@@ -29,8 +29,11 @@ def receipt_for(example: Example) -> Receipt:
 
 
 def perfect(example: Example) -> Result:
-    """What a model that makes no mistake answers: tracks in every frame, points in the annotated one."""
-    if example.query.task == "track":
+    """What a model that makes no mistake answers: tracks in every frame, points in the annotated one.
+
+    What a suite asks in words of its own is answered by tracks.
+    """
+    if example.query.task in ("track", "ask"):
         return _perfect_tracks(example)
     points = Points(
         points=tuple(
@@ -48,7 +51,7 @@ def perfect(example: Example) -> Result:
 def empty(example: Example) -> Result:
     """The answer that there is none."""
     receipt = receipt_for(example)
-    if example.query.task == "track":
+    if example.query.task in ("track", "ask"):
         return Tracks(tracks=(), receipt=receipt)
     points = Points(points=(), receipt=receipt)
     return Count(value=0, stated=None, points=points) if example.query.task == "count" else points

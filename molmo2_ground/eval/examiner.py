@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Self
 from molmo2_ground.errors import AnswerError, BackendError, PromptTooLongError, SourceError
 from molmo2_ground.eval.candidate import Candidate
 from molmo2_ground.eval.example import Example, Result, Suite
-from molmo2_ground.eval.predictions import Prediction, asked_digest, read_predictions
+from molmo2_ground.eval.predictions import Prediction, asked_digest, located, read_predictions
 from molmo2_ground.eval.record import Row, Status
 from molmo2_ground.query import Decoding
-from molmo2_ground.results import Answer
 
 if TYPE_CHECKING:
     from molmo2_ground.grounder import Grounder, Session
@@ -133,10 +132,9 @@ class Examiner:
         session, settings = self._open(example), self._plan.suite.settings
         decoding = Decoding(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
         try:
-            result = session.answer(example.query, decoding=decoding)
+            result = located(session.answer(example.query, decoding=decoding))
         except AnswerError as error:
             return Prediction(key=example.key, asked=asked, text=error.answer.text, reason=str(error))
-        assert not isinstance(result, Answer), "suites ask for places and numbers, not for free text"
         return Prediction(key=example.key, asked=asked, receipt=result.receipt)
 
     def _open(self, example: Example) -> Session:

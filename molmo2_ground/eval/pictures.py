@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from molmo2_ground.clip import Frame, RgbArray
 from molmo2_ground.eval.example import Example, Result, Truth, TruthFrame
+from molmo2_ground.query import Task
 from molmo2_ground.render import Painter
 from molmo2_ground.render.style import DARK, LIGHT, Rgb, Style
 from molmo2_ground.render.text import clock
@@ -29,6 +30,8 @@ MISSED: Rgb = (255, 138, 0)
 WRONG: Rgb = (226, 1, 52)
 _MOST_FRAMES = 3
 _TRAIL_S = 1.0
+# Questions that are answered by places at moments: free text is read as tracks.
+_OVER_TIME: tuple[Task, ...] = ("track", "ask")
 _DASH_POINTS = 14  # of an edge, pixel by pixel: a dash and the gap behind it
 # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
 _LATER_S = 1e-4
@@ -62,7 +65,7 @@ def pictures_of(
 ) -> list[Picture]:
     """At most `most` frames with truth and answer; raises `SourceError` when the media cannot be read."""
     dots = _dots(result)
-    judge = _Judge(example.truth, dots, whole_clip=example.query.task != "track")
+    judge = _Judge(example.truth, dots, whole_clip=example.query.task not in _OVER_TIME)
     painter = None if result is None else Painter(_numbered(result), trail_s=_TRAIL_S)
 
     def shrink(rgb: RgbArray) -> RgbArray:
@@ -218,7 +221,7 @@ def _telling_times(example: Example, dots: Sequence[_Dot], judge: _Judge, *, mos
     """Moments at which something is to be seen or was named, seconds, rising."""
     truth = example.truth
     named_s = {dot.time_s for dot in dots if dot.time_s is not None}
-    if example.query.task == "track":
+    if example.query.task in _OVER_TIME:
         there_s = {f.time_s for item in truth.objects for f in item.frames if f.time_s is not None}
         telling = there_s | {t for t in named_s if judge.there(t, -1) is not None} or named_s
     else:

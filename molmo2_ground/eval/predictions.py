@@ -24,8 +24,10 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 import molmo2_ground
+from molmo2_ground.answer import parse_answer
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.example import Example, Result, Settings
+from molmo2_ground.placement import frame_refs, place_tracks
 from molmo2_ground.replay import derive
 from molmo2_ground.results import Answer, Receipt
 
@@ -57,11 +59,7 @@ class Prediction:
 
     def result(self) -> Result | None:
         """The answer, read again from its receipt; None when nothing can be read. Raises `AnswerError`."""
-        if self.receipt is None:
-            return None
-        result = derive(self.receipt)
-        assert not isinstance(result, Answer), "suites ask for places and numbers, not for free text"
-        return result
+        return None if self.receipt is None else located(derive(self.receipt))
 
     def line(self) -> bytes:
         """The line that `prediction_of` reads, its end included."""
@@ -72,6 +70,17 @@ class Prediction:
             fields |= {"text": self.text, "reason": self.reason}
         # ASCII: a model may write half of a surrogate pair, which UTF-8 cannot hold.
         return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def located(result: Result | Answer) -> Result:
+    """The same, with free text read as tracks: what a suite asks in words of its own is answered by places.
+
+    Points alone are taken as tracks too, and a text that says that there is nothing as none. Raises
+    `AnswerError` when a text does neither.
+    """
+    if not isinstance(result, Answer):
+        return result
+    return place_tracks(parse_answer(result.text), frame_refs(result.receipt), result.receipt)
 
 
 def prediction_of(line: bytes) -> Prediction:

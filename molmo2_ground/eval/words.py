@@ -56,6 +56,43 @@ _SCORES = {
         title="Keeps its number",
         meaning="While tracking, the share of right places with the same number as the one before.",
     ),
+    "track_f1_8": Words(title="Tracking F1, 8 frames", meaning="Tracking F1 over clips of 8 half seconds."),
+    "track_f1_32": Words(
+        title="Tracking F1, 32 frames", meaning="Tracking F1 over clips of 32 half seconds."
+    ),
+    "identity_8": Words(
+        title="Keeps its number, 8 frames", meaning="As above, over clips of 8 half seconds."
+    ),
+    "identity_32": Words(
+        title="Keeps its number, 32 frames", meaning="As above, over clips of 32 half seconds."
+    ),
+    "first_last_f1": Words(
+        title="First and last seen F1", meaning=f"Where each object is first and last seen. {_F1}"
+    ),
+    "first_last_precision": Words(
+        title="First and last seen precision",
+        meaning="Of the places named, the share on an object at the moment it is first or last seen.",
+    ),
+    "first_last_recall": Words(
+        title="First and last seen recall", meaning="Of the first and last places, the share that was named."
+    ),
+    "follow_f1": Words(
+        title="Following from a point F1",
+        meaning=f"What lies under a point, followed in the half seconds after it. {_F1}",
+    ),
+    "follow_precision": Words(
+        title="Following from a point precision",
+        meaning="Of the places named after the click, the share on what was clicked.",
+    ),
+    "follow_recall": Words(
+        title="Following from a point recall",
+        meaning="Of the moments after the click at which it can be seen, the share that was found.",
+    ),
+    "motion_f1": Words(title="Asked for by motion, F1", meaning=f"Moving or parked ones. {_F1}"),
+    "size_f1": Words(title="Asked for by size, F1", meaning=f"The largest or the smallest. {_F1}"),
+    "position_f1": Words(
+        title="Asked for by position, F1", meaning=f"The one on the left, at the top and so on. {_F1}"
+    ),
     "none": Words(
         title="Says none", meaning="Nothing of what is asked for is there, and the answer says so."
     ),
@@ -100,7 +137,7 @@ _TAGS = {
     "category": Words(title="Kind of question", meaning="kind of question"),
     "task": Words(title="Task", meaning="task"),
 }
-_TASKS = {"track": "Track", "point": "Point to", "count": "Count"}
+_TASKS = {"track": "Track", "point": "Point to", "count": "Count", "ask": "Asked in its own words:"}
 # A number and its unit stay on one line.
 _PERCENT = "\N{NO-BREAK SPACE}%"
 

@@ -5,9 +5,9 @@ Shapes: L tokens, Q of them new, D width of the language model, V words of the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -16,7 +16,11 @@ from transformers.masking_utils import sdpa_mask
 
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.attention import attention_rule
+from molmo2_ground.model.drafting import draft
 from molmo2_ground.model.kv_cache import BranchCache
+
+if TYPE_CHECKING:
+    from molmo2_ground.model.text_codec import TextCodec
 
 ATTENTION_NAME = "molmo2_ground_rule"
 
@@ -175,31 +179,68 @@ def decode(
     max_new_tokens: int,
     stop_ids: Collection[int],
     sampling: Sampling,
+    drafter: Guesses | None = None,
     on_token: Callable[[int], None] | None = None,
 ) -> Decoded:
     """Write an answer behind a prompt that is already in `cache`.
 
     logits_V: for the first word. on_token is called with each id as it is chosen, and may raise.
+    drafter: guesses words ahead, which one run of the network checks together; only those that it would have
+    chosen anyway are taken, so the answer is the same. Not used when sampling.
     """
     generator = torch.Generator().manual_seed(sampling.seed)
     table = network.model.language_model.embed_tokens
     token_ids: list[int] = []
     forwards = 0
-    while len(token_ids) < max_new_tokens:
-        token = choose(logits_V, sampling=sampling, generator=generator)
-        if token in stop_ids:
-            return Decoded(token_ids=tuple(token_ids), stop_reason="end", forwards=forwards)
-        token_ids.append(token)
-        if on_token is not None:
-            on_token(token)
-        if len(token_ids) == max_new_tokens:
-            break
-        embeds = table(torch.tensor([token], device=table.weight.device))
-        # An answer word is no picture and sees everything before it, so the rule need not know the tokens.
-        hidden = run_prompt(network, embeds, visual_L=_NOTHING, cache=cache)
-        logits_V = word_logits(network, hidden)[0]
+    guesses: list[int] = []
+    # Rows of logits: after the last word taken, and after each guess behind it.
+    rows_QV = logits_V[None]
+    while True:
+        for place in range(len(rows_QV)):
+            token = choose(rows_QV[place], sampling=sampling, generator=generator)
+            if token in stop_ids:
+                return Decoded(token_ids=tuple(token_ids), stop_reason="end", forwards=forwards)
+            token_ids.append(token)
+            if on_token is not None:
+                on_token(token)
+            if len(token_ids) == max_new_tokens:
+                return Decoded(token_ids=tuple(token_ids), stop_reason="length", forwards=forwards)
+            if place == len(guesses) or guesses[place] != token:
+                break
+        # What was read of guesses that turned out wrong is forgotten.
+        cache.cut_back(cache.get_seq_length() - (len(rows_QV) - 1 - place))
+        guesses = []
+        if drafter is not None and sampling.temperature == 0:
+            guesses = drafter.guess(token_ids)[: max_new_tokens - len(token_ids) - 1]
+        embeds = table(torch.tensor([token_ids[-1], *guesses], device=table.weight.device))
+        # Answer words are no pictures: each sees everything before it, so the rule need not know the tokens.
+        everything = torch.zeros(cache.get_seq_length() + len(embeds), dtype=torch.bool)
+        rows_QV = word_logits(network, run_prompt(network, embeds, visual_L=everything, cache=cache))
         forwards += 1
-    return Decoded(token_ids=tuple(token_ids), stop_reason="length", forwards=forwards)
 
 
-_NOTHING = torch.zeros(0, dtype=torch.bool)
+class Guesses(Protocol):
+    """What `decode` asks for words ahead."""
+
+    def guess(self, token_ids: Sequence[int]) -> list[int]:
+        """What may follow an answer of these tokens; they are the ones of the last call and more."""
+        ...
+
+
+class Drafter:
+    """Guesses the next words of an answer from its text; see `drafting.draft`."""
+
+    def __init__(self, codec: TextCodec, *, at_most: int = 40) -> None:
+        """Spell guesses with the model's own words, `at_most` of them at a time."""
+        self._codec = codec
+        self._at_most = at_most
+        self._text = ""
+        self._read = 0
+
+    def guess(self, token_ids: Sequence[int]) -> list[int]:
+        """As `Guesses`."""
+        # Word by word, a letter of several words can be misread: then the guess is wrong, and not taken.
+        self._text += self._codec.decode(token_ids[self._read :])
+        self._read = len(token_ids)
+        self._text = self._text[max(0, self._text.rfind("<")) :]
+        return self._codec.encode(draft(self._text))[: self._at_most]

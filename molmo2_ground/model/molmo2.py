@@ -15,7 +15,15 @@ from molmo2_ground.clip import RgbArray
 from molmo2_ground.errors import PromptTooLongError
 from molmo2_ground.model.checkpoint import Checkpoint, load_network, open_checkpoint
 from molmo2_ground.model.crops import resize_rgb
-from molmo2_ground.model.decoding import Sampling, decode, embed, run_prompt, use_prompt_rule, word_logits
+from molmo2_ground.model.decoding import (
+    Drafter,
+    Sampling,
+    decode,
+    embed,
+    run_prompt,
+    use_prompt_rule,
+    word_logits,
+)
 from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assemble, prompt_ids, visual_inputs
 from molmo2_ground.model.kv_cache import BranchCache
@@ -259,6 +267,7 @@ class Prefix:
             max_new_tokens=min(max_new_tokens, room),
             stop_ids=model.codec.stop_ids,
             sampling=sampling,
+            drafter=Drafter(model.codec),
             on_token=on_token,
         )
         return Generated(

@@ -130,10 +130,10 @@ def _follow_branches(view: View, rng: np.random.Generator, count: int) -> list[B
     for index in rng.permutation(len(seen))[:count]:
         number, state = seen[index]
         actor = view.scene.actors[state.object_id - 1]
-        phrase = ("the object", f"the {actor.kind}", f"the {actor.colour} {actor.kind}")[int(rng.integers(3))]
+        phrase = follow_phrase(actor, rng)
         time_s = view.clip.frames[number].shown_time_s
         assert time_s is not None
-        at = (time_s, *(float(v) for v in _on_it(view, number, state, rng)))
+        at = (time_s, *(float(v) for v in click_on(view.id_maps[number], state, rng)))
         text = build_prompt(Query.track(phrase, at=at), view.clip).text
         groups = _visible_groups(view, {state.object_id})
         later = {key: group for key, group in groups.items() if key > time_s}
@@ -141,12 +141,20 @@ def _follow_branches(view: View, rng: np.random.Generator, count: int) -> list[B
     return branches
 
 
-def _on_it(view: View, number: int, state: ActorState, rng: np.random.Generator) -> tuple[float, float]:
-    """A place on what shows of an actor, as a person would click it: mostly near its middle."""
+def follow_phrase(actor: Actor, rng: np.random.Generator) -> str:
+    """What a thing is called that is clicked: the click says which one it is."""
+    return ("the object", f"the {actor.kind}", f"the {actor.colour} {actor.kind}")[int(rng.integers(3))]
+
+
+def click_on(ids: npt.NDArray[np.uint8], state: ActorState, rng: np.random.Generator) -> tuple[float, float]:
+    """A place on what shows of an actor, as a person would click it: mostly near its middle, pixels.
+
+    ids: uint8[360, 640], whose pixel each one is.
+    """
     for _ in range(4):
         x, y = state.x_px + rng.normal(0, 4), state.y_px + rng.normal(0, 4)
         inside = 0 <= x < FRAME_WIDTH_PX and 0 <= y < FRAME_HEIGHT_PX
-        if inside and view.id_maps[number][int(y), int(x)] == state.object_id:
+        if inside and ids[int(y), int(x)] == state.object_id:
             return x, y
     return state.x_px, state.y_px
 

@@ -90,6 +90,21 @@ def test_a_limit_and_quiet_are_heeded(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len((tmp_path / "out" / "scores.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow  # nine questions about a clip, and pictures of them
+def test_every_task_of_the_toy_street_has_a_report(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["eval", "toy-tasks", "--clips", "1", "--report", str(out)], loader=says_none) == 0
+    card = json.loads((out / "run.json").read_text())
+    assert card["suite"] == "toy-tasks"
+    page = (out / "report.html").read_text("utf-8")
+    assert "<figure>" in page
+    assert "No pictures" not in page
+    assert "Following from a point" in page
+    compared = ["eval", "compare", str(out), str(out), "--report", str(tmp_path / "compare.html")]
+    assert main(compared) == 0
+    assert "No pictures" not in (tmp_path / "compare.html").read_text("utf-8")
+
+
 def test_the_names_on_the_command_line_are_the_suites() -> None:
     assert dict.fromkeys(sorted(SUITES)) == dict.fromkeys(_cli_eval.DATASETS)
     assert MAKERS.keys() == SUITES.keys()

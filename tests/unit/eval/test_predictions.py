@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from molmo2_ground.errors import SourceError
+from molmo2_ground.errors import AnswerError, SourceError
 from molmo2_ground.eval.predictions import (
     Prediction,
     PredictionFile,
     asked_digest,
     code_digest,
+    located,
     prediction_of,
     read_predictions,
 )
 from molmo2_ground.query import Query
 from molmo2_ground.replay import derive
-from molmo2_ground.results import Points
+from molmo2_ground.results import Points, Tracks
 from tests.fake_suite import FakeSuite
 from tests.found import receipt
 
@@ -48,6 +49,27 @@ def test_the_result_is_read_from_the_receipt() -> None:
         )
     )
     assert UNREADABLE.result() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "times_s"),
+    [
+        pytest.param('<tracks coords="0.5 1 250 500">mug</tracks>', [0.5], id="tracks"),
+        pytest.param('<points coords="0.5 1 250 500">mug</points>', [0.5], id="points stand for tracks"),
+        pytest.param("There are none.", [], id="none"),
+    ],
+)
+def test_free_text_is_read_as_tracks(text: str, times_s: list[float]) -> None:
+    asked = receipt(task="ask", raw_text=text, looked_s=(0.0, 0.5))
+    result = located(derive(asked))
+    assert isinstance(result, Tracks)
+    assert [sample.time_s for track in result for sample in track.samples] == times_s
+    assert Prediction(key="a", asked="1", receipt=asked).result() == result
+
+
+def test_free_text_without_places_is_no_answer() -> None:
+    with pytest.raises(AnswerError):
+        located(derive(receipt(task="ask", raw_text="A lovely street.")))
 
 
 def test_what_was_added_is_there_for_the_next_run(tmp_path: Path) -> None:
