@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Loader = Callable[..., "Grounder"]
 
 TOY, TOY_TASKS = "toy", "toy-tasks"
+ROWS = "row-tracks"
 # As in `eval.suites.SUITES`, which takes seconds to import; a test holds them equal.
 DATASETS = {
     "burst-count": "BURST: how many objects a video shows",
@@ -57,7 +58,7 @@ def add_parser(
         toy = suites.add_parser(name, help=about, parents=[runner])
         toy.add_argument("--clips", metavar="N", type=int, default=clips, help=f"clips (default: {clips})")
         _add_suite(toy, name)
-    for name, about in DATASETS.items():
+    for name, about in {**DATASETS, ROWS: "tracks in a folder of training rows"}.items():
         dataset = suites.add_parser(name, help=about, parents=[runner])
         dataset.add_argument("--data", metavar="FOLDER", type=Path, required=True, help="where the data is")
         _add_suite(dataset, name)
@@ -160,6 +161,10 @@ def _toy(name: str) -> type[ToySuite]:
 def _suite(name: str, arguments: argparse.Namespace) -> Suite:
     if name in _TOYS:
         return _toy(name)(arguments.clips)
+    if name == ROWS:
+        from molmo2_ground.train.row_suite import RowTracks
+
+        return RowTracks(arguments.data)
     from molmo2_ground.eval.suites import open_suite
 
     return open_suite(name, arguments.data)
@@ -231,7 +236,7 @@ def _suite_of(run: Run, arguments: argparse.Namespace) -> Suite | None:
     if run.card.suite in _TOYS:
         arguments.clips = -(-run.card.examples // _toy(run.card.suite).per_clip)
         return _suite(run.card.suite, arguments)
-    if arguments.data is None or run.card.suite not in DATASETS:
+    if arguments.data is None or run.card.suite not in (*DATASETS, ROWS):
         if not arguments.quiet:
             say("the page has no pictures; name the suite's data with --data to have them")
         return None

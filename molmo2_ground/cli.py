@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from molmo2_ground import __version__, _cli_eval
+from molmo2_ground import __version__, _cli_eval, _cli_train
 from molmo2_ground._cli_output import Bar, one_line, say
 from molmo2_ground.errors import GroundError, SourceError
 
@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--out", metavar="FILE", type=Path, help="write the page there and open no browser")
     view.set_defaults(call=_view)
     _cli_eval.add_parser(commands, runner=runner, common=common)
+    _cli_train.add_parser(commands, common=common)
     doctor = commands.add_parser(
         "doctor", help="what is installed, what is missing and how to get it", parents=[runner]
     )

@@ -319,13 +319,14 @@ def load_checkpoint(
     device: `auto` takes an accelerator when there is one. dtype: `auto` is bfloat16 on an accelerator and
     float32 on a CPU. Raises `CheckpointError` naming the file that is missing or damaged.
     """
-    where = _device(device)
+    where = chosen_device(device)
     numbers = _dtype(dtype, where)
     checkpoint = open_checkpoint(path_or_id, revision=revision)
     return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers))
 
 
-def _device(device: str | torch.device) -> torch.device:
+def chosen_device(device: str | torch.device) -> torch.device:
+    """The device of a name; `auto` takes an accelerator when there is one."""
     if device != "auto":
         return torch.device(device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

@@ -10,25 +10,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molmo2_ground.model.attention import attention_rule
+    from molmo2_ground.train.finetune import FineTuning, fine_tune
     from molmo2_ground.train.packer import Packer
     from molmo2_ground.train.tree import Branch, MessageTree, flatten
     from molmo2_ground.train.weights import branch_weight
 
 __all__ = [
     "Branch",
+    "FineTuning",
     "MessageTree",
     "Packer",
     "attention_rule",
     "branch_weight",
+    "fine_tune",
     "flatten",
 ]
 
 _HOME_OF = {
     "Branch": "molmo2_ground.train.tree",
+    "FineTuning": "molmo2_ground.train.finetune",
     "MessageTree": "molmo2_ground.train.tree",
     "Packer": "molmo2_ground.train.packer",
     "attention_rule": "molmo2_ground.model.attention",
     "branch_weight": "molmo2_ground.train.weights",
+    "fine_tune": "molmo2_ground.train.finetune",
     "flatten": "molmo2_ground.train.tree",
 }
 

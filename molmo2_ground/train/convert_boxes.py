@@ -254,9 +254,11 @@ def split(videos: Sequence[str], *, holdout: int, seed: int) -> tuple[list[str],
     return [name for name in videos if name not in held], [name for name in videos if name in held]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m molmo2_ground.train.convert_boxes"
+) -> int:
     """Run the command; returns the exit status: 0, 1 for lines that cannot be used, 2 for nothing to read."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     progress = ProgressLine(sys.stderr)
     try:
         converted = convert_boxes(
@@ -311,9 +313,9 @@ def _write(converted: Converted, options: argparse.Namespace, progress: Progress
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m molmo2_ground.train.convert_boxes",
+        prog=prog,
         description="Make a folder of training rows of a CSV of boxes (docs/training-data.md).",
     )
     parser.add_argument("table", type=Path, help="the CSV, one box a line")

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
 
+# So many failures one after another are no few bad rows, and skipping them would never end.
+_MOST_FAILURES = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderOptions:
@@ -96,7 +99,7 @@ class PackedLoader(Iterator[PackedBatch]):
         self._packer = Packer(limits)
         self._backlog: deque[str] = deque()
         self._held: dict[str, PreparedExample] = {}
-        self._offered = self._batches = 0
+        self._offered = self._batches = self._failing = 0
         self._skipped: dict[str, int] = {}
         self._results: Iterator[PreparedExample | Failure] | None = None
         self._state = self._now()
@@ -239,6 +242,7 @@ class PackedLoader(Iterator[PackedBatch]):
                 self._fail(self.maker.failure(example.key, found.reason))
                 continue
             self._held[str(example.key)] = example
+            self._failing = 0
             if found is not None:
                 yield found
         yield from self._packer.drain()
@@ -261,6 +265,9 @@ class PackedLoader(Iterator[PackedBatch]):
             raise ExampleError(
                 f"{failure}; mend the data, or leave such examples out with skip_failures=True"
             )
+        self._failing += 1
+        if self._failing > _MOST_FAILURES:
+            raise ExampleError(f"{failure}; nor can {_MOST_FAILURES} examples before it: mend the data")
         self._skipped[failure.key.dataset] = self._skipped.get(failure.key.dataset, 0) + 1
         logger.warning("left out: %s", failure)
 

@@ -306,9 +306,9 @@ def _or_none(value: float | None, how: str) -> str:
     return "-" if value is None else format(value, how)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m molmo2_ground.train.plan") -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.plan", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", choices=("4B", "8B", "O-7B", "tiny"), default="4B")
     parser.add_argument("--values", choices=("paper", "released"), default="paper")

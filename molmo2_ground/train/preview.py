@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from molmo2_ground.train.rows import Row
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m molmo2_ground.train.preview"
+) -> int:
     """Run the command; returns 0, 1 when a row cannot be trained on, 2 when there is nothing to show."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     progress = ProgressLine(sys.stderr)
     try:
         rows = RowFolder(options.folder)
@@ -128,9 +130,9 @@ def _left_out(lost: object) -> str:
     return f"{where}{some}: {getattr(lost, 'reason', lost)}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m molmo2_ground.train.preview",
+        prog=prog,
         description="Draw what the model will see of training rows, and what it must answer.",
     )
     parser.add_argument("folder", type=Path, help="with rows.jsonl, rows.parquet or rows-*.jsonl")

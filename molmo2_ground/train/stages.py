@@ -14,6 +14,7 @@ from molmo2_ground.train.mixture import Mixture
 from molmo2_ground.train.packer import PackLimits
 from molmo2_ground.train.parts import PART_NAMES, PartName
 from molmo2_ground.train.schedule import CosineSchedule
+from molmo2_ground.train.task_rules import FINE_TUNING, PRETRAINING, TaskRules
 from molmo2_ground.train.weights import WeightRule
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class StageConfig:
     z_loss                   factor on the squared logsumexp in the loss.
     weight_rule              how much the tokens of an answer count; see `branch_weight`.
     bidirectional            words of pictures see each other both ways.
-    mixture                  which data sets, and how often.
+    mixture                  which data sets, and how often. rules: how their rows become questions.
     image_crops              at most so many crops of a picture, besides its small view; image_share_large of
                              pictures of image pointing use up to image_crops_large.
     max_images               of a list of pictures. max_frames: of a video, at most max_fps of them a second.
@@ -77,6 +78,7 @@ class StageConfig:
     weight_rule: WeightRule = "paper"
     bidirectional: bool = True
     mixture: Mixture
+    rules: TaskRules = FINE_TUNING
     image_crops: int = 8
     image_crops_large: int = 24
     image_share_large: float = 0.3
@@ -163,6 +165,7 @@ def stage1_images(*, values: Values = "paper") -> StageConfig:
         other_dropout=0.0,
         weight_rule="even",
         mixture=mixture_tables.STAGE1,
+        rules=PRETRAINING,
         image_share_large=0.0,
         max_images=1,
         max_frames=16,

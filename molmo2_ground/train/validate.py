@@ -17,9 +17,11 @@ from molmo2_ground.train.row_media import RowSampling
 from molmo2_ground.train.row_report import RowReport, check_folder
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m molmo2_ground.train.validate"
+) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     progress = ProgressLine(sys.stderr)
     try:
         report = check_folder(
@@ -58,9 +60,9 @@ def lines(report: RowReport, *, most: int, media: bool = True) -> list[str]:
     return said
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m molmo2_ground.train.validate",
+        prog=prog,
         description="Check a folder of training rows and the media beside them (docs/training-data.md).",
     )
     parser.add_argument("folder", type=Path, help="with rows.jsonl, rows.parquet or rows-*.jsonl")

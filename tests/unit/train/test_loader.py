@@ -284,3 +284,9 @@ def test_the_generator_that_all_share_is_left_alone() -> None:
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LoaderOptions(**wrong)
+
+
+def test_a_data_set_of_which_nothing_can_be_read_ends_the_run_though_failures_are_skipped() -> None:
+    broken = MadeUp(medium="video", size=3, broken=frozenset(range(3)))
+    with pytest.raises(ExampleError, match="nor can 1000 examples before it"):
+        next(loader({"clips": broken}, skip_failures=True))

@@ -9,7 +9,17 @@ import molmo2_ground.train as train
 
 
 @pytest.mark.parametrize(
-    "name", ["Branch", "MessageTree", "Packer", "attention_rule", "branch_weight", "flatten"]
+    "name",
+    [
+        "Branch",
+        "FineTuning",
+        "MessageTree",
+        "Packer",
+        "attention_rule",
+        "branch_weight",
+        "fine_tune",
+        "flatten",
+    ],
 )
 def test_a_promised_name_is_there(name: str) -> None:
     assert name in train.__all__

@@ -1,0 +1,97 @@
+"""`export_checkpoint`: a trained network as a folder that the SDK and plain transformers load."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from molmo2_ground.errors import TrainingError
+from molmo2_ground.model.hub_layout import save_hub_layout
+
+if TYPE_CHECKING:
+    from transformers import Molmo2ForConditionalGeneration
+
+    from molmo2_ground.model.checkpoint import Checkpoint
+    from molmo2_ground.model.flags import InputFlags
+    from molmo2_ground.train.feed import Json
+
+NOTE_FILE = "training.json"
+# Words are not trained, so their files stay as they were, also those that only other programs read.
+_WORD_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+_SHARD_BYTES = 5 * 10**9
+
+
+def check_target(folder: Path) -> None:
+    """Raise `TrainingError` when a checkpoint may not be written there: only a folder of ours is replaced."""
+    if folder.is_file():
+        raise TrainingError(f"{folder} is a file; expected a new folder for the trained checkpoint")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / NOTE_FILE).is_file():
+        raise TrainingError(f"{folder} holds other things; name a new folder for the trained checkpoint")
+
+
+def export_checkpoint(
+    network: Molmo2ForConditionalGeneration,
+    folder: Path,
+    *,
+    source: Checkpoint,
+    flags: InputFlags,
+    note: Mapping[str, Json],
+    dtype: torch.dtype = torch.float32,
+    extra: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write the checkpoint beside `folder` and move it there whole; an earlier export there goes.
+
+    source  what was trained from: words and their files are taken from it.
+    flags   how pictures are read from now on. dtype: of the stored weights.
+    note    how it was made, for `training.json`. extra: files to add, by their new names.
+    """
+    from tokenizers import Tokenizer
+
+    check_target(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        save_hub_layout(
+            network,
+            unfinished,
+            tokenizer=Tokenizer.from_file(str(source.folder / "tokenizer.json")),
+            flags=flags,
+            dtype=dtype,
+            max_shard_bytes=_SHARD_BYTES,
+        )
+        for name in _WORD_FILES:
+            if (source.folder / name).is_file():
+                shutil.copyfile(source.folder / name, unfinished / name)
+        for name, path in (extra or {}).items():
+            shutil.copyfile(path, unfinished / name)
+        (unfinished / NOTE_FILE).write_text(json.dumps(dict(note), indent=1) + "\n", encoding="utf-8")
+        _put(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _put(unfinished: Path, folder: Path) -> None:
+    """Give the new folder its name; the old one keeps it until then."""
+    old = unfinished.with_suffix(".old")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(unfinished, folder)
+    shutil.rmtree(old, ignore_errors=True)
