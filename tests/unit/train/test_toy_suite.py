@@ -9,7 +9,8 @@ from molmo2_ground.eval.example import Example, Suite
 from molmo2_ground.results import Count, Points, Sample, Tracks
 from molmo2_ground.sources import iter_frames, probe
 from molmo2_ground.train.toy.street import make_scene
-from molmo2_ground.train.toy_suite import CLIP_FPS, ToySuite
+from molmo2_ground.train.toy_held_out import CLIP_FPS
+from molmo2_ground.train.toy_suite import ToySuite
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED
 from tests.made_up_answers import empty, perfect
 
