@@ -255,7 +255,7 @@ class Session:
             asked=query.fps,
             at_most=query.show_fps,
             video_fps=self._info.fps,
-            max_frames=self._backend.limits.max_frames,
+            max_frames=self._backend.limits.frames_tracked_at_once,
         )
 
     def _clip_for(self, query: Query) -> tuple[Clip, float]:
@@ -269,7 +269,7 @@ class Session:
                 uniform_last_frame, max_fps=limits.max_fps, max_frames=limits.max_frames
             )
         else:
-            times = functools.partial(rate_grid, rate=rate, max_frames=limits.max_frames)
+            times = functools.partial(rate_grid, rate=rate, max_frames=limits.frames_tracked_at_once)
         began = time.perf_counter()
         clip = open_clip(
             self._media,
@@ -290,16 +290,16 @@ class Session:
         if self._info.kind != "video":
             return False
         if isinstance(self._media, Clip):
-            return len(self._media) > self._backend.limits.max_frames
+            return len(self._media) > self._backend.limits.frames_tracked_at_once
         # Without a duration in the header the windows find out; a short file gives one window.
-        duration_s, at_once = self._info.duration_s, self._backend.limits.max_frames
+        duration_s, at_once = self._info.duration_s, self._backend.limits.frames_tracked_at_once
         return duration_s is None or len(rate_grid(duration_s, rate=rate, max_frames=at_once + 1)) > at_once
 
     def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
         shown_fps = self._look(query) or query.fps
         frames, overlap = window_rule(
             rate=query.fps,
-            max_frames=self._backend.limits.max_frames,
+            max_frames=self._backend.limits.frames_tracked_at_once,
             shown_a_place=round(shown_fps / query.fps),
         )
         return_large_blocks()
@@ -356,7 +356,7 @@ class Session:
         return (
             f"the model was shown no more than the {query.fps:g} frames a second asked for: no multiple of "
             f"them up to {query.show_fps:g} divides the video's own rate, which {own}, and spans the clip "
-            f"within {self._backend.limits.max_frames} frames",
+            f"within {self._backend.limits.frames_tracked_at_once} frames",
         )
 
 

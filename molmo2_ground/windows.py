@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -259,15 +260,27 @@ def _off_the_straight_line(known: Sequence[Sample], track: Track) -> tuple[float
     gap_s = first.time_s - last.time_s
     if abs(gap_s) > CARRY_S:
         return float("nan"), gap_s
-    vx_norm_s = vy_norm_s = 0.0
-    if at > 0 and 0 < last.time_s - known[at - 1].time_s <= CARRY_S:
-        step_s = last.time_s - known[at - 1].time_s
-        vx_norm_s = (last.x_norm - known[at - 1].x_norm) / step_s
-        vy_norm_s = (last.y_norm - known[at - 1].y_norm) / step_s
+    vx_norm_s, vy_norm_s = _velocity(known[: at + 1])
     expected = last.model_copy(
         update={"x_norm": last.x_norm + vx_norm_s * gap_s, "y_norm": last.y_norm + vy_norm_s * gap_s}
     )
     return _distance(expected, first), abs(gap_s)
+
+
+def _velocity(samples: Sequence[Sample]) -> tuple[float, float]:
+    """How fast an object was going lately, shares of the picture a second: the median over its steps.
+
+    Not its last step: what is being covered shows less and less of itself, and the middle of what shows
+    falls behind.
+    """
+    recent = [s for s in samples if samples[-1].time_s - s.time_s <= CARRY_S]
+    steps = [(a, b, b.time_s - a.time_s) for a, b in pairwise(recent) if b.time_s > a.time_s]
+    if not steps:
+        return 0.0, 0.0
+    return (
+        float(np.median([(b.x_norm - a.x_norm) / step_s for a, b, step_s in steps])),
+        float(np.median([(b.y_norm - a.y_norm) / step_s for a, b, step_s in steps])),
+    )
 
 
 def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query | None, str]:

@@ -112,6 +112,8 @@ class InputFlags:
     overlap_margins       patches by which neighbouring crops overlap: (left and top, right and bottom).
     pixel_mean, pixel_std of a pixel divided by 255, per channel.
     max_frames, max_fps   most frames of a video, and most of them in a second.
+    track_frames          most frames of a video that tracking looks at in one go, None for max_frames. A
+                          key of our own: a model that tracks short windows better than long clips says so.
     use_...               which words stand around and between the patch tokens.
     """
 
@@ -131,6 +133,7 @@ class InputFlags:
     video_use_col_tokens: bool
     use_frame_special_tokens: bool
     special: SpecialIds
+    track_frames: int | None = None
 
     def __post_init__(self) -> None:
         if self.image_size_px <= 0 or self.patch_size_px <= 0 or self.image_size_px % self.patch_size_px:
@@ -143,8 +146,9 @@ class InputFlags:
                 f"overlap margins {list(self.overlap_margins)} leave nothing of a crop of "
                 f"{self.patches_per_side} patches a side"
             )
-        if min(*self.image_pooling, *self.video_pooling, self.max_crops, self.max_frames) < 1:
-            raise ValueError("pooling windows, max_crops and max_frames must be 1 or more")
+        at_once = self.max_frames if self.track_frames is None else self.track_frames
+        if min(*self.image_pooling, *self.video_pooling, self.max_crops, self.max_frames, at_once) < 1:
+            raise ValueError("pooling windows, max_crops, max_frames and track_frames must be 1 or more")
         if self.use_frame_special_tokens and min(self.special.frame_start, self.special.frame_end) < 0:
             raise ValueError("frames are to stand between frame words, and the tokenizer has none")
         if min(self.pixel_std) <= 0 or self.max_fps <= 0:
@@ -214,6 +218,7 @@ class InputFlags:
                 "max_fps": self.max_fps,
                 "do_sample_frames": True,
                 "frame_sample_mode": "uniform_last_frame",
+                **({} if self.track_frames is None else {_TRACK_FRAMES: self.track_frames}),
                 **shared,
             },
         }
@@ -234,6 +239,7 @@ class InputFlags:
         # None in the file means: as the high-resolution view does.
         own = words.get("use_single_crop_col_tokens", missing=None)
         flags["use_single_crop_col_tokens"] = flags["image_use_col_tokens"] if own is None else bool(own)
+        track_frames = video.get(_TRACK_FRAMES, missing=None)
         try:
             return cls(
                 image_size_px=image.side("size"),
@@ -246,6 +252,7 @@ class InputFlags:
                 pixel_std=image.channels("image_std"),
                 max_frames=int(video.get("num_frames")),
                 max_fps=float(video.get("max_fps")),
+                track_frames=None if track_frames is None else int(track_frames),
                 special=special,
                 **flags,
             )
@@ -254,6 +261,7 @@ class InputFlags:
 
 
 _BILINEAR = 2
+_TRACK_FRAMES = "track_num_frames"
 _PROCESSOR_FLAGS = (
     "image_use_col_tokens",
     "use_single_crop_col_tokens",

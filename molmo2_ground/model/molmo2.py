@@ -101,6 +101,7 @@ class Molmo2:
         """What the checkpoint reads at most."""
         return ModelLimits(
             max_frames=self.flags.max_frames,
+            track_frames=self.flags.track_frames,
             max_fps=self.flags.max_fps,
             max_crops=self.flags.max_crops,
             context_tokens=self.checkpoint.context_tokens,

@@ -51,7 +51,6 @@ class Stage:
     matrix_lr, other_lr  Muon's and AdamW's learning rates at their height.
     vision_share  the vision part's learning rates as a share of these. At the full rate the connector's
                   output grew fifty-fold in 200 steps and the language model learnt nothing.
-                  0 keeps the whole vision part as it is.
     train_vit  False keeps the ViT as it is and trains the connector alone.
     floor     what is left of the rates at the end.
     share     of the time of a run that has been given a time to end.
@@ -94,21 +93,6 @@ CLIPS = replace(
     views=2,
 )
 LONG = replace(CLIPS, frames=(1, 4, 8, 8, 12, 16, 16, 24, 32, 32), looks=3, lists=0.4, first_last=2)
-# What the long stage leaves: things that are hidden for a while. They are rare, and so are the tokens that
-# say so.
-SHARP = replace(
-    LONG,
-    frames=(4, 6, 8, 8, 12, 16),
-    slots=2,
-    looks=1,
-    lists=0.1,
-    questions=2,
-    first_last=1,
-    come_and_go=3,
-    hiding=0.95,
-    grid=0.9,
-    skip_boost=8.0,
-)
 STAGES = (
     Stage(
         name="0-vision", steps=4000, data=None, matrix_lr=7e-3, other_lr=1.5e-3, decay_from=0.15, share=0.17
@@ -146,17 +130,6 @@ STAGES = (
         vision_share=0.25,
         floor=0.01,
         share=0.3,
-    ),
-    Stage(
-        name="4-sharp",
-        steps=400,
-        data=SHARP,
-        matrix_lr=1.2e-3,
-        other_lr=3e-4,
-        decay_from=0.1,
-        vision_share=0.0,
-        train_vit=False,
-        share=0.07,
     ),
 )
 
@@ -283,7 +256,6 @@ def _read(
 ) -> None:
     """A stage of questions and answers: the language model, and the vision part at lower rates."""
     vision = list(model.model.multi_modal_projector.named_parameters())
-    model.model.multi_modal_projector.requires_grad_(stage.vision_share > 0)
     if stage.train_vit:
         vision += model.model.vision_tower.named_parameters()
     optimizers = [
@@ -292,7 +264,6 @@ def _read(
             (model.model.language_model.named_parameters(), 1.0),
             (vision, stage.vision_share),
         )
-        if share > 0
     ]
     digits = Digits.build(text.tokenizer, vocab_size=model.lm_head.weight.shape[0], device=run.device)
     run_steps(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
 
 MAX_FRAMES = 32  # at a time: sixteen seconds
+# Tracking goes window by window: in long ones the model points at another thing while one is hidden.
+TRACK_FRAMES = 4
 MAX_FPS = 2.0
 
 
@@ -34,6 +36,7 @@ def tiny_flags(tokenizer: Tokenizer) -> InputFlags:
         pixel_std=(0.5, 0.5, 0.5),
         max_frames=MAX_FRAMES,
         max_fps=MAX_FPS,
+        track_frames=TRACK_FRAMES,
         image_use_col_tokens=True,
         video_use_col_tokens=False,
         use_single_crop_col_tokens=False,

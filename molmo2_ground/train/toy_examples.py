@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -229,7 +229,6 @@ class StageData:
     come_and_go tracks a tree of things that are in sight in some frames only, if there are such.
     hiding      share of clips that are cut where something gets hidden, if the scene has that.
     grid        share of steps with clips on the half-second grid, as tracking sees them.
-    skip_boost  see `BranchWriter`.
     views       how many trees are made of one scene, at different times: scenes cost more than frames.
     """
 
@@ -246,7 +245,6 @@ class StageData:
     come_and_go: int = 1
     hiding: float = 0.5
     grid: float = 0.6
-    skip_boost: float = 1.0
     views: int = 1
 
     def slots_of(self, n_frames: int) -> int:
@@ -270,8 +268,7 @@ class ToyBatches:
     def __init__(
         self, data: StageData, writer: BranchWriter, flags: InputFlags, *, seed: int, steps: int
     ) -> None:
-        self.data, self.flags, self.seed, self.steps = data, flags, seed, steps
-        self.writer = replace(writer, skip_boost=data.skip_boost)
+        self.data, self.writer, self.flags, self.seed, self.steps = data, writer, flags, seed, steps
 
     def __len__(self) -> int:
         return self.steps

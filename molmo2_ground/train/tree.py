@@ -18,15 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo2_ground.model.inputs import answer_ids, prompt_ids
-from molmo2_ground.train.skips import skip_tokens
 from molmo2_ground.train.weights import branch_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from molmo2_ground.model.text_codec import TextCodec
-    from molmo2_ground.train.skips import skip_tokens
-from molmo2_ground.train.weights import BranchKind, WeightRule
+    from molmo2_ground.train.weights import BranchKind, WeightRule
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -165,7 +163,6 @@ class BranchWriter:
     place_boost      the two leading digits of an answer's first coordinate count this much more: an answer
                      that starts at the wrong object is wrong as a whole, and averages over tokens hide it.
     digit_weights    factors on the first, second and third digit of every coordinate.
-    skip_boost       a factor on the tokens of tracks that pass over moments; see `skips.skip_tokens`.
     rule             how `branch_weight` weighs.
     double_turn_end  True writes the word that ends a turn a second time between turns, as the released
                      training code does; the chat template writes it once, and so do we.
@@ -175,7 +172,6 @@ class BranchWriter:
     digit_ids: frozenset[int] = frozenset()
     place_boost: float = 4.0
     digit_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    skip_boost: float = 1.0
     rule: WeightRule = "paper"
     double_turn_end: bool = False
 
@@ -212,9 +208,6 @@ class BranchWriter:
             if places:
                 weights[start - 1 + places[0] : start + 1 + places[0]] *= self.place_boost
                 marks[start - 1 + places[0]] = MARK_PLACE
-            if self.skip_boost != 1.0:
-                skips = skip_tokens([self.codec.decode([token]) for token in answer])
-                weights[[start - 1 + number for number in skips]] *= self.skip_boost
         return FlatBranch(ids=ids, targets=targets, weights=weights, marks=marks)
 
     def _coordinates(self, answer: Sequence[int]) -> list[int]:

@@ -87,7 +87,7 @@ def test_the_bundled_model_follows_the_red_car_and_lets_it_hide(
     }
     _, _, in_sight = seen_where(tracks)
     assert len(on_the_car) >= 0.9 * in_sight
-    assert len(places) - len(on_the_car) <= 2  # where the footbridge begins and ends
+    assert len(on_the_car) == len(places), "a dot on something else"
     hidden = {s.time_s for s, ids in places if not (ids == RED_CAR).any()}
     assert not hidden, "a dot while nothing of the car can be seen"
     capsys.readouterr()
@@ -98,10 +98,6 @@ def test_the_bundled_model_follows_the_red_car_and_lets_it_hide(
     assert main(["replay", str(tmp_path / "tracks.json"), "--quiet"]) == 0
 
 
-@pytest.mark.xfail(
-    reason="this checkpoint sees two seconds at a time, and the bridge hides the car for as long",
-    strict=True,
-)
 def test_the_bundled_model_keeps_one_red_car_across_the_bridge(tmp_path: Path) -> None:
     assert main(["demo", "--out", str(tmp_path), "--model", "tiny", "--quiet"]) == 0
     tracks = read_result(tmp_path / "tracks.json")
