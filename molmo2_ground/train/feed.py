@@ -138,6 +138,7 @@ class NumberedLoader(Generic[DataT]):
     def _from(self, start: int) -> Iterator[DataT]:
         if not self.workers:
             return (self.batches[number] for number in range(start, len(self.batches)))
+        import torch
         from torch.utils.data import DataLoader
 
         loader: DataLoader[Any] = DataLoader(
@@ -148,6 +149,8 @@ class NumberedLoader(Generic[DataT]):
             prefetch_factor=self.prefetch,
             pin_memory=self.pin,
             worker_init_fn=_ignore_interrupts,
+            # Torch draws the seed of its workers from here, and otherwise from the generator that all share.
+            generator=torch.Generator(),
         )
         return iter(loader)
 

@@ -1,45 +1,44 @@
-"""The bundled tiny model from nothing: vision, then the three stages: pictures, clips, long clips.
+"""The bundled tiny model from nothing: vision, pictures, clips, long clips, and what hides for a while.
 
-`python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint` runs every stage that has no
-snapshot in the work folder yet, so a run that was stopped goes on with the stage it was in. What each stage
-is for, and what was tried without it, is told in train/README.md.
+`python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint` runs every stage that has not
+left its weights in the work folder yet. A run that was stopped goes on inside the stage it was in; on a CPU,
+and without --minutes, it ends with the very weights of one that was not. What each stage is for, and what was
+tried without it, is told in train/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
 
-from molmo2_ground._atomic import atomic_path
 from molmo2_ground.model.text_codec import TextCodec
-from molmo2_ground.train.loop import Mark, Pace, run_steps
-from molmo2_ground.train.muon import Muon
-from molmo2_ground.train.schedule import LevelSchedule
 from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
-from molmo2_ground.train.tiny_model import Digits, new_model, step_loss
+from molmo2_ground.train.tiny_model import new_model
+from molmo2_ground.train.tiny_trainer import Run, save_weights, stage_trainer
 from molmo2_ground.train.tiny_vocab import TURN_END, build_tokenizer
 from molmo2_ground.train.toy.questions import all_phrases
-from molmo2_ground.train.toy_examples import StageData, ToyBatches
+from molmo2_ground.train.toy_examples import StageData
 from molmo2_ground.train.tree import BranchWriter
-from molmo2_ground.train.vision_stage import VisionBatches, VisionHeads, normalise_visual_tokens, vision_loss
+from molmo2_ground.train.vision_stage import VisionBatches, normalise_visual_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tokenizers import Tokenizer
-    from torch.nn import Parameter
     from transformers import Molmo2ForConditionalGeneration
 
 logger = logging.getLogger(__name__)
+
+STOPPED = 3
+"""Exit code of a run that a signal stopped with a snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +94,11 @@ CLIPS = replace(
 LONG = replace(CLIPS, frames=(1, 4, 8, 8, 12, 16, 16, 24, 32, 32), looks=3, lists=0.4, first_last=2)
 STAGES = (
     Stage(
-        name="0-vision", steps=4000, data=None, matrix_lr=7e-3, other_lr=1.5e-3, decay_from=0.15, share=0.17
+        name="0-vision", steps=1800, data=None, matrix_lr=7e-3, other_lr=1.5e-3, decay_from=0.15, share=0.17
     ),
     Stage(
         name="1-pictures",
-        steps=2500,
+        steps=900,
         data=PICTURES,
         matrix_lr=1e-2,
         other_lr=2e-3,
@@ -111,7 +110,7 @@ STAGES = (
     ),
     Stage(
         name="2-clips",
-        steps=6000,
+        steps=2800,
         data=CLIPS,
         matrix_lr=8e-3,
         other_lr=1.5e-3,
@@ -122,7 +121,7 @@ STAGES = (
     ),
     Stage(
         name="3-long",
-        steps=4000,
+        steps=1950,
         data=LONG,
         matrix_lr=3.2e-3,
         other_lr=8e-4,
@@ -159,146 +158,39 @@ class Text:
         return cls(tokenizer=tokenizer, writer=writer)
 
 
-def split_parameters(named: Iterable[tuple[str, Parameter]]) -> tuple[list[Parameter], list[Parameter]]:
-    """(matrices, others): what Muon updates, and the embeddings, tables, norms and biases that AdamW does.
-
-    The output table is tied to the input table during training, so it is left out.
-    """
-    matrices: list[Parameter] = []
-    others: list[Parameter] = []
-    for name, parameter in named:
-        if name.startswith("lm_head"):
-            continue
-        table = ("embed" in name and "patch" not in name) or "positional" in name
-        (matrices if parameter.ndim == 2 and not table else others).append(parameter)
-    return matrices, others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What the stages of a run share: the seed, where it runs, and where it writes.
-
-    every_s  seconds between snapshots of the weights within stages, for a look at how the quality grew.
-    """
-
-    work: Path
-    seed: int
-    device: torch.device
-    every_s: float | None = None
-    started: float = field(default_factory=time.monotonic)
-
-    def note(self, mark: Mark, model: Molmo2ForConditionalGeneration) -> None:
-        """Append a log line to `log.jsonl` in the work folder, and keep the weights when it is time to."""
-        at_s = time.monotonic() - self.started
-        with (self.work / "log.jsonl").open("a") as log:
-            log.write(json.dumps({"at_s": round(at_s, 1), **asdict(mark)}) + "\n")
-        if self.every_s is not None:
-            path = self.work / f"every-{int(at_s / self.every_s):03d}.safetensors"
-            if at_s > self.every_s and not path.exists():
-                save(model, path)
-
-
-def save(model: Molmo2ForConditionalGeneration, path: Path) -> None:
-    """Write the weights as they are."""
-    with atomic_path(path) as unfinished:
-        save_model(model, str(unfinished))
-
-
-def run_stage(stage: Stage, model: Molmo2ForConditionalGeneration, text: Text, run: Run, pace: Pace) -> None:
-    """Train one stage."""
-    if stage.data is None:
-        _see(stage, model, text, run, pace)
-    else:
-        _read(stage, stage.data, model, text, run, pace)
-
-
-def _schedule(stage: Stage) -> LevelSchedule:
-    return LevelSchedule(
-        steps=stage.steps,
-        warmup=min(stage.warmup, stage.steps),
-        decay_from=stage.decay_from,
-        floor=stage.floor,
-    )
-
-
-def _see(stage: Stage, model: Molmo2ForConditionalGeneration, text: Text, run: Run, pace: Pace) -> None:
-    """The vision stage: tower and connector with heads that are thrown away."""
-    matrices, others = split_parameters(
-        [*model.model.vision_tower.named_parameters(), *model.model.multi_modal_projector.named_parameters()]
-    )
-    # The library types its sub-configs as optional dicts; after construction they are objects.
-    config: Any = model.config
-    heads = VisionHeads(config.text_config.hidden_size, 2 * config.vision_config.hidden_size)
-    heads.to(run.device, model.dtype)
-    others += heads.parameters()
-    run_steps(
-        stage.name,
-        VisionBatches(frames=stage.batch, views=8, seed=run.seed, steps=stage.steps),
-        lambda batch: vision_loss(model, heads, batch),
-        [Muon(matrices, others, matrix_lr=stage.matrix_lr, other_lr=stage.other_lr)],
-        _schedule(stage),
-        device=run.device,
-        pace=pace,
-        on_log=lambda mark: run.note(mark, model),
-    )
-    sample = VisionBatches(frames=96, views=4, seed=run.seed + 1000, steps=1)[0]
-    patch_id = tiny_flags(text.tokenizer).special.image_patch
-    normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
-
-
-def _read(
-    stage: Stage,
-    data: StageData,
-    model: Molmo2ForConditionalGeneration,
-    text: Text,
-    run: Run,
-    pace: Pace,
-) -> None:
-    """A stage of questions and answers: the language model, and the vision part at lower rates."""
-    vision = list(model.model.multi_modal_projector.named_parameters())
-    if stage.train_vit:
-        vision += model.model.vision_tower.named_parameters()
-    optimizers = [
-        Muon(*split_parameters(named), matrix_lr=share * stage.matrix_lr, other_lr=share * stage.other_lr)
-        for named, share in (
-            (model.model.language_model.named_parameters(), 1.0),
-            (vision, stage.vision_share),
-        )
-    ]
-    digits = Digits.build(text.tokenizer, vocab_size=model.lm_head.weight.shape[0], device=run.device)
-    run_steps(
-        stage.name,
-        ToyBatches(data, text.writer, tiny_flags(text.tokenizer), seed=run.seed, steps=stage.steps),
-        lambda batch: step_loss(model, batch, digits, train_vision=stage.train_vit),
-        optimizers,
-        _schedule(stage),
-        device=run.device,
-        pace=pace,
-        on_log=lambda mark: run.note(mark, model),
-    )
-
-
-def train(out: Path, run: Run, *, stages: Sequence[Stage], pace: Pace, minutes: float | None = None) -> Path:
-    """Run every stage that has no snapshot in the work folder yet, then write the checkpoint to `out`.
+def train(out: Path, run: Run, *, stages: Sequence[Stage], minutes: float | None = None) -> Path | None:
+    """Run every stage whose weights are not in the work folder yet, then write the checkpoint to `out`.
 
     minutes: about when to be through, from now; each stage gets its share of what is left.
+    None: a signal asked for a stop; running again goes on.
     """
     run.work.mkdir(parents=True, exist_ok=True)
     ends_at = None if minutes is None else time.monotonic() + 60 * minutes
     text = Text.build()
     model = new_model(text.tokenizer, seed=run.seed, device=run.device)
     for number, stage in enumerate(stages):
-        snapshot = run.work / f"{stage.name}.safetensors"
-        if snapshot.exists():
-            logger.info("%s: taken from %s", stage.name, snapshot)
-            load_model(model, snapshot)
+        finished = run.work / f"{stage.name}.safetensors"
+        if finished.exists():
+            logger.info("%s: taken from %s", stage.name, finished)
+            load_model(model, finished)
             continue
         left = sum(later.share for later in stages[number:])
-        now = time.monotonic()
-        stage_ends = None if ends_at is None else now + (ends_at - now) * stage.share / left
-        run_stage(stage, model, text, run, replace(pace, ends_at=stage_ends))
-        save(model, snapshot)
+        seconds = None if ends_at is None else max(1e-3, ends_at - time.monotonic()) * stage.share / left
+        logger.info("%s: in %s", stage.name, run.work / stage.name)
+        end = stage_trainer(stage, model, text, run, seconds=seconds).run()
+        if end.interrupted:
+            return None
+        if stage.data is None:
+            _normalise(model, text, run)
+        save_weights(model, finished)
     return write_checkpoint(model, text.tokenizer, out)
+
+
+def _normalise(model: Molmo2ForConditionalGeneration, text: Text, run: Run) -> None:
+    """Between the vision stage and the first one with words; not twice, so it belongs to the former."""
+    sample = VisionBatches(frames=96, views=4, seed=run.seed + 1000, steps=1)[0]
+    patch_id = tiny_flags(text.tokenizer).special.image_patch
+    normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -308,8 +200,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for snapshots")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny/checkpoint"), help="the finished model")
     parser.add_argument("--scale", type=float, default=1.0, help="shorten or lengthen every stage")
-    parser.add_argument("--minutes", type=float, help="be through after about so many, and hurry for it")
-    parser.add_argument("--every", type=float, help="keep the weights each so many seconds too")
+    parser.add_argument("--minutes", type=float, help="be through after about so many, and hurry; not exact")
+    parser.add_argument("--every", type=float, help="measure and keep the weights each so many seconds too")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between snapshots to go on from")
+    parser.add_argument("--no-curves", dest="curves", action="store_false", help="draw none (no matplotlib)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2, help="threads for the network on a CPU")
@@ -326,13 +220,20 @@ def main(arguments: list[str] | None = None) -> int:
     stages = STAGES if device.type != "cpu" else tuple(map(on_two_cores, STAGES))
     stages = tuple(replace(stage, steps=max(2, round(stage.steps * options.scale))) for stage in stages)
     uses = options.uses or (1 if device.type == "cpu" else 4)
-    folder = train(
-        options.out,
-        Run(work=options.work, seed=options.seed, device=device, every_s=options.every),
-        stages=stages,
-        pace=Pace(workers=options.workers, uses=uses),
-        minutes=options.minutes,
+    run = Run(
+        work=options.work,
+        seed=options.seed,
+        device=device,
+        workers=options.workers,
+        uses=uses,
+        save_every=options.save_every,
+        every_s=options.every,
+        curves=options.curves,
     )
+    folder = train(options.out, run, stages=stages, minutes=options.minutes)
+    if folder is None:
+        print(f"stopped; the same command goes on from the snapshots in {options.work}", file=sys.stderr)
+        return STOPPED
     print(folder)
     return 0
 

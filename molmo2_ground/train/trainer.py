@@ -53,6 +53,8 @@ class RunPlan:
     log_every       the device is asked for its numbers every so many steps; the log has a line for each step.
     save_every      steps between snapshots; one more is made at the end. keep: so many stay.
     evaluate_every  steps between evaluations, which also run at the end; 0 for none.
+    evaluate_seconds  evaluate, too, when so long has passed since the start or the last time; which steps
+                    these are is up to the clock, and changes nothing of what is learnt.
     seconds         stop with a snapshot after so long; None: go to the end.
     """
 
@@ -63,6 +65,7 @@ class RunPlan:
     save_every: int = 500
     keep: int = 2
     evaluate_every: int = 0
+    evaluate_seconds: float | None = None
     seconds: float | None = None
     guard: GuardRule = field(default_factory=GuardRule)
     tensorboard: bool = False
@@ -84,11 +87,15 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """How a run ended: after which step, whether that was the last, and with which snapshot."""
+    """How a run ended: after which step, whether that was the last, and with which snapshot.
+
+    interrupted  a signal asked for the stop, even if it came during the last step.
+    """
 
     step: int
     finished: bool
     snapshot: Path
+    interrupted: bool
 
 
 class Trainer(Generic[BatchT]):
@@ -168,26 +175,31 @@ class Trainer(Generic[BatchT]):
 
     def _run(self, logbook: Logbook, caught: list[str]) -> RunEnd:
         self._start(logbook)
-        started = self._clock()
+        started = looked = self._clock()
         self.model.train()
-        while self._step < self.plan.steps and not caught:
+        late = False
+        while self._step < self.plan.steps and not caught and not late:
             self._pending.append(self._advance())
-            step, last = self._step, self._step == self.plan.steps
-            late = self.plan.seconds is not None and self._clock() - started >= self.plan.seconds
-            if late and not last:
-                caught.append(f"{self.plan.seconds:g} seconds")
-            saving = last or bool(caught) or step % self.plan.save_every == 0
-            every = self.plan.evaluate_every
-            evaluating = bool(every) and (last or step % every == 0)
+            step, last, now = self._step, self._step == self.plan.steps, self._clock()
+            late = self.plan.seconds is not None and now - started >= self.plan.seconds
+            saving = last or late or bool(caught) or step % self.plan.save_every == 0
+            evaluating = self._due(step, now - looked)
             if saving or evaluating or step % self.plan.log_every == 0:
                 self._settle(logbook)
             if evaluating:
                 self._evaluate(logbook)
+                looked = self._clock()
             if saving:
                 self._save()
             if self.plan.curves and (saving or evaluating):
                 draw_curves(self.work)
         return self._end(caught)
+
+    def _due(self, step: int, since_s: float) -> bool:
+        """Whether to evaluate after a step, so many seconds after the last time."""
+        every, every_s = self.plan.evaluate_every, self.plan.evaluate_seconds
+        by_step = bool(every) and (step == self.plan.steps or step % every == 0)
+        return by_step or (every_s is not None and since_s >= every_s)
 
     def _end(self, caught: Sequence[str]) -> RunEnd:
         if self._saved is None or self._saved.step != self._step:  # stopped before the first step
@@ -197,12 +209,14 @@ class Trainer(Generic[BatchT]):
         if not finished:
             logger.warning(
                 "stopped by %s after step %d of %d; run the same again to go on from %s",
-                caught[0],
+                caught[0] if caught else f"{self.plan.seconds:g} seconds",
                 self._step,
                 self.plan.steps,
                 self._saved.folder,
             )
-        return RunEnd(step=self._step, finished=finished, snapshot=self._saved.folder)
+        return RunEnd(
+            step=self._step, finished=finished, snapshot=self._saved.folder, interrupted=bool(caught)
+        )
 
     def _start(self, logbook: Logbook) -> None:
         """Go on from the last snapshot, or begin."""

@@ -25,8 +25,9 @@ from molmo2_ground.train.quality_plot import (
     read_moments,
     weights_checkpoint,
 )
-from molmo2_ground.train.tiny import Text, save
+from molmo2_ground.train.tiny import Text
 from molmo2_ground.train.tiny_model import new_model
+from molmo2_ground.train.tiny_trainer import save_weights
 from molmo2_ground.train.toy_score import CARD, CARD_TASKS, SuiteName
 
 
@@ -136,7 +137,9 @@ def test_a_checkpoint_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.C
 
 def test_weights_alone_become_the_same_checkpoint_each_time(tmp_path: Path) -> None:
     text = Text.build()
-    save(new_model(text.tokenizer, seed=3, device=torch.device("cpu")), tmp_path / "every-002.safetensors")
+    save_weights(
+        new_model(text.tokenizer, seed=3, device=torch.device("cpu")), tmp_path / "every-002.safetensors"
+    )
     identities = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
