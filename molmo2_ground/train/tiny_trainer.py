@@ -105,7 +105,21 @@ def stage_trainer(
             numbers["along"] = schedule.along(place.step)
         return StepOutcome(loss=loss / place.weight_sum, numbers=numbers)
 
-    plan = RunPlan(
+    evaluations = {} if run.every_s is None else {"held out": _look(folder, model, taught, run)}
+    return Trainer(
+        folder,
+        taught.module,
+        MuonOptimizer(taught.groups, schedule),
+        _loader(stage, taught, run),
+        loss_of,
+        plan=_plan(stage, run, seconds),
+        identity={"stage": _described(stage)},
+        evaluations=evaluations,
+    )
+
+
+def _plan(stage: Stage, run: Run, seconds: float | None) -> RunPlan:
+    return RunPlan(
         steps=stage.steps,
         seed=run.seed,
         log_every=50,
@@ -115,17 +129,6 @@ def stage_trainer(
         # A step's loss depends on what it is made of, one picture or 32 frames: jumps mean nothing here.
         guard=GuardRule(sigmas=None),
         curves=run.curves,
-    )
-    evaluations = {} if run.every_s is None else {"held out": _look(folder, model, taught, run)}
-    return Trainer(
-        folder,
-        taught.module,
-        MuonOptimizer(taught.groups, schedule),
-        _loader(stage, taught, run),
-        loss_of,
-        plan=plan,
-        identity={"stage": _described(stage)},
-        evaluations=evaluations,
     )
 
 
