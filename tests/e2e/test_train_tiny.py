@@ -1,50 +1,113 @@
-"""The command that makes the bundled checkpoint, shortened to a few steps a stage."""
+"""The command that makes the bundled checkpoint, shortened to a few small steps a stage."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from molmo2_ground.model import load_checkpoint
 from molmo2_ground.train import tiny
+from molmo2_ground.train.curves import CURVES_FILE
+from molmo2_ground.train.logbook import LOG_FILE, read_lines
+from molmo2_ground.train.snapshot import SnapshotStore
 from molmo2_ground.train.toy.street import make_scene
+from tests import small_tiny
+
+NAMES = [stage.name for stage in tiny.STAGES]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("straight")
+    assert small_tiny.main("--work", folder / "work", "--out", folder / "out", "--uses", 2) == 0
+    return folder
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "out" / "model.safetensors").read_bytes()
+
+
+def killed_in_the_second_stage(folder: Path) -> None:
+    """Run the command in a process of its own until it says that it made step 3 of 4 of stage 1."""
+    script = "import sys; from tests.small_tiny import main; sys.exit(main(*sys.argv[1:]))"
+    root = Path(__file__).parents[2]
+    options = ["--work", folder / "work", "--out", folder / "out", "--uses", "2", "--save-every", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, options)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if " 3/4 " in line:
+                process.kill()
+                break
+        assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
-def test_every_stage_runs_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, out = tmp_path / "work", tmp_path / "checkpoint"
-    arguments = [
-        "--work",
-        str(work),
-        "--out",
-        str(out),
-        "--scale",
-        "0.0007",
-        "--workers",
-        "0",
-        "--threads",
-        "1",
-    ]
-    assert tiny.main(arguments) == 0
-    assert [path.name for path in sorted(work.iterdir())] == [
-        f"{number}-{stage.name}.pt" for number, stage in enumerate(tiny.STAGES, start=1)
-    ]
-    weights = (out / "model.safetensors").read_bytes()
-    assert len(weights) < 12e6
-
-    # A run that is started again takes finished stages from their snapshots and gives the same model.
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("a finished stage was trained again")
-
-    monkeypatch.setattr(tiny, "run_steps", never)
-    assert tiny.main(arguments) == 0
-    assert (out / "model.safetensors").read_bytes() == weights
-
-    model = load_checkpoint(out, device="cpu")
+def test_every_stage_leaves_its_weights_its_log_and_its_curves(straight: Path) -> None:
+    work = straight / "work"
+    for name in NAMES:
+        steps = 4 if name == "1-pictures" else 2
+        assert [line["step"] for line in read_lines(work / name / LOG_FILE)] == list(range(1, steps + 1))
+        assert (work / name / CURVES_FILE).is_file()
+        assert (work / f"{name}.safetensors").is_file()
+    assert len(weights(straight)) < 12e6
+    model = load_checkpoint(straight / "out", device="cpu")
     rgb, _ = make_scene(3, duration_s=1.0).render(0.0)
     answer = model.generate(model.build_inputs([rgb], "Point to the car."), max_new_tokens=5)
     assert 1 <= len(answer.token_ids) <= 5
+
+
+@pytest.mark.slow
+def test_a_run_killed_inside_a_stage_ends_with_the_same_weights(straight: Path, tmp_path: Path) -> None:
+    # A finished stage is taken from its weights, without a snapshot or a log of it.
+    work = tmp_path / "work"
+    work.mkdir()
+    shutil.copy(straight / "work" / "0-vision.safetensors", work)
+    killed_in_the_second_stage(tmp_path)
+    snapshot = SnapshotStore(work / "1-pictures" / "snapshots").latest()
+    assert snapshot is not None
+    assert snapshot.step in (2, 3)
+    assert not (work / "1-pictures.safetensors").exists()
+    assert small_tiny.main("--work", work, "--out", tmp_path / "out", "--uses", 2) == 0
+    assert weights(tmp_path) == weights(straight)
+    assert not (work / "0-vision").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_given_little_time_ends_and_a_finished_stage_is_not_trained_again(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in NAMES[:-1]:
+        shutil.copy(straight / "work" / f"{name}.safetensors", work)
+    options = ("--work", work, "--out", tmp_path / "out", "--minutes", 0.0001, "--every", 0.0001)
+    assert small_tiny.main(*options) == 0
+    lines = read_lines(work / NAMES[-1] / LOG_FILE)
+    assert [line["step"] for line in lines] == [1, 1], "one step and one look"
+    assert "along" in lines[0]
+    assert lines[1]["evaluation"] == "held out"
+    assert "loss" in lines[1]["scores"]
+    assert [path.name for path in (work / NAMES[-1] / "every").iterdir()] == ["000.safetensors"]
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished stage was trained again")
+
+    monkeypatch.setattr(tiny, "stage_trainer", never)
+    first = weights(tmp_path)
+    assert small_tiny.main("--work", work, "--out", tmp_path / "out") == 0
+    assert weights(tmp_path) == first
 
 
 def test_a_scale_that_leaves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
