@@ -1,4 +1,4 @@
-"""The bundled tiny model from nothing: vision, pictures, clips, long clips, and what hides for a while.
+"""The bundled tiny model from nothing: vision, pictures, clips, long clips.
 
 `python -m molmo2_ground.train.tiny --work runs/tiny --out runs/tiny/checkpoint` runs every stage that has not
 left its weights in the work folder yet. A run that was stopped goes on inside the stage it was in; on a CPU,
@@ -193,8 +193,8 @@ def _normalise(model: Molmo2ForConditionalGeneration, text: Text, run: Run) -> N
     normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+def main(arguments: list[str] | None = None, *, stages: Sequence[Stage] | None = None) -> int:
+    """The command line; `stages`: exactly these in place of the recipe's."""
     parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.tiny", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for snapshots")
@@ -217,8 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    stages = STAGES if device.type != "cpu" else tuple(map(on_two_cores, STAGES))
-    stages = tuple(replace(stage, steps=max(2, round(stage.steps * options.scale))) for stage in stages)
+    if stages is None:
+        stages = STAGES if device.type != "cpu" else tuple(map(on_two_cores, STAGES))
+        stages = [replace(stage, steps=max(2, round(stage.steps * options.scale))) for stage in stages]
     uses = options.uses or (1 if device.type == "cpu" else 4)
     run = Run(
         work=options.work,

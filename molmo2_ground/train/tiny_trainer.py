@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def stage_trainer(
             numbers["along"] = schedule.along(place.step)
         return StepOutcome(loss=loss / place.weight_sum, numbers=numbers)
 
-    evaluations = {} if run.every_s is None else {"held out": _look(folder, model, taught, run)}
+    evaluations = {} if run.every_s is None else {"held out": _look(stage.name, model, taught, run)}
     return Trainer(
         folder,
         taught.module,
@@ -198,18 +199,17 @@ def _reading(stage: Stage, model: Molmo2ForConditionalGeneration, text: Text, ru
     )
 
 
-def _look(folder: Path, model: Molmo2ForConditionalGeneration, taught: _Taught, run: Run) -> Evaluation:
+def _look(name: str, model: Molmo2ForConditionalGeneration, taught: _Taught, run: Run) -> Evaluation:
     """Measure on batches that are not trained on, and keep the weights as they are, numbered in order."""
     batches = taught.batches(run.seed + HELD_OUT_SEED, 1)
 
     def look() -> dict[str, float]:
         with torch.no_grad():
             loss, hits = taught.loss(on_device(tensors(batches[0]), run.device))
-        kept = folder / "every"
-        kept.mkdir(exist_ok=True)
-        save_weights(model, kept / f"{len(list(kept.glob('*.safetensors'))):03d}.safetensors")
-        found = {"loss": float(loss), **{name: float(value) for name, value in hits.items()}}
-        return {name: value for name, value in found.items() if value == value}  # without NaN: none in it
+        before = len(list(run.work.glob(f"every-{name}-*.safetensors")))
+        save_weights(model, run.work / f"every-{name}-{before:03d}.safetensors")
+        found = {"loss": float(loss), **{key: float(value) for key, value in hits.items()}}
+        return {key: value for key, value in found.items() if math.isfinite(value)}  # NaN: none of it
 
     return look
 

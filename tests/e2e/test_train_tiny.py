@@ -69,7 +69,7 @@ def test_every_stage_leaves_its_weights_its_log_and_its_curves(straight: Path) -
 
 
 @pytest.mark.slow
-def test_a_run_killed_inside_a_stage_ends_with_the_same_weights(straight: Path, tmp_path: Path) -> None:
+def test_a_run_killed_inside_a_stage_ends_it_with_the_same_weights(straight: Path, tmp_path: Path) -> None:
     # A finished stage is taken from its weights, without a snapshot or a log of it.
     work = tmp_path / "work"
     work.mkdir()
@@ -79,8 +79,9 @@ def test_a_run_killed_inside_a_stage_ends_with_the_same_weights(straight: Path, 
     assert snapshot is not None
     assert snapshot.step in (2, 3)
     assert not (work / "1-pictures.safetensors").exists()
-    assert small_tiny.main("--work", work, "--out", tmp_path / "out", "--uses", 2) == 0
-    assert weights(tmp_path) == weights(straight)
+    assert small_tiny.main("--work", work, "--out", tmp_path / "out", "--uses", 2, stages=2) == 0
+    name = "1-pictures.safetensors"
+    assert (work / name).read_bytes() == (straight / "work" / name).read_bytes()
     assert not (work / "0-vision").exists()
 
 
@@ -99,7 +100,7 @@ def test_a_run_that_is_given_little_time_ends_and_a_finished_stage_is_not_traine
     assert "along" in lines[0]
     assert lines[1]["evaluation"] == "held out"
     assert "loss" in lines[1]["scores"]
-    assert [path.name for path in (work / NAMES[-1] / "every").iterdir()] == ["000.safetensors"]
+    assert [path.name for path in work.glob("every-*")] == [f"every-{NAMES[-1]}-000.safetensors"]
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was trained again")

@@ -48,6 +48,13 @@ def test_invariant_18_numbered_batches_go_on_where_they_were(workers: int) -> No
         next(second)
 
 
+@pytest.mark.slow
+def test_workers_draw_nothing_from_the_generator_that_all_share() -> None:
+    before = torch.random.get_rng_state()
+    next(loader(workers=1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_batches_can_be_made_tensors_where_they_are_made() -> None:
     source = NumberedLoader(Squares(), name="squares", prepare=tensors)
     next(source)

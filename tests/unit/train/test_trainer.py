@@ -129,7 +129,7 @@ def test_a_signal_lets_the_step_finish_and_is_told_how_to_go_on(
     before = signal.getsignal(number)
     with caplog.at_level(logging.WARNING):
         end = small_trainer(tmp_path, model=model, loss_of=signals).run()
-    assert (end.step, end.finished) == (6, False)
+    assert (end.step, end.finished, end.interrupted) == (6, False, True)
     assert f"stopped by {number.name} after step 6 of {STEPS}" in caplog.text
     assert "run the same again to go on" in caplog.text
     assert signal.getsignal(number) is before
@@ -366,6 +366,30 @@ def test_invariant_11_a_common_factor_on_all_weights_changes_nothing(tmp_path: P
     one, four = (read_lines(tmp_path / name / LOG_FILE) for name in ("one", "four"))
     # A power of two: not a bit differs.
     assert [(line["loss"], line["norm"]) for line in one] == [(line["loss"], line["norm"]) for line in four]
+
+
+def test_evaluations_by_the_clock_change_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
+    now = [0.0]
+    model = SmallModel()
+    inner = loss_of(model)
+
+    def slow(batch: KeyedBatch[Rows], place: StepPlace) -> StepOutcome:
+        now[0] += 1.0  # two parts: a step takes two seconds
+        return inner(batch, place)
+
+    plan = replace(PLAN, evaluate_seconds=7.0)
+    small_trainer(
+        tmp_path,
+        model=model,
+        loss_of=slow,
+        plan=plan,
+        evaluations={"street": lambda: {"chance": float(torch.rand(()))}},
+        clock=lambda: now[0],
+    ).run()
+    found = outcome(tmp_path)
+    assert [line["step"] for line in found["lines"] if "scores" in line] == [4, 8, 12]
+    found["lines"] = [line for line in found["lines"] if "scores" not in line]
+    assert found == straight
 
 
 def test_evaluations_are_written_and_change_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
