@@ -31,3 +31,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"{item.nodeid} was skipped with CI set: {reason}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
+    """Give each test the threads of torch that the one before had: commands set them for their process.
+
+    Resizing rounds a value here and there differently on one thread and on several.
+    """
+    loaded = sys.modules.get("torch")
+    before = None if loaded is None else loaded.get_num_threads()
+    done = yield
+    if loaded is not None:
+        loaded.set_num_threads(before)
+    return done
