@@ -37,7 +37,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
     """Give each test the threads of torch that the one before had: commands set them for their process.
 
-    Resizing rounds a value here and there differently on one thread and on several.
+    A sum of floats may come out differently on one thread and on several.
     """
     loaded = sys.modules.get("torch")
     before = None if loaded is None else loaded.get_num_threads()

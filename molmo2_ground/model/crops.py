@@ -26,11 +26,15 @@ def resize_rgb(rgb_hwc: RgbArray, *, height_px: int, width_px: int) -> RgbArray:
     """
     if rgb_hwc.shape[:2] == (height_px, width_px):
         return rgb_hwc
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb_hwc)).permute(2, 0, 1).contiguous().float()[None]
+    # Pictures of three channels go to one of two kernels of torch, by the number of threads, and the two
+    # round a few values differently. With a fourth, thrown away again, it is the same kernel everywhere: the
+    # one that a process with one thread, such as a loader's worker, uses for three.
+    pixels = torch.zeros(*rgb_hwc.shape[:2], 4)
+    pixels[..., :3] = torch.from_numpy(np.ascontiguousarray(rgb_hwc))
     resized = torch.nn.functional.interpolate(
-        pixels, size=(height_px, width_px), mode="bilinear", align_corners=False, antialias=False
+        pixels.permute(2, 0, 1)[None], size=(height_px, width_px), mode="bilinear", antialias=False
     )
-    whole = resized[0].round_().clamp_(0, 255).to(torch.uint8)
+    whole = resized[0, :3].round_().clamp_(0, 255).to(torch.uint8)
     result: RgbArray = whole.permute(1, 2, 0).contiguous().numpy()
     return result
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +115,23 @@ def test_resize_is_bilinear_between_pixel_centres(h: int, w: int, height: int, w
             bottom = picture[y1, x0] * (1 - fx) + picture[y1, x1] * fx
             # Half a grey level for rounding, and a little for float32.
             assert np.abs(resized[y, x] - (top * (1 - fy) + bottom * fy)).max() <= 0.501
+
+
+@pytest.mark.parametrize(("from_hw", "to_hw"), [((480, 854), (378, 378)), ((100, 150), (378, 378))])
+def test_resize_gives_the_same_bytes_with_any_number_of_threads(
+    from_hw: tuple[int, int], to_hw: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*from_hw, 3), dtype=np.uint8)
+    before = torch.get_num_threads()
+    by_threads = []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            by_threads.append(resize_rgb(picture, height_px=to_hw[0], width_px=to_hw[1]))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(by_threads[0], by_threads[1])
+    assert np.array_equal(by_threads[0], by_threads[2])
 
 
 def test_resize_leaves_a_picture_of_the_right_size_alone() -> None:
