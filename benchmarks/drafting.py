@@ -17,9 +17,9 @@ import torch
 from molmo2_ground.backends.native import NativeBackend
 from molmo2_ground.grounder import Grounder
 from molmo2_ground.model import load_checkpoint
-from molmo2_ground.model import molmo2 as runner
-from molmo2_ground.model.decoding import Drafter
+from molmo2_ground.model import prefix as runner
 from molmo2_ground.model.text_codec import TextCodec
+from molmo2_ground.model.writing import Drafter
 from molmo2_ground.results import Count
 from molmo2_ground.train.toy_suite import ToySuite
 
@@ -27,7 +27,7 @@ from molmo2_ground.train.toy_suite import ToySuite
 class NoGuess:
     """Stands in for `Drafter` and never guesses."""
 
-    def __init__(self, codec: TextCodec) -> None:
+    def __init__(self, codec: TextCodec, *, expected: object) -> None:
         """Takes what `Drafter` takes."""
 
     def guess(self, token_ids: object) -> list[int]:

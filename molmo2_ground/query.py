@@ -132,6 +132,7 @@ class Prompt:
     """The user's turn, exactly as the model reads it.
 
     template                name and version of the wording, for the receipt.
+    label                   what is asked for, in the words that an answer repeats; empty for free text.
     default_max_new_tokens  how long an answer to this may grow when nobody said otherwise.
     """
 
@@ -139,6 +140,7 @@ class Prompt:
     task: Task
     template: str
     default_max_new_tokens: int
+    label: str = ""
 
 
 def build_prompt(query: Query, clip: Clip) -> Prompt:
@@ -170,7 +172,11 @@ def build_prompt(query: Query, clip: Clip) -> Prompt:
 
 def _prompt(query: Query, text: str, template: str) -> Prompt:
     return Prompt(
-        text=text, task=query.task, template=template, default_max_new_tokens=_MAX_NEW_TOKENS[query.task]
+        text=text,
+        task=query.task,
+        template=template,
+        default_max_new_tokens=_MAX_NEW_TOKENS[query.task],
+        label="" if query.task == "ask" else in_sentence(query.phrase),
     )
 
 

@@ -7,7 +7,8 @@ frames, and an object that both saw there at the same place is the same object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -75,8 +76,9 @@ def track_windows(
     duration_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tracks:
-    """Track in one window after the other and join what they found; one window of pixels is held at a time.
+    """Track in one window after the other and join what they found.
 
+    As many windows of pixels are held at a time as the backend takes together (`Backend.at_once`).
     windows: clips in order on one time grid, each sharing its first frames with the one before.
     duration_s: length of the whole video in seconds, for progress.
     Raises `SourceError` when there is no frame, `ValueError` when the point to follow lies outside the
@@ -85,14 +87,19 @@ def track_windows(
     receipts: list[Receipt] = []
     starts_s: list[float] = []
     skipped: list[str] = []
-    for clip in windows:
-        start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
-        asked, reason = _aim(query, clip, receipts)
-        if asked is None:
-            skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
-        else:
-            receipts.append(_ask(backend, shift_to_zero(clip), asked, decoding))
-            starts_s.append(start_s)
+    for batch in _batches(backend, windows, query):
+        asked = []
+        for clip in batch:
+            aimed, reason = _aim(query, clip, receipts)
+            if aimed is None:
+                start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
+                skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
+            else:
+                asked.append((clip, aimed))
+                starts_s.append(float(clip.shown_times_s[0]))
+        end_s = float(batch[-1].shown_times_s[-1])
+        receipts.extend(_ask(backend, asked, decoding))
+        del batch, clip, asked  # pixels
         if on_progress is not None:
             on_progress("tracking", min(1.0, end_s / duration_s) if duration_s else 0.0)
     if not receipts and query.at is not None and skipped:
@@ -307,11 +314,34 @@ def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query |
     return replace(query, at=(shown_s - float(times_s[0]), seen[0].x_px, seen[0].y_px)), ""
 
 
-def _ask(backend: Backend, clip: Clip, query: Query, decoding: Decoding) -> Receipt:
-    prompt = build_prompt(query, clip)
-    with backend.open(clip) as session:
-        raw = session.answer(prompt, decoding=decoding)
-    return make_receipt(query, prompt, raw, clip)
+def _batches(backend: Backend, windows: Iterable[Clip], query: Query) -> Iterator[list[Clip]]:
+    """Windows in order, as many together as the backend takes at once.
+
+    One by one where each is asked about what was found in the one before.
+    """
+    batch: list[Clip] = []
+    for clip in windows:
+        batch.append(clip)
+        if query.at is not None or len(batch) >= backend.at_once(batch[0]):
+            yield batch
+            batch = []
+        del clip
+    if batch:
+        yield batch
+
+
+def _ask(backend: Backend, asked: Sequence[tuple[Clip, Query]], decoding: Decoding) -> list[Receipt]:
+    if not asked:
+        return []
+    clips = [shift_to_zero(clip) for clip, _ in asked]
+    prompts = [build_prompt(query, clip) for clip, (_, query) in zip(clips, asked, strict=True)]
+    with ExitStack() as still_open:
+        sessions = [still_open.enter_context(backend.open(clip)) for clip in clips]
+        raws = backend.answer_together(list(zip(sessions, prompts, strict=True)), decoding=decoding)
+    return [
+        make_receipt(query, prompt, raw, clip)
+        for (_, query), prompt, raw, clip in zip(asked, prompts, raws, clips, strict=True)
+    ]
 
 
 def _placed(receipt: Receipt) -> Tracks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -48,4 +49,14 @@ class Backend(Protocol):
 
     def open(self, clip: Clip) -> BackendSession:
         """Take a clip for questions. Every frame of it is shown to the model."""
+        ...
+
+    def at_once(self, clip: Clip) -> int:
+        """How many clips like this one may be open and asked together; at least 1."""
+        ...
+
+    def answer_together(
+        self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
+    ) -> list[RawAnswer]:
+        """Answer one question about each of several open clips, in order, each as if it were asked alone."""
         ...

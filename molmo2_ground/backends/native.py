@@ -6,26 +6,37 @@ import bisect
 import dataclasses
 import functools
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 from molmo2_ground.answer import RawAnswer
+from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.clip import Clip, RgbArray
 from molmo2_ground.errors import BackendError, PromptTooLongError
+from molmo2_ground.model.decoding import Sampling
+from molmo2_ground.model.drafting import Expected
 from molmo2_ground.model.inputs import prompt_ids, visual_length
 from molmo2_ground.model.limits import ModelLimits
-from molmo2_ground.model.molmo2 import Molmo2, Prefix
+from molmo2_ground.model.molmo2 import Molmo2
+from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.query import Decoding, Prompt
 
 # A prompt that leaves room for fewer tokens than this could not be answered in any useful way.
 _LEAST_ANSWER_TOKENS = 64
 _POINTING = ("point", "count")
+# Clips that are asked together hold their keys and values at the same time: at most so many bytes of them.
+_TOGETHER_BYTES = 2 * 2**30
+_TOGETHER_BYTES_CPU = 128 * 2**20
+_TOGETHER_CLIPS = 16  # a run is well filled by then
+_ROOM_FOR_ANSWER = 1024  # tokens of question and answer; an answer may grow longer
 
 
 class NativeBackend:
-    """Runs a loaded checkpoint; one question at a time."""
+    """Runs a loaded checkpoint; one caller at a time."""
 
     def __init__(self, model: Molmo2, *, pointing_crops: int | None = None) -> None:
         """Take a model as `load_checkpoint` gives it.
@@ -56,6 +67,38 @@ class NativeBackend:
         """Take a clip for questions; its frames are encoded with the first of them."""
         return NativeSession(self._model, clip, pointing_crops=self._pointing_crops)
 
+    def at_once(self, clip: Clip) -> int:
+        """How many clips of this length may be asked together, by the memory for their keys and values."""
+        model = self._model
+        text: Any = model.checkpoint.config.text_config
+        tokens = visual_length(clip, codec=model.codec, flags=model.flags) + _ROOM_FOR_ANSWER
+        size = model.network.lm_head.weight.element_size()
+        token_bytes = 2 * size * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
+        budget = _TOGETHER_BYTES_CPU if model.device.type == "cpu" else _TOGETHER_BYTES
+        return min(_TOGETHER_CLIPS, max(1, int(budget // (tokens * token_bytes))))
+
+    def answer_together(
+        self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
+    ) -> list[RawAnswer]:
+        """Answer one question about each of several clips, word by word in step.
+
+        When memory runs out they are asked one by one. Raises what `NativeSession.answer` raises.
+        """
+        sessions = [session for session, _ in asked if isinstance(session, NativeSession)]
+        if len(sessions) != len(asked) or len(asked) == 1:
+            return [session.answer(prompt, decoding=decoding) for session, prompt in asked]
+        try:
+            begun = [
+                session.begin(prompt, decoding=decoding)
+                for session, (_, prompt) in zip(sessions, asked, strict=True)
+            ]
+            generated = answer_together([one.turn for one in begun], sampling=sampling_of(decoding))
+        except torch.OutOfMemoryError:
+            for session in sessions:
+                session.forget()
+            return [session.answer(prompt, decoding=decoding) for session, prompt in asked]
+        return [one.raw_answer(answer) for one, answer in zip(begun, generated, strict=True)]
+
 
 class NativeSession:
     """One clip: its pictures are read once, and every question continues from there."""
@@ -74,21 +117,26 @@ class NativeSession:
         The time for reading the pictures is counted with the first question. Raises `PromptTooLongError` when
         pictures and question leave no room for an answer, `BackendError` when memory runs out.
         """
+        try:
+            begun = self.begin(prompt, decoding=decoding)
+            return begun.raw_answer(answer_together([begun.turn], sampling=sampling_of(decoding))[0])
+        except torch.OutOfMemoryError as error:
+            self.forget()
+            raise BackendError(
+                f"{self._model.device} has too little memory for {len(self._clip or ())} pictures; "
+                "show fewer frames, or load the model with dtype='bfloat16' or on another device"
+            ) from error
+
+    def begin(self, prompt: Prompt, *, decoding: Decoding) -> Begun:
+        """Read the pictures, unless they are read already, and make the question ready.
+
+        Raises `PromptTooLongError` when pictures and question leave no room for an answer.
+        """
         clip = self._clip
         if clip is None:
             raise ValueError("this session is closed; open the clip again to ask more")
         crops = self._crops(prompt, clip)
         self._check_length(prompt, clip, crops)
-        try:
-            return self._answer(prompt, clip, crops, decoding)
-        except torch.OutOfMemoryError as error:
-            self._prefixes.clear()
-            raise BackendError(
-                f"{self._model.device} has too little memory for {len(clip)} pictures; "
-                "show fewer frames, or load the model with dtype='bfloat16' or on another device"
-            ) from error
-
-    def _answer(self, prompt: Prompt, clip: Clip, crops: int | None, decoding: Decoding) -> RawAnswer:
         timings_ms: dict[str, float] = {}
         prefix = self._prefixes.get(crops)
         if prefix is None:
@@ -97,27 +145,17 @@ class NativeSession:
             timings_ms["preprocess"] = (time.perf_counter() - began) * 1000.0
             prefix = self._prefixes[crops] = Prefix(self._model, visual)
             timings_ms.update(prefix.timings_ms)
-        generated = prefix.generate(
+        last_s = float(clip.shown_times_s[-1]) if clip.kind == "video" and len(clip) else None
+        turn = prefix.turn(
             prompt.text,
             max_new_tokens=decoding.max_new_tokens or prompt.default_max_new_tokens,
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            seed=decoding.seed,
+            expected=Expected(label=prompt.label, last_s=last_s),
         )
-        for stage, spent_ms in generated.timings_ms.items():
-            timings_ms[stage] = timings_ms.get(stage, 0.0) + spent_ms
-        return RawAnswer(
-            text=generated.text,
-            stop_reason=generated.stop_reason,
-            tokens_in=generated.tokens_in,
-            tokens_out=len(generated.token_ids),
-            forwards=generated.forwards,
-            model_id=self._model.model_id,
-            revision=self._model.revision,
-            backend="native",
-            recipe=_recipe(decoding, crops),
-            timings_ms=timings_ms,
-        )
+        return Begun(model=self._model, turn=turn, recipe=_recipe(decoding, crops), timings_ms=timings_ms)
+
+    def forget(self) -> None:
+        """Let go of what was read of the pictures; the next question reads them again."""
+        self._prefixes.clear()
 
     def _crops(self, prompt: Prompt, clip: Clip) -> int | None:
         closer = prompt.task in _POINTING and clip.kind == "images"
@@ -169,6 +207,39 @@ class NativeSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Begun:
+    """A question ready to be answered. timings_ms: what reading the pictures took, if it was the first."""
+
+    model: Molmo2
+    turn: Turn
+    recipe: str
+    timings_ms: Mapping[str, float]
+
+    def raw_answer(self, generated: Generated) -> RawAnswer:
+        """The answer as the rest of the package takes it."""
+        timings_ms = dict(self.timings_ms)
+        for stage, spent_ms in generated.timings_ms.items():
+            timings_ms[stage] = timings_ms.get(stage, 0.0) + spent_ms
+        return RawAnswer(
+            text=generated.text,
+            stop_reason=generated.stop_reason,
+            tokens_in=generated.tokens_in,
+            tokens_out=len(generated.token_ids),
+            forwards=generated.forwards,
+            model_id=self.model.model_id,
+            revision=self.model.revision,
+            backend="native",
+            recipe=self.recipe,
+            timings_ms=timings_ms,
+        )
+
+
+def sampling_of(decoding: Decoding) -> Sampling:
+    """How words are chosen, in the model's terms."""
+    return Sampling(temperature=decoding.temperature, top_p=decoding.top_p, seed=decoding.seed)
 
 
 def _recipe(decoding: Decoding, crops: int | None) -> str:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from molmo2_ground.answer import RawAnswer
+from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.clip import Clip, RgbArray
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.limits import ModelLimits
@@ -51,6 +52,16 @@ class ScriptedBackend:
     def open(self, clip: Clip) -> ScriptedSession:
         """Take a clip for questions; all sessions draw from the one list."""
         return ScriptedSession(self, clip)
+
+    def at_once(self, clip: Clip) -> int:
+        """One: the answers come in order."""
+        return 1
+
+    def answer_together(
+        self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
+    ) -> list[RawAnswer]:
+        """The next answers of the list, in order."""
+        return [session.answer(prompt, decoding=decoding) for session, prompt in asked]
 
     def next_answer(self, prompt: Prompt, clip: Clip) -> RawAnswer:
         """The next answer of the list. Raises `BackendError` when it is used up."""

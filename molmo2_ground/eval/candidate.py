@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from molmo2_ground.grounder import Grounder
 
 if TYPE_CHECKING:
+    from molmo2_ground.answer import RawAnswer
     from molmo2_ground.backends.base import Backend, BackendSession
     from molmo2_ground.clip import Clip, RgbArray
     from molmo2_ground.eval.example import Settings
     from molmo2_ground.model.limits import ModelLimits
+    from molmo2_ground.query import Decoding, Prompt
 
 _CHECKPOINT_SUFFIXES = (".json", ".jinja", ".safetensors")
 # Larger files are told apart by their beginning, size and date: reading 16 GB twice would take minutes.
@@ -107,3 +109,11 @@ class _Capped:
 
     def open(self, clip: Clip) -> BackendSession:
         return self._backend.open(clip)
+
+    def at_once(self, clip: Clip) -> int:
+        return self._backend.at_once(clip)
+
+    def answer_together(
+        self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
+    ) -> list[RawAnswer]:
+        return self._backend.answer_together(asked, decoding=decoding)

@@ -1,8 +1,9 @@
 """`draft`: a guess at how an answer goes on, for the network to check many words in one run.
 
 Places in a video move smoothly, so the next moment of a track can be guessed from the two before: its time,
-the same things, each as far on as it came last. A wrong guess costs nothing but its place in the run; what
-is written is what the network alone would have written (`decoding.decode`).
+the same things, each as far on as it came last. An answer's set phrases and its label, which repeats the
+question, are guessed too. A wrong guess costs nothing but its place in the run; what is written is what the
+network alone would have written (`writing.Writing`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-_OPEN = re.compile(r'<(?:tracks|points)[^<>]*? coords="([^"<>]*)\Z')
+_OPEN = re.compile(r'<(tracks|points)[^<>]*? coords="([^"<>]*)\Z')
+_LABEL = re.compile(r'<(tracks|points)[^<>]*? coords="[^"<>]*">([^<>]*)\Z')
 _KEY = re.compile(r"[0-9]+\.[0-9]\Z")
 _FULL = 1000  # coordinates are thousandths of the picture
 _USUAL_STEP = 5  # tenths of a second between two moments of a track that was asked for without a rate
 _LOOKS_BACK = 3  # moments
+# Answers that say one thing only, and how those with places begin (facts of the answer grammar, `answer.py`).
+_OPENINGS = ("There are none.", '<tracks coords="', '<points coords="', 'Counting the <points coords="')
+_COUNTED = ("Counting the ", " shows a total of ")
+_FIRST = "0.0 1 "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What is known of an answer before it is written.
+
+    label: the words between the tags, as the question has them. last_s: the last moment shown, seconds; None
+    for still images.
+    """
+
+    label: str = ""
+    last_s: float | None = None
+
+
+NOTHING_KNOWN = Expected()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,34 +48,71 @@ class _Group:
     places: Mapping[int, tuple[int, int]]
 
 
-def draft(written: str) -> str:
+def draft(written: str, expected: Expected = NOTHING_KNOWN) -> str:
     """The text that may come next; empty when there is nothing to go by.
 
-    written: the answer so far, or its end from the last `coords="` on.
+    written: the answer so far, or its end from a little before its last opening tag on.
     """
     match = _OPEN.search(written)
-    if match is None:
-        return ""
-    *earlier, current = match[1].split(";")
+    if match is not None:
+        inside = _track if match[1] == "tracks" else _points
+        return inside(match[2], written, expected)
+    match = _LABEL.search(written)
+    if match is not None:
+        known = expected.label.startswith(match[2]) and expected.label
+        return _close(written, match[1], rest=expected.label[len(match[2]) :]) if known else ""
+    for opening in _OPENINGS:
+        if written and opening.startswith(written):
+            return opening[len(written) :] + (_FIRST if opening.endswith('"') else "")
+    return ""
+
+
+def _track(coords: str, written: str, expected: Expected) -> str:
+    """What may follow inside a track: the rest of this moment, and the next one or the end."""
+    *earlier, current = coords.split(";")
     groups = [group for text in earlier[-_LOOKS_BACK:] if (group := _read(text)) is not None]
     if len(groups) < min(_LOOKS_BACK, len(earlier)):
         return ""
-    if not groups:
-        return _rest("0.0 1 ", current)
-    rest = _rest(_next(groups, current), current)
+    rest = _rest(_next(groups, current) if groups else _FIRST, current)
     whole = _read(current + rest)
     if whole is None:
         return rest
-    return f"{rest};{_next([*groups, whole], '')}"
+    groups.append(whole)
+    if expected.last_s is not None and whole.tenths + _step(groups) > round(10 * expected.last_s):
+        return rest + _end(written, "tracks", label=expected.label)
+    return f"{rest};{_next(groups, '')}"
+
+
+def _points(coords: str, written: str, expected: Expected) -> str:
+    """What may follow inside points, which are mostly one: how it begins, and the end."""
+    if _FIRST.startswith(coords):
+        return _FIRST[len(coords) :]
+    whole = _read(coords.rsplit(";", 1)[-1]) is not None
+    return _end(written, "points", label=expected.label) if whole else ""
+
+
+def _end(written: str, element: str, *, label: str) -> str:
+    return f'">{_close(written, element, rest=label)}' if label else '">'
+
+
+def _close(written: str, element: str, *, rest: str) -> str:
+    """The end of the label, the closing tag, and what follows it where things are counted."""
+    before, after = _COUNTED
+    return f"{rest}</{element}>{after if f'{before}<{element}' in written else ''}"
+
+
+def _step(groups: list[_Group]) -> int:
+    """Tenths of a second from one moment to the next."""
+    steps = [b.tenths - a.tenths for a, b in pairwise(groups) if b.tenths > a.tenths]
+    return min(steps, default=_USUAL_STEP)
 
 
 def _next(groups: list[_Group], current: str) -> str:
     """The group that should follow, fitted to what of it is written already: `key id x y id x y`."""
     last, before = groups[-1], groups[-2] if len(groups) > 1 else groups[-1]
-    steps = [b.tenths - a.tenths for a, b in pairwise(groups) if b.tenths > a.tenths]
     fields = current.split(" ")
     done = len(fields) - 1  # fields that are known to be whole
-    tenths = last.tenths + min(steps, default=_USUAL_STEP)
+    tenths = last.tenths + _step(groups)
     if done and _KEY.match(fields[0]):
         tenths = int(fields[0].replace(".", ""))
     written = [int(field) for field in fields[1:done:3] if field.isdigit()]

@@ -1,6 +1,6 @@
 """Attention of packed rows: FlexAttention under a block mask, or scaled dot products under a dense one.
 
-Under any other mask it is what inference runs, so one network can be trained and asked in turn.
+Under any other mask it is the library's own, so one network can be trained and asked in turn.
 Shapes: B rows, H heads, L tokens, D channels a head.
 """
 
@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-from molmo2_ground.model.decoding import ATTENTION_NAME, use_prompt_rule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,11 +33,7 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention [B, H, L, D] -> [B, L, H, D]; key and value may have fewer heads than the query."""
     if not isinstance(attention_mask, BlockMask):
-        plain = ALL_ATTENTION_FUNCTIONS[ATTENTION_NAME]
-        attended: tuple[Tensor, None] = plain(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return attended
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     # Under autocast the norms of query and key give fp32, the value's product bf16; the kernel takes one.
     out = _flex(query.device.type)(
         query.to(value.dtype),
@@ -63,7 +57,6 @@ def use_packed_attention(network: Any) -> None:
     """Let the language model of `network` run under block masks too; what it ran before, it still runs."""
     if network.config.text_config._attn_implementation == NAME:
         return
-    use_prompt_rule(network)  # registers what inference runs
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     network.config.text_config._attn_implementation = NAME

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molmo2_ground.answer import RawAnswer
+from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.errors import AnswerError, SourceError
@@ -314,6 +315,49 @@ def test_progress_rises_to_the_end() -> None:
     )
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+class Gathering(ScriptedBackend):
+    """Takes several clips at once and remembers how many came together."""
+
+    def __init__(self, answers: Sequence[str], *, most: int) -> None:
+        super().__init__(answers)
+        self.most = most
+        self.groups: list[int] = []
+
+    def at_once(self, clip: Clip) -> int:
+        return self.most
+
+    def answer_together(
+        self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
+    ) -> list[RawAnswer]:
+        self.groups.append(len(asked))
+        return super().answer_together(asked, decoding=decoding)
+
+
+@pytest.mark.parametrize(("most", "groups"), [(1, [1, 1, 1]), (2, [2, 1]), (8, [3])])
+def test_windows_asked_together_give_the_same_tracks(most: int, groups: list[int]) -> None:
+    backend = Gathering(ANSWERS, most=most)
+    told: list[float] = []
+    tracks = track_windows(
+        backend,
+        WINDOWS,
+        Query.track("the red car"),
+        decoding=Decoding(),
+        duration_s=3.5,
+        on_progress=lambda what, share: told.append(share),
+    )
+    assert tracks == tracked(ANSWERS, WINDOWS)
+    assert backend.groups == groups
+    assert len(told) == len(groups)
+    assert told[-1] == 1.0
+
+
+def test_what_is_followed_from_window_to_window_is_asked_one_by_one() -> None:
+    backend = Gathering(ANSWERS, most=8)
+    query = Query.track("the red car", at=(0.0, 20.0, 50.0))
+    track_windows(backend, WINDOWS, query, decoding=Decoding())
+    assert backend.groups == [1, 1, 1]
 
 
 class Forgetful(ScriptedBackend):

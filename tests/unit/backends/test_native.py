@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from molmo2_ground.backends import Backend
 from molmo2_ground.backends.native import NativeBackend
@@ -158,3 +161,83 @@ def test_a_backend_shows_its_model(model: Molmo2) -> None:
 def test_no_crops_are_refused(model: Molmo2) -> None:
     with pytest.raises(ValueError, match="pointing_crops must be 1 or more"):
         NativeBackend(model, pointing_crops=0)
+
+
+CLIPS = [
+    Clip.from_arrays(noise(frames, 40, 60, 3), fps=2.0, source=f"street-{frames}.mp4") for frames in (5, 2, 3)
+]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9], ids=["greedy", "drawn"])
+def test_clips_asked_together_get_what_each_gets_alone(model: Molmo2, temperature: float) -> None:
+    backend: Backend = NativeBackend(model)
+    queries = [Query.track("the red car"), Query.point("buses"), Query.ask("What is there?")]
+    prompts = [asked(query, clip) for query, clip in zip(queries, CLIPS, strict=True)]
+    # Of different lengths: the shorter answers leave while the others are still written.
+    for most in (1, 4, 30):
+        decoding = Decoding(max_new_tokens=most, temperature=temperature, seed=3)
+        alone = []
+        for prompt, clip in zip(prompts, CLIPS, strict=True):
+            with backend.open(clip) as session:
+                alone.append(session.answer(prompt, decoding=decoding))
+        with ExitStack() as opened:
+            sessions = [opened.enter_context(backend.open(clip)) for clip in CLIPS]
+            together = backend.answer_together(list(zip(sessions, prompts, strict=True)), decoding=decoding)
+        for one, other in zip(alone, together, strict=True):
+            assert dataclasses.replace(one, timings_ms={}) == dataclasses.replace(other, timings_ms={})
+            assert set(one.timings_ms) == set(other.timings_ms)
+
+
+def test_how_many_clips_go_together_is_a_matter_of_their_length(model: Molmo2) -> None:
+    backend = NativeBackend(model)
+    assert backend.at_once(VIDEO) == 16
+    one = model.build_inputs(VIDEO, "").prefix_length
+    text: Any = model.checkpoint.config.text_config
+    token_bytes = 8 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
+    frames = 2 + 64 * 2**20 // (token_bytes * (one // len(VIDEO)))
+    still = noise(40, 60, 3)
+    long = Clip.from_arrays([still] * frames, source="long")
+    assert backend.at_once(long) == 1
+
+
+class OutOfMemoryOnce:
+    """Stands before a network's layers and fails once, as a full accelerator does."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls = at, 0
+
+    def __call__(self, *_: object) -> None:
+        self.calls += 1
+        if self.calls == self.at:
+            raise torch.OutOfMemoryError("no memory left")
+
+
+@pytest.mark.parametrize("at", [1, 3, 6], ids=["first-pictures", "later-pictures", "while-writing"])
+def test_when_memory_runs_out_together_they_are_asked_one_by_one(model: Molmo2, at: int) -> None:
+    backend = NativeBackend(model)
+    prompt = asked(Query.track("the red car"), VIDEO)
+    with ExitStack() as opened:
+        sessions = [opened.enter_context(backend.open(clip)) for clip in CLIPS]
+        pairs = [(session, prompt) for session in sessions]
+        expected = backend.answer_together(pairs, decoding=SHORT)
+    failing = OutOfMemoryOnce(at)
+    handle = model.network.model.language_model.layers[0].mlp.register_forward_pre_hook(failing)
+    try:
+        with ExitStack() as opened:
+            sessions = [opened.enter_context(backend.open(clip)) for clip in CLIPS]
+            pairs = [(session, prompt) for session in sessions]
+            got = backend.answer_together(pairs, decoding=SHORT)
+    finally:
+        handle.remove()
+    assert failing.calls > at
+    assert [raw.text for raw in got] == [raw.text for raw in expected]
+
+
+def test_one_clip_cannot_be_asked_twice_in_step(model: Molmo2) -> None:
+    backend = NativeBackend(model)
+    prompt = asked(Query.track("the red car"), VIDEO)
+    with (
+        backend.open(VIDEO) as session,
+        pytest.raises(ValueError, match="same prefix cannot be answered in step"),
+    ):
+        backend.answer_together([(session, prompt), (session, prompt)], decoding=SHORT)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from molmo2_ground.answer import format_answer, parse_answer
 from molmo2_ground.clip import Clip
 from molmo2_ground.model import Molmo2
-from molmo2_ground.model.decoding import Drafter, Sampling, decode, embed, run_prompt, word_logits
-from molmo2_ground.model.drafting import draft
+from molmo2_ground.model.decoding import Sampling, embed, run_prompt, word_logits
+from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
 from molmo2_ground.model.kv_cache import BranchCache
+from molmo2_ground.model.writing import Drafter, Writing, write_together
 
 TWO = '<tracks coords="0.0 1 100 200 2 300 400;0.5 1 110 205 2 310 400'
 
@@ -46,6 +47,32 @@ TWO = '<tracks coords="0.0 1 100 200 2 300 400;0.5 1 110 205 2 310 400'
 )
 def test_guesses(written: str, expected: str) -> None:
     assert draft(written) == expected
+
+
+CAR = Expected(label="the red car", last_s=1.0)
+END = '">the red car</tracks>'
+
+
+@pytest.mark.parametrize(
+    ("written", "expected", "guess"),
+    [
+        pytest.param("There", NOTHING_KNOWN, " are none.", id="none"),
+        pytest.param("<tracks", NOTHING_KNOWN, ' coords="0.0 1 ', id="how-it-begins"),
+        pytest.param("Counting", NOTHING_KNOWN, ' the <points coords="0.0 1 ', id="how-a-count-begins"),
+        pytest.param("The car is red", CAR, "", id="free-text"),
+        pytest.param(TWO + ";1.0 1 1", CAR, "20 210 2 320 400" + END, id="the-last-moment-and-the-end"),
+        pytest.param(TWO + ";1.0 1 120 210 2 320 400", CAR, END, id="the-end"),
+        pytest.param(TWO + '">', CAR, "the red car</tracks>", id="label"),
+        pytest.param(TWO + '">the r', CAR, "ed car</tracks>", id="rest-of-the-label"),
+        pytest.param(TWO + '">a car', CAR, "", id="another-label"),
+        pytest.param(TWO + '">the', NOTHING_KNOWN, "", id="no-label-known"),
+        pytest.param('<points coords="1.5 1 100 200', CAR, '">the red car</points>', id="a-point"),
+        pytest.param('<points coords="1.5 1 100 2', CAR, "", id="half-a-point"),
+        pytest.param('<points coords="1.5 1 100 200;', CAR, "", id="a-point-more"),
+    ],
+)
+def test_guesses_at_what_frames_the_places(written: str, expected: Expected, guess: str) -> None:
+    assert draft(written, expected) == guess
 
 
 @given(st.text(alphabet='<>tracks coords="0123456789.; ', max_size=80))
@@ -108,15 +135,16 @@ def written(
     text: Any = model.checkpoint.config.text_config
     cache = BranchCache(layers=text.num_hidden_layers)
     hidden = run_prompt(model.network, embeds, visual_L=inputs.visual_L, cache=cache)
-    decoded = decode(
-        model.network,
-        word_logits(model.network, hidden[-1:])[0],
+    writing = Writing(
         cache=cache,
         max_new_tokens=25,
         stop_ids=(),
         sampling=sampling,
         drafter=drafter,
     )
+    writing.take(word_logits(model.network, hidden[-1:]))
+    write_together(model.network, [writing])
+    decoded = writing.answer()
     # What stands in the cache is the prompt and the answer, without its last word and without any guess.
     assert cache.get_seq_length() <= len(inputs) + len(decoded.token_ids) + 6
     return decoded.token_ids, decoded.forwards
@@ -125,7 +153,17 @@ def written(
 def test_a_drafter_spells_its_guess_with_the_models_words(model: Molmo2) -> None:
     drafter = Drafter(model.codec, at_most=4)
     ids = model.codec.encode("<tracks coords=")
-    assert drafter.guess(ids) == []
+    assert model.codec.decode(drafter.guess(ids)).startswith('"')
     ids += model.codec.encode('"')
     assert model.codec.decode(drafter.guess(ids)).startswith("0.0")
     assert len(drafter.guess(ids)) <= 4
+
+
+def test_a_drafter_knows_the_whole_end_of_a_counted_answer(model: Molmo2) -> None:
+    whole = 'Counting the <points coords="2.0 1 595 045">red cars</points> shows a total of 1.'
+    drafter = Drafter(model.codec, expected=Expected(label="red cars"), at_most=99)
+    begun = whole[: whole.index('"', 32)]
+    ids = model.codec.encode(begun[:20])
+    drafter.guess(ids)  # called again and again, as an answer grows
+    ids += model.codec.encode(begun[20:])
+    assert model.codec.decode(drafter.guess(ids)) == '">red cars</points> shows a total of '

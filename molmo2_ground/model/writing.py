@@ -1,0 +1,164 @@
+"""`Writing`: one answer as it is written, and `write_together`, which writes several in the same runs.
+
+Shapes: Q words, V words of the base vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+
+from molmo2_ground.model.decoding import Sampling, choose, run_answers, word_logits
+from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
+from molmo2_ground.model.kv_cache import BranchCache
+
+if TYPE_CHECKING:
+    from molmo2_ground.model.text_codec import TextCodec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """An answer's token ids without the word that ended it, and how many times the network ran for them."""
+
+    token_ids: tuple[int, ...]
+    stop_reason: Literal["end", "length"]
+    forwards: int
+
+
+class Writing:
+    """One answer, written behind a prompt that is already in `cache`.
+
+    on_token is called with each id as it is chosen, and may raise.
+    drafter: guesses words ahead, which one run of the network checks together; only those that it would have
+    chosen anyway are taken, so the answer is the same. Not used when sampling.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache: BranchCache,
+        max_new_tokens: int,
+        stop_ids: Collection[int],
+        sampling: Sampling,
+        drafter: Guesses | None = None,
+        on_token: Callable[[int], None] | None = None,
+    ) -> None:
+        """Begin with nothing written."""
+        self.cache = cache
+        self._answer: Decoded | None = None
+        self._max_new_tokens = max_new_tokens
+        self._stop_ids = stop_ids
+        self._sampling = sampling
+        self._generator = torch.Generator().manual_seed(sampling.seed)
+        self._drafter = drafter if sampling.temperature == 0 else None
+        self._on_token = on_token
+        self._token_ids: list[int] = []
+        self._guesses: list[int] = []
+        self._forwards = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is whole, or cut at its limit."""
+        return self._answer is not None
+
+    def answer(self) -> Decoded:
+        """The answer, once it has ended. Raises ValueError before."""
+        if self._answer is None:
+            raise ValueError("the answer is still being written")
+        return self._answer
+
+    def next_ids(self) -> list[int]:
+        """The words for the next run: the last one taken, and guesses at those behind it."""
+        self._forwards += 1
+        self._guesses = []
+        if self._drafter is not None:
+            room = self._max_new_tokens - len(self._token_ids) - 1
+            self._guesses = self._drafter.guess(self._token_ids)[:room]
+        return [self._token_ids[-1], *self._guesses]
+
+    def take(self, rows_QV: torch.Tensor) -> None:
+        """Choose words by the logits behind each word of the last run; of the prompt, to begin with."""
+        for place in range(len(rows_QV)):
+            token = choose(rows_QV[place], sampling=self._sampling, generator=self._generator)
+            if token in self._stop_ids:
+                self._end("end")
+                return
+            self._token_ids.append(token)
+            if self._on_token is not None:
+                self._on_token(token)
+            if len(self._token_ids) == self._max_new_tokens:
+                self._end("length")
+                return
+            if place == len(self._guesses) or self._guesses[place] != token:
+                break
+        # What was read of guesses that turned out wrong is forgotten.
+        self.cache.cut_back(self.cache.get_seq_length() - (len(rows_QV) - 1 - place))
+
+    def _end(self, reason: Literal["end", "length"]) -> None:
+        self._answer = Decoded(token_ids=tuple(self._token_ids), stop_reason=reason, forwards=self._forwards)
+
+
+def read_turns(network: Any, turns: Sequence[torch.Tensor], writings: Sequence[Writing]) -> None:
+    """Read users' turns, int64[Q], each behind its own prompt, and choose the first word of each answer."""
+    for writing, rows in zip(writings, _run(network, turns, writings), strict=True):
+        writing.take(word_logits(network, rows[-1:]))
+
+
+def write_together(network: Any, writings: Sequence[Writing]) -> None:
+    """Write answers to their ends behind the turns that `read_turns` has read.
+
+    One run of the network serves the next words of all that have not ended. Each is what it would be alone,
+    up to the rounding of floats.
+    """
+    while running := [writing for writing in writings if not writing.ended]:
+        words = [torch.tensor(writing.next_ids()) for writing in running]
+        hidden = _run(network, words, running)
+        logits = word_logits(network, torch.cat(hidden))
+        for writing, rows in zip(running, logits.split([len(ids) for ids in words]), strict=True):
+            writing.take(rows)
+
+
+def _run(network: Any, ids: Sequence[torch.Tensor], writings: Sequence[Writing]) -> tuple[torch.Tensor, ...]:
+    """Hidden states behind the newest words of each answer."""
+    table = network.model.language_model.embed_tokens
+    counts = [len(part) for part in ids]
+    embeds = table(torch.cat(list(ids)).to(table.weight.device))
+    hidden = run_answers(network, embeds, counts=counts, caches=[writing.cache for writing in writings])
+    parts: tuple[torch.Tensor, ...] = torch.split(hidden, counts)
+    return parts
+
+
+class Guesses(Protocol):
+    """What a `Writing` asks for words ahead."""
+
+    def guess(self, token_ids: Sequence[int]) -> list[int]:
+        """What may follow an answer of these tokens; they are the ones of the last call and more."""
+        ...
+
+
+# An opening tag and what stands before it where things are counted; see `drafting`.
+_LEAD = len("Counting the ")
+
+
+class Drafter:
+    """Guesses the next words of an answer from its text; see `drafting.draft`."""
+
+    def __init__(self, codec: TextCodec, *, expected: Expected = NOTHING_KNOWN, at_most: int = 40) -> None:
+        """Spell guesses with the model's own words, `at_most` of them at a time."""
+        self._codec = codec
+        self._expected = expected
+        self._at_most = at_most
+        self._text = ""
+        self._read = 0
+
+    def guess(self, token_ids: Sequence[int]) -> list[int]:
+        """As `Guesses`."""
+        # Word by word, a letter of several words can be misread: then the guess is wrong, and not taken.
+        self._text += self._codec.decode(token_ids[self._read :])
+        self._read = len(token_ids)
+        opened = max(self._text.rfind("<tracks"), self._text.rfind("<points"))
+        self._text = self._text[max(0, opened - _LEAD) :]
+        return self._codec.encode(draft(self._text, self._expected))[: self._at_most]
