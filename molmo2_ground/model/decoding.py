@@ -15,7 +15,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.attention import attention_rule
 from molmo2_ground.model.kv_cache import BranchCache
-from molmo2_ground.model.text_layers import run_layers
+from molmo2_ground.model.text_layers import keep_layers, run_layers
+
+Kept = tuple[torch.Tensor, torch.Tensor]
 
 # Entries of a mask that are held at once, so that a prompt of tens of thousands of tokens does not need
 # gigabytes for its mask. A CPU turns each into a float.
@@ -119,6 +121,41 @@ def embed(
     return embeds
 
 
+class _PromptPast:
+    """What the words of one prompt look at, under its rule: themselves, and what is in a cache."""
+
+    def __init__(self, rule: Rule, cache: BranchCache | None) -> None:
+        self._rule = rule
+        self._cache = cache
+
+    def keep(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> Kept:
+        """As `text_layers.Past`."""
+        return (key, value) if self._cache is None else self._cache.update(key, value, module.layer_idx)
+
+    def look(self, module: Any, query: torch.Tensor, kept: Kept) -> torch.Tensor:
+        """As `text_layers.Past`."""
+        return attend_by(self._rule, module, query, *kept)
+
+
+class _AnswerPasts:
+    """What the words of several answers look at: each the words before it in its own answer and prompt."""
+
+    def __init__(self, rules: Sequence[Rule], counts: Sequence[int], caches: Sequence[BranchCache]) -> None:
+        self._rules = rules
+        self._counts = list(counts)
+        self._caches = caches
+
+    def keep(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> list[Kept]:
+        """As `text_layers.Past`."""
+        parts = zip(self._caches, *(part.split(self._counts, dim=2) for part in (key, value)), strict=True)
+        return [cache.update(keys, values, module.layer_idx) for cache, keys, values in parts]
+
+    def look(self, module: Any, query: torch.Tensor, kept: list[Kept]) -> torch.Tensor:
+        """As `text_layers.Past`."""
+        parts = zip(self._rules, query.split(self._counts, dim=2), kept, strict=True)
+        return torch.cat([attend_by(rule, module, own, *past) for rule, own, past in parts], dim=1)
+
+
 def run_prompt(
     network: Any, embeds_QD: torch.Tensor, *, visual_L: torch.Tensor, cache: BranchCache | None
 ) -> torch.Tensor:
@@ -126,16 +163,22 @@ def run_prompt(
 
     visual_L: bool[L] over all tokens, those in the cache first.
     """
+    positions, past = _prompt(embeds_QD, visual_L=visual_L, cache=cache)
+    return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
+
+
+def keep_prompt(network: Any, embeds_QD: torch.Tensor, *, visual_L: torch.Tensor, cache: BranchCache) -> None:
+    """As `run_prompt`, for what comes behind: nothing is computed that is not kept in `cache`."""
+    positions, past = _prompt(embeds_QD, visual_L=visual_L, cache=cache)
+    keep_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
+
+
+def _prompt(
+    embeds_QD: torch.Tensor, *, visual_L: torch.Tensor, cache: BranchCache | None
+) -> tuple[torch.Tensor, _PromptPast]:
     start = cache.get_seq_length() if cache is not None else 0
     positions = torch.arange(start, start + len(embeds_QD), device=embeds_QD.device)
-    rule = PromptRule(visual_L.to(embeds_QD.device), query_start=start)
-
-    def attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        if cache is not None:
-            key, value = cache.update(key, value, module.layer_idx)
-        return attend_by(rule, module, query, key, value)
-
-    return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, attend=attend)
+    return positions, _PromptPast(PromptRule(visual_L.to(embeds_QD.device), query_start=start), cache)
 
 
 def run_answers(
@@ -146,25 +189,12 @@ def run_answers(
     counts: how many of the Q words, in order, belong to the answer of each cache. Words are no pictures: each
     sees everything before it.
     """
-    starts = [cache.get_seq_length() for cache in caches]
+    spans = [(cache.get_seq_length(), count) for cache, count in zip(caches, counts, strict=True)]
     device = embeds_QD.device
-    spans = [torch.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
-    rules = [
-        WordsRule(query_start=start, count=count, device=device)
-        for start, count in zip(starts, counts, strict=True)
-    ]
-
-    def attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        seen = []
-        parts = zip(*(part.split(list(counts), dim=2) for part in (query, key, value)), strict=True)
-        for cache, rule, (own, new_key, new_value) in zip(caches, rules, parts, strict=True):
-            keys, values = cache.update(new_key, new_value, module.layer_idx)
-            seen.append(attend_by(rule, module, own, keys, values))
-        return torch.cat(seen, dim=1)
-
-    return run_layers(
-        network.model.language_model, embeds_QD, positions_Q=torch.cat(spans).to(device), attend=attend
-    )
+    rules = [WordsRule(query_start=start, count=count, device=device) for start, count in spans]
+    positions = torch.cat([torch.arange(start, start + count) for start, count in spans]).to(device)
+    past = _AnswerPasts(rules, counts, caches)
+    return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
 
 
 def word_logits(network: Any, hidden_QD: torch.Tensor) -> torch.Tensor:

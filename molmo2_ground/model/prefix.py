@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from molmo2_ground.errors import PromptTooLongError
-from molmo2_ground.model.decoding import Sampling, embed, run_prompt
+from molmo2_ground.model.decoding import Sampling, embed, keep_prompt
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected
 from molmo2_ground.model.inputs import ModelInputs, VisualInputs, assemble, prompt_ids
 from molmo2_ground.model.kv_cache import BranchCache
@@ -73,7 +73,7 @@ class Prefix:
         embeds = embed(
             model.network, inputs.input_ids[head], patch_L=inputs.patch_L[head], features_TD=features
         )
-        run_prompt(model.network, embeds, visual_L=self._visual_L, cache=self._cache)
+        keep_prompt(model.network, embeds, visual_L=self._visual_L, cache=self._cache)
         self.timings_ms["prefill"] = clock.lap_ms()
 
     def __len__(self) -> int:

@@ -163,7 +163,6 @@ class PackedStep(nn.Module):
 
     def hidden(self, batch: PackedBatch) -> Tensor:
         """The language model's last states, [B, L, D]; `network.lm_head` makes logits of them."""
-        use_packed_attention(self.network)  # a `Molmo2` of the same network may have set its own
         language = self.network.model.language_model
         embeds_BLD = language.embed_tokens(self._rows(batch, "ids"))
         if len(batch.patches_CNP):
