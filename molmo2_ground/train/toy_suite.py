@@ -95,7 +95,7 @@ class ToySuite:
         """Write the example's clip into `folder`, unless it is there; all examples of a clip share it."""
         path = folder / example.media
         if not path.exists():
-            write_clip(self.held_out(_seed(example.key)).scene, path, fps=CLIP_FPS)
+            write_clip(self.held_out(_seed(example.key)).scene, path, fps=CLIP_FPS, quick=True)
         return path
 
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
