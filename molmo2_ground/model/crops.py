@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -29,9 +30,7 @@ def resize_rgb(rgb_hwc: RgbArray, *, height_px: int, width_px: int) -> RgbArray:
     # Pictures of three channels go to one of two kernels of torch, by the number of threads, and the two
     # round a few values differently. With a fourth, thrown away again, it is the same kernel everywhere: the
     # one that a process with one thread, such as a loader's worker, uses for three.
-    pixels = torch.empty(*rgb_hwc.shape[:2], 4)
-    pixels[..., 3] = 0.0
-    pixels[..., :3] = torch.from_numpy(np.ascontiguousarray(rgb_hwc))
+    pixels = torch.from_numpy(cv2.cvtColor(np.ascontiguousarray(rgb_hwc), cv2.COLOR_RGB2RGBA)).float()
     resized = torch.nn.functional.interpolate(
         pixels.permute(2, 0, 1)[None], size=(height_px, width_px), mode="bilinear", antialias=False
     )

@@ -115,6 +115,10 @@ class InputFlags:
     track_frames          most frames of a video that tracking looks at in one go, None for max_frames. A
                           key of our own: a model that tracks short windows better than long clips says so.
     use_...               which words stand around and between the patch tokens.
+    frame_times           every frame's time stands before it in words.
+    mutual_sight          words of pictures see each other both ways; else what came before, as all words do.
+                          The last two are keys of our own that files hold only where they are false: models
+                          made to measure what each is worth (`train/ablations.py`).
     """
 
     image_size_px: int
@@ -134,6 +138,8 @@ class InputFlags:
     use_frame_special_tokens: bool
     special: SpecialIds
     track_frames: int | None = None
+    frame_times: bool = True
+    mutual_sight: bool = True
 
     def __post_init__(self) -> None:
         if self.image_size_px <= 0 or self.patch_size_px <= 0 or self.image_size_px % self.patch_size_px:
@@ -158,6 +164,11 @@ class InputFlags:
     def patches_per_side(self) -> int:
         """Patches along one side of a crop or frame."""
         return self.image_size_px // self.patch_size_px
+
+    @property
+    def mutual_ids(self) -> tuple[int, ...]:
+        """The words that see each other both ways."""
+        return self.special.visual if self.mutual_sight else ()
 
     @property
     def window_px(self) -> int:
@@ -201,6 +212,7 @@ class InputFlags:
             "processor_config.json": {
                 "processor_class": "Molmo2Processor",
                 **{name: getattr(self, name) for name in _PROCESSOR_FLAGS},
+                **({} if self.mutual_sight else {_MUTUAL_SIGHT: False}),
             },
             "preprocessor_config.json": {
                 "image_processor_type": "Molmo2ImageProcessor",
@@ -219,6 +231,7 @@ class InputFlags:
                 "do_sample_frames": True,
                 "frame_sample_mode": "uniform_last_frame",
                 **({} if self.track_frames is None else {_TRACK_FRAMES: self.track_frames}),
+                **({} if self.frame_times else {_FRAME_TIMES: False}),
                 **shared,
             },
         }
@@ -253,6 +266,8 @@ class InputFlags:
                 max_frames=int(video.get("num_frames")),
                 max_fps=float(video.get("max_fps")),
                 track_frames=None if track_frames is None else int(track_frames),
+                frame_times=video.flag(_FRAME_TIMES, missing=True),
+                mutual_sight=words.flag(_MUTUAL_SIGHT, missing=True),
                 special=special,
                 **flags,
             )
@@ -262,6 +277,8 @@ class InputFlags:
 
 _BILINEAR = 2
 _TRACK_FRAMES = "track_num_frames"
+_FRAME_TIMES = "frame_times_in_words"
+_MUTUAL_SIGHT = "visual_tokens_see_each_other"
 _PROCESSOR_FLAGS = (
     "image_use_col_tokens",
     "use_single_crop_col_tokens",
@@ -305,8 +322,8 @@ class _Reader:
             "as in the released Molmo2 checkpoints"
         )
 
-    def flag(self, key: str) -> bool:
-        value = self.get(key)
+    def flag(self, key: str, **missing: bool) -> bool:
+        value = self.get(key, **missing)
         if not isinstance(value, bool):
             raise CheckpointError(f"{self._where}: {key} in {self.name} must be true or false; got {value!r}")
         return value

@@ -114,6 +114,8 @@ def frame_ids(flags: InputFlags) -> list[int]:
 def video_ids(codec: TextCodec, flags: InputFlags, shown_times_s: Sequence[float]) -> list[int]:
     """Every frame's time in words, then its picture words. Times in seconds, shown to a tenth."""
     picture = frame_ids(flags)
+    if not flags.frame_times:
+        return picture * len(shown_times_s)
     ids: list[int] = []
     for number, time_s in enumerate(shown_times_s):
         # The space belongs to the time's text: it is tokenised with it.
@@ -289,7 +291,7 @@ def assemble(
     input_ids = torch.cat([torch.tensor([codec.bos_id]), *pictures, turn])
     return ModelInputs(
         input_ids=input_ids,
-        visual_L=torch.isin(input_ids, torch.tensor(flags.special.visual)),
+        visual_L=torch.isin(input_ids, torch.tensor(flags.mutual_ids, dtype=torch.int64)),
         patch_L=input_ids == flags.special.image_patch,
         prefix_length=prefix_length,
         visual=visual,

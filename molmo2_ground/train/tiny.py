@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import Molmo2ForConditionalGeneration
 
+    from molmo2_ground.model.flags import InputFlags
+
 logger = logging.getLogger(__name__)
 
 STOPPED = 3
@@ -141,10 +143,11 @@ def on_two_cores(stage: Stage) -> Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """The tiny model's words, and what trees need of them."""
+    """The tiny model's words, what trees need of them, and how pictures stand between them."""
 
     tokenizer: Tokenizer
     writer: BranchWriter
+    flags: InputFlags
 
     @classmethod
     def build(cls) -> Text:
@@ -155,18 +158,21 @@ class Text:
         digits = frozenset(int(tokenizer.token_to_id(str(digit)) or 0) for digit in range(10))
         # The last digit is a pixel or less; what a coordinate is worth lies in the first two.
         writer = BranchWriter(codec=codec, digit_ids=digits, digit_weights=(1.0, 1.0, 0.4))
-        return cls(tokenizer=tokenizer, writer=writer)
+        return cls(tokenizer=tokenizer, writer=writer, flags=tiny_flags(tokenizer))
 
 
-def train(out: Path, run: Run, *, stages: Sequence[Stage], minutes: float | None = None) -> Path | None:
+def train(
+    out: Path, run: Run, *, stages: Sequence[Stage], minutes: float | None = None, text: Text | None = None
+) -> Path | None:
     """Run every stage whose weights are not in the work folder yet, then write the checkpoint to `out`.
 
     minutes: about when to be through, from now; each stage gets its share of what is left.
+    text: what the model reads and writes, in place of the recipe's.
     None: a signal asked for a stop; running again goes on.
     """
     run.work.mkdir(parents=True, exist_ok=True)
     ends_at = None if minutes is None else time.monotonic() + 60 * minutes
-    text = Text.build()
+    text = Text.build() if text is None else text
     model = new_model(text.tokenizer, seed=run.seed, device=run.device)
     for number, stage in enumerate(stages):
         finished = run.work / f"{stage.name}.safetensors"
@@ -183,13 +189,13 @@ def train(out: Path, run: Run, *, stages: Sequence[Stage], minutes: float | None
         if stage.data is None:
             _normalise(model, text, run)
         save_weights(model, finished)
-    return write_checkpoint(model, text.tokenizer, out)
+    return write_checkpoint(model, text.tokenizer, out, flags=text.flags)
 
 
 def _normalise(model: Molmo2ForConditionalGeneration, text: Text, run: Run) -> None:
     """Between the vision stage and the first one with words; not twice, so it belongs to the former."""
     sample = VisionBatches(frames=96, views=4, seed=run.seed + 1000, steps=1)[0]
-    patch_id = tiny_flags(text.tokenizer).special.image_patch
+    patch_id = text.flags.special.image_patch
     normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
 
 

@@ -46,11 +46,19 @@ def tiny_flags(tokenizer: Tokenizer) -> InputFlags:
     )
 
 
-def write_checkpoint(model: Molmo2ForConditionalGeneration, tokenizer: Tokenizer, folder: Path) -> Path:
-    """Write fp16 weights and all settings; the tied output table becomes a tensor of its own."""
+def write_checkpoint(
+    model: Molmo2ForConditionalGeneration,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    flags: InputFlags | None = None,
+) -> Path:
+    """Write fp16 weights and all settings; the tied output table becomes a tensor of its own.
+
+    flags: those the model was trained with, by default the recipe's.
+    """
     with torch.no_grad():
         rows = model.lm_head.weight.shape[0]
         model.lm_head.weight.copy_(model.model.language_model.embed_tokens.weight[:rows])
-    return save_hub_layout(
-        model, folder, tokenizer=tokenizer, flags=tiny_flags(tokenizer), dtype=torch.float16
-    )
+    flags = tiny_flags(tokenizer) if flags is None else flags
+    return save_hub_layout(model, folder, tokenizer=tokenizer, flags=flags, dtype=torch.float16)

@@ -23,7 +23,6 @@ from molmo2_ground.train.replay import ReplayedLoader
 from molmo2_ground.train.schedule import LevelSchedule
 from molmo2_ground.train.snapshot import SnapshotStore
 from molmo2_ground.train.step import StepOutcome, StepPlace
-from molmo2_ground.train.tiny_checkpoint import tiny_flags
 from molmo2_ground.train.tiny_model import Digits, step_loss
 from molmo2_ground.train.toy_examples import ToyBatches
 from molmo2_ground.train.trainer import RunPlan, Trainer
@@ -190,11 +189,10 @@ def _reading(stage: Stage, model: Molmo2ForConditionalGeneration, text: Text, ru
         )
     }
     digits = Digits.build(text.tokenizer, vocab_size=model.lm_head.weight.shape[0], device=run.device)
-    flags = tiny_flags(text.tokenizer)
     return _Taught(
         module=model,
         groups=groups,
-        batches=lambda seed, steps: ToyBatches(data, text.writer, flags, seed=seed, steps=steps),
+        batches=lambda seed, steps: ToyBatches(data, text.writer, text.flags, seed=seed, steps=steps),
         loss=lambda batch: step_loss(model, batch, digits, train_vision=stage.train_vit),
     )
 

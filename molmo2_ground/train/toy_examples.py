@@ -18,6 +18,7 @@ from molmo2_ground.answer import (
     ParsedPoint,
     count_answer,
     format_answer,
+    number_answer,
     points_answer,
     tracks_answer,
 )
@@ -45,11 +46,14 @@ if TYPE_CHECKING:
     from molmo2_ground.train.toy.scene import Scene
 
 
+Counting = Literal["by_points", "number"]
+
+
 def _xy(state: ActorState) -> tuple[int, int]:
     return to_thousandths(state.x_px, FRAME_WIDTH_PX), to_thousandths(state.y_px, FRAME_HEIGHT_PX)
 
 
-def answer_text(question: Question, view: View) -> str:
+def answer_text(question: Question, view: View, *, counting: Counting = "by_points") -> str:
     """The exact answer in the training form.
 
     Tracks give every visible place; points and counts give each object once, where it is first seen.
@@ -57,6 +61,8 @@ def answer_text(question: Question, view: View) -> str:
     groups = _visible_groups(view, set(question.object_ids))
     if question.task != "track":
         groups = _kept(groups, lambda number, _: number == 0)
+    if question.task == "count" and counting == "number":
+        return format_answer(number_answer(sum(len(group) for group in groups.values())))
     make = {"track": tracks_answer, "point": points_answer, "count": count_answer}[question.task]
     return _written(make, question.phrase, groups)
 
@@ -105,10 +111,12 @@ def _written(
     return format_answer(make(phrase, [Group(key=k, points=tuple(g.values())) for k, g in groups.items()]))
 
 
-def _branch(question: Question, view: View, *, weight: float = 1.0) -> Branch:
+def _branch(
+    question: Question, view: View, *, weight: float = 1.0, counting: Counting = "by_points"
+) -> Branch:
     query = Query(task=question.task, phrase=question.phrase)
     text = build_prompt(query, view.clip).text
-    return Branch(user_text=text, answer=answer_text(question, view), weight=weight)
+    return Branch(user_text=text, answer=answer_text(question, view, counting=counting), weight=weight)
 
 
 def first_last_prompt(phrase: str) -> str:
@@ -230,6 +238,7 @@ class StageData:
     hiding      share of clips that are cut where something gets hidden, if the scene has that.
     grid        share of steps with clips on the half-second grid, as tracking sees them.
     views       how many trees are made of one scene, at different times: scenes cost more than frames.
+    counting    `by_points`: what is counted is pointed at, then the number is said; `number`: only that.
     """
 
     tokens: int
@@ -246,6 +255,7 @@ class StageData:
     hiding: float = 0.5
     grid: float = 0.6
     views: int = 1
+    counting: Counting = "by_points"
 
     def slots_of(self, n_frames: int) -> int:
         """Rows for branches of clips of this length."""
@@ -348,7 +358,7 @@ class ToyBatches:
         )
         questions = _fewer_nones(questions, self.data.questions)
         questions += _out_of_sight(view, rng, tasks)
-        branches += [_branch(question, view) for question in questions]
+        branches += [_branch(question, view, counting=self.data.counting) for question in questions]
         if "track" in tasks:
             for question in _for_a_while(view, rng, self.data.come_and_go):
                 branches.append(_branch(question, view, weight=2.0))

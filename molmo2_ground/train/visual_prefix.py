@@ -30,7 +30,7 @@ def visual_prefix(
     max_crops: int | None = None,
     subtitle_text: str = "",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Token ids of what stands before a question, int64[P], and which of them are visual, bool[P].
+    """Token ids of what stands before a question, int64[P], and which see each other both ways, bool[P].
 
     clip           None for text alone: the prefix is the first word of every prompt.
     max_crops      of still images; None takes the checkpoint's number.
@@ -39,7 +39,7 @@ def visual_prefix(
     pictures = [] if clip is None else visual_ids(clip, codec=codec, flags=flags, max_crops=max_crops)
     words = codec.encode(subtitle_text) if subtitle_text else []
     ids = np.array([codec.bos_id, *pictures, *words], dtype=np.int64)
-    return ids, np.isin(ids, flags.special.visual)
+    return ids, np.isin(ids, flags.mutual_ids)
 
 
 def shown_subtitles(

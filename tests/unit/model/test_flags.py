@@ -21,12 +21,21 @@ FlagsOf = Callable[..., InputFlags]
         pytest.param(
             {"video_pooling": (2, 4), "overlap_margins": (0, 2), "max_fps": 1.5}, id="other-numbers"
         ),
+        pytest.param({"frame_times": False, "mutual_sight": False, "track_frames": 4}, id="our-own-keys"),
         pytest.param({"pixel_mean": (0.1, 0.2, 0.3), "pixel_std": (0.4, 0.5, 0.6)}, id="other-normalisation"),
     ],
 )
 def test_files_give_back_the_flags(changes: dict[str, Any], flags_of: FlagsOf) -> None:
     flags = flags_of("qwen", **changes)
     assert InputFlags.from_files(flags.to_files(), special=flags.special, where="here") == flags
+
+
+def test_files_hold_our_own_keys_only_where_they_say_something(flags_of: FlagsOf) -> None:
+    plain = flags_of().to_files()
+    changed = flags_of(frame_times=False, mutual_sight=False).to_files()
+    assert changed[VIDEO].keys() - plain[VIDEO].keys() == {"frame_times_in_words"}
+    words = "processor_config.json"
+    assert changed[words].keys() - plain[words].keys() == {"visual_tokens_see_each_other"}
 
 
 def test_null_columns_of_the_whole_view_mean_as_the_crops(flags_of: FlagsOf) -> None:

@@ -161,6 +161,27 @@ def test_invariant_02_a_branch_gives_the_logits_of_its_conversation_alone(
         assert same(logits[:n_prefix], conversation[:n_prefix])
 
 
+def test_a_checkpoint_whose_pictures_see_one_way_answers_as_it_was_trained(model: Molmo2) -> None:
+    one_way = Molmo2(
+        replace(model.checkpoint, flags=replace(model.flags, mutual_sight=False, frame_times=False)),
+        model.network,
+    )
+    frames = np.random.default_rng(0).integers(256, size=(3, 40, 60, 3), dtype=np.uint8)
+    example = shown(one_way, Clip.from_arrays(frames, times_s=np.arange(3) / 2), *BRANCHES)
+    both_ways = shown(model, Clip.from_arrays(frames, times_s=np.arange(3) / 2), *BRANCHES)
+    assert not example.tree.prefix_visual.any()
+    assert len(example.tree.prefix_ids) < len(both_ways.tree.prefix_ids)  # no times
+    flat = flat_of(one_way, example)
+    row = pack_trees([flat], pad_id=0)
+    logits = row_logits(one_way, row, [example.visual])
+    assert same(logits, row_logits(one_way, row, [example.visual], bidirectional=False))
+    n_prefix = len(example.tree.prefix_ids)
+    branch = example.tree.branches[0]
+    assert isinstance(branch, Branch)
+    conversation = alone(one_way, example, writer_of(one_way).write(branch))
+    assert same(logits[torch.from_numpy(flat.branch_ids) == 1], conversation[n_prefix:])
+
+
 def test_invariant_03_branches_in_another_order_give_the_same_in_another_order(
     model: Molmo2, image: Shown, video: Shown
 ) -> None:
