@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         PromptTooLongError,
         SourceError,
     )
-    from molmo2_ground.grounder import Grounder, Session, ask, count, load, point, track
+    from molmo2_ground.grounder import Grounder, ask, count, load, point, track
     from molmo2_ground.query import Decoding, Query
     from molmo2_ground.render import render
     from molmo2_ground.results import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Track,
         Tracks,
     )
+    from molmo2_ground.session import Session
     from molmo2_ground.sources import open_clip
 
 __version__ = "0.1.0"
@@ -88,7 +89,7 @@ _HOMES = {
         "PromptTooLongError",
         "SourceError",
     ),
-    "grounder": ("Grounder", "Session", "ask", "count", "load", "point", "track"),
+    "grounder": ("Grounder", "ask", "count", "load", "point", "track"),
     "query": ("Decoding", "Query"),
     "render": ("render",),
     "results": (
@@ -102,6 +103,7 @@ _HOMES = {
         "Track",
         "Tracks",
     ),
+    "session": ("Session",),
     "sources": ("open_clip",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,7 +19,8 @@ from molmo2_ground.eval.record import Row, Status
 from molmo2_ground.query import Decoding
 
 if TYPE_CHECKING:
-    from molmo2_ground.grounder import Grounder, Session
+    from molmo2_ground.grounder import Grounder
+    from molmo2_ground.session import Session
 
 # What one example may fail with while the next may go well. A missing checkpoint is none of them.
 _OF_ONE_EXAMPLE = (SourceError, PromptTooLongError, BackendError, ValueError)

@@ -40,6 +40,7 @@ _ASKING = (
     "clip.py",
     "thousandths.py",
     "grounder.py",
+    "session.py",
     "windows.py",
     "sources",
     "model",

@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.attention import attention_rule
+from molmo2_ground.model.branch_room import BranchRoom
 from molmo2_ground.model.kv_cache import BranchCache
 from molmo2_ground.model.text_layers import keep_layers, run_layers
 
@@ -43,8 +44,11 @@ class Sampling:
 class Rule(Protocol):
     """Which tokens new ones may look at, by rows; made as they are used."""
 
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        """bool[1, 1, stop - start, L] for new tokens start..stop, counted from the first new one."""
+    def rows(self, start: int, stop: int) -> torch.Tensor | None:
+        """bool[1, 1, stop - start, L] for new tokens start..stop, counted from the first new one.
+
+        None where all may look at everything.
+        """
         ...
 
 
@@ -56,29 +60,31 @@ class PromptRule:
         self._query_start = query_start
         self._last: tuple[int, int, torch.Tensor] | None = None
 
-    def rows(self, start: int, stop: int) -> torch.Tensor:
+    def rows(self, start: int, stop: int) -> torch.Tensor | None:
         """As `Rule`."""
+        first = self._query_start
+        if stop - start == 1 and first + stop == len(self._visual_L):
+            return None  # the last token
         if self._last is None or self._last[:2] != (start, stop):
-            first = self._query_start
             mask = attention_rule(self._visual_L, query_start=first + start, query_stop=first + stop)
             # Kept for the next layer, which asks the same when one block holds all rows.
             self._last = (start, stop, mask[None, None])
         return self._last[2]
 
 
-class WordsRule:
-    """The same rule for words, which are no pictures: each sees everything up to itself."""
+class RoomRule:
+    """What the newest words of a room's branches may look at."""
 
-    def __init__(self, *, query_start: int, count: int, device: torch.device) -> None:
-        self._query_start = query_start
-        self._places = torch.arange(query_start + count, device=device)
-        self._last: tuple[int, int, torch.Tensor] | None = None
+    def __init__(self, room: BranchRoom, *, device: torch.device) -> None:
+        self._room = room
+        self._device = device
+        self._last: tuple[int, int, torch.Tensor | None] | None = None
 
-    def rows(self, start: int, stop: int) -> torch.Tensor:
+    def rows(self, start: int, stop: int) -> torch.Tensor | None:
         """As `Rule`."""
         if self._last is None or self._last[:2] != (start, stop):
-            asking = self._places[self._query_start + start : self._query_start + stop, None]
-            self._last = (start, stop, (self._places <= asking)[None, None])
+            rows = self._room.rows(start, stop)
+            self._last = (start, stop, None if rows is None else rows.to(self._device)[None, None])
         return self._last[2]
 
 
@@ -87,9 +93,6 @@ def attend_by(
 ) -> torch.Tensor:
     """The library's SDPA by blocks of rows under a rule; [1, Q, N, H]. Shapes as in `text_layers`."""
     count = query.shape[2]
-    if count == 1:
-        # One new text token at the end sees everything.
-        return _sdpa(module, query, key, value, None)
     entries = _MASK_ENTRIES_CPU if query.device.type == "cpu" else _MASK_ENTRIES
     block = max(1, entries // key.shape[2])
     parts = []
@@ -138,12 +141,12 @@ class _PromptPast:
 
 
 class _AnswerPasts:
-    """What the words of several answers look at: each the words before it in its own answer and prompt."""
+    """What the words of several rooms look at: each what its room's rule allows."""
 
-    def __init__(self, rules: Sequence[Rule], counts: Sequence[int], caches: Sequence[BranchCache]) -> None:
+    def __init__(self, rooms: Sequence[BranchRoom], rules: Sequence[Rule], counts: Sequence[int]) -> None:
+        self._caches = [room.cache for room in rooms]
         self._rules = rules
         self._counts = list(counts)
-        self._caches = caches
 
     def keep(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> list[Kept]:
         """As `text_layers.Past`."""
@@ -182,18 +185,20 @@ def _prompt(
 
 
 def run_answers(
-    network: Any, embeds_QD: torch.Tensor, *, counts: Sequence[int], caches: Sequence[BranchCache]
+    network: Any, embeds_QD: torch.Tensor, *, rooms: Sequence[tuple[BranchRoom, Sequence[tuple[int, int]]]]
 ) -> torch.Tensor:
-    """Run the newest words of several answers at once, each behind its own past; hidden states [Q, D].
+    """Run the newest words of several answers at once; hidden states [Q, D].
 
-    counts: how many of the Q words, in order, belong to the answer of each cache. Words are no pictures: each
-    sees everything before it.
+    rooms: each with its part of the Q words, (branch, how many), in order. Words are no pictures: each sees
+    the prefix and what stands before it in its own branch. `BranchRoom.settle` is to follow.
     """
-    spans = [(cache.get_seq_length(), count) for cache, count in zip(caches, counts, strict=True)]
     device = embeds_QD.device
-    rules = [WordsRule(query_start=start, count=count, device=device) for start, count in spans]
-    positions = torch.cat([torch.arange(start, start + count) for start, count in spans]).to(device)
-    past = _AnswerPasts(rules, counts, caches)
+    positions = torch.cat([room.begin(words) for room, words in rooms]).to(device)
+    past = _AnswerPasts(
+        [room for room, _ in rooms],
+        [RoomRule(room, device=device) for room, _ in rooms],
+        [sum(count for _, count in words) for _, words in rooms],
+    )
     return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
 
 

@@ -75,6 +75,16 @@ class BranchCache(Cache):
         for layer in self._own:
             layer.wanted_room = tokens
 
+    def keep_only(self, head: int, places: torch.Tensor) -> None:
+        """Forget every token behind the first `head` but those at `head + places`, int64 in rising order."""
+        for layer in self._own:
+            assert layer.keys is not None
+            assert layer.values is not None
+            stop = head + len(places)
+            for held in (layer.keys, layer.values):
+                held[..., head:stop, :] = held[..., head + places.to(held.device), :]
+            layer.length = stop
+
     def cut_back(self, tokens: int) -> None:
         """Forget everything behind the first `tokens` tokens, also after a run that was broken off."""
         for layer in self._own:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from molmo2_ground.errors import PromptTooLongError
+from molmo2_ground.model.branch_room import BranchRoom
 from molmo2_ground.model.decoding import Sampling, embed, keep_prompt
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected
 from molmo2_ground.model.inputs import ModelInputs, VisualInputs, assemble, prompt_ids
 from molmo2_ground.model.kv_cache import BranchCache
-from molmo2_ground.model.writing import Drafter, Writing, read_turns, write_together
+from molmo2_ground.model.writing import Drafter, Seat, Writing, read_turns, write_together
 
 if TYPE_CHECKING:
     from molmo2_ground.model.molmo2 import Molmo2
@@ -47,7 +48,8 @@ class Generated:
 class Prefix:
     """Pictures read once: their features and the keys and values of everything before the user's turn.
 
-    Questions are answered one after another over the same prefix, each exactly as if it were asked alone.
+    Any number of questions continue from there, one after another or side by side (`answer_together`), each
+    as if it were asked alone.
     """
 
     def __init__(self, model: Molmo2, visual: VisualInputs | None) -> None:
@@ -103,18 +105,18 @@ class Prefix:
         ids = torch.tensor(prompt_ids(self.model.codec, user_text), dtype=torch.int64)
         return Turn(prefix=self, token_ids=ids, max_new_tokens=max_new_tokens, expected=expected)
 
-    def begin(self, turn: Turn, *, sampling: Sampling, on_token: Callable[[int], None] | None) -> Writing:
-        """Forget other turns and make ready to write the answer to this one.
+    def room(self) -> BranchRoom:
+        """Forget earlier turns and make room for new ones, side by side."""
+        self._cache.cut_back(self._head)
+        return BranchRoom(self._cache)
 
-        Raises `PromptTooLongError` when the turn leaves no room for an answer.
-        """
+    def writing(self, turn: Turn, *, sampling: Sampling, on_token: Callable[[int], None] | None) -> Writing:
+        """The answer to a turn, not begun. Raises `PromptTooLongError` when there is no room for it."""
         if turn.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be 1 or more; got {turn.max_new_tokens}")
         room = self._check_room(self._head + len(turn.token_ids))
-        self._cache.cut_back(self._head)
         codec = self.model.codec
         return Writing(
-            cache=self._cache,
             max_new_tokens=min(turn.max_new_tokens, room),
             stop_ids=codec.stop_ids,
             sampling=sampling,
@@ -151,23 +153,31 @@ class Turn:
 def answer_together(
     turns: Sequence[Turn], *, sampling: Sampling, on_token: Callable[[int], None] | None = None
 ) -> list[Generated]:
-    """Answer turns about the prefixes of one model, a prefix a turn, word by word in step.
+    """Answer turns about prefixes of one model, word by word in step; several may be about one prefix.
 
     Each answer is what its question alone would give, up to the rounding of floats. `forwards` counts the
     runs that an answer took part in; the times are shares, by the words of the turn and by those runs.
     """
-    if len({id(turn.prefix) for turn in turns}) != len(turns):
-        raise ValueError("questions about the same prefix cannot be answered in step: they share its cache")
     if not turns:
         return []
     model = turns[0].prefix.model
     clock = _Clock(model.device)
-    writings = [turn.prefix.begin(turn, sampling=sampling, on_token=on_token) for turn in turns]
-    read_turns(model.network, [turn.token_ids for turn in turns], writings)
+    # Branches of one room stand next to each other in a run.
+    order = sorted(range(len(turns)), key=[id(turn.prefix) for turn in turns].__getitem__)
+    rooms = {id(turn.prefix): turn.prefix.room() for turn in turns}
+    seats = [
+        Seat(
+            writing=turns[n].prefix.writing(turns[n], sampling=sampling, on_token=on_token),
+            room=rooms[id(turns[n].prefix)],
+            branch=n,
+        )
+        for n in order
+    ]
+    read_turns(model.network, [turns[n].token_ids for n in order], seats)
     prefill_ms = clock.lap_ms()
-    write_together(model.network, writings)
+    write_together(model.network, seats)
     decode_ms = clock.lap_ms()
-    answers = [writing.answer() for writing in writings]
+    answers = [seat.writing.answer() for seat in sorted(seats, key=lambda seat: seat.branch)]
     words = sum(len(turn.token_ids) for turn in turns)
     forwards = max(1, sum(answer.forwards for answer in answers))
     return [

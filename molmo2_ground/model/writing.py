@@ -1,6 +1,6 @@
 """`Writing`: one answer as it is written, and `write_together`, which writes several in the same runs.
 
-Shapes: Q words, V words of the base vocabulary.
+Shapes: Q words, D width of the language model, V words of the base vocabulary.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
+from molmo2_ground.model.branch_room import BranchRoom
 from molmo2_ground.model.decoding import Sampling, choose, run_answers, word_logits
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
-from molmo2_ground.model.kv_cache import BranchCache
 
 if TYPE_CHECKING:
     from molmo2_ground.model.text_codec import TextCodec
@@ -29,7 +29,7 @@ class Decoded:
 
 
 class Writing:
-    """One answer, written behind a prompt that is already in `cache`.
+    """One answer, word by word; whoever runs the network gives it logits and takes its words.
 
     on_token is called with each id as it is chosen, and may raise.
     drafter: guesses words ahead, which one run of the network checks together; only those that it would have
@@ -39,7 +39,6 @@ class Writing:
     def __init__(
         self,
         *,
-        cache: BranchCache,
         max_new_tokens: int,
         stop_ids: Collection[int],
         sampling: Sampling,
@@ -47,7 +46,6 @@ class Writing:
         on_token: Callable[[int], None] | None = None,
     ) -> None:
         """Begin with nothing written."""
-        self.cache = cache
         self._answer: Decoded | None = None
         self._max_new_tokens = max_new_tokens
         self._stop_ids = stop_ids
@@ -79,56 +77,86 @@ class Writing:
             self._guesses = self._drafter.guess(self._token_ids)[:room]
         return [self._token_ids[-1], *self._guesses]
 
-    def take(self, rows_QV: torch.Tensor) -> None:
-        """Choose words by the logits behind each word of the last run; of the prompt, to begin with."""
+    def take(self, rows_QV: torch.Tensor) -> int:
+        """Choose words by the logits behind each word of the last run, or behind the question's last word.
+
+        Returns how many of the run's words stand in the answer: all, less the guesses that were wrong.
+        """
         for place in range(len(rows_QV)):
             token = choose(rows_QV[place], sampling=self._sampling, generator=self._generator)
             if token in self._stop_ids:
                 self._end("end")
-                return
+                break
             self._token_ids.append(token)
             if self._on_token is not None:
                 self._on_token(token)
             if len(self._token_ids) == self._max_new_tokens:
                 self._end("length")
-                return
+                break
             if place == len(self._guesses) or self._guesses[place] != token:
                 break
-        # What was read of guesses that turned out wrong is forgotten.
-        self.cache.cut_back(self.cache.get_seq_length() - (len(rows_QV) - 1 - place))
+        return place + 1
 
     def _end(self, reason: Literal["end", "length"]) -> None:
         self._answer = Decoded(token_ids=tuple(self._token_ids), stop_reason=reason, forwards=self._forwards)
 
 
-def read_turns(network: Any, turns: Sequence[torch.Tensor], writings: Sequence[Writing]) -> None:
-    """Read users' turns, int64[Q], each behind its own prompt, and choose the first word of each answer."""
-    for writing, rows in zip(writings, _run(network, turns, writings), strict=True):
-        writing.take(word_logits(network, rows[-1:]))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seat:
+    """Where an answer is written: a branch of a room."""
+
+    writing: Writing
+    room: BranchRoom
+    branch: int
 
 
-def write_together(network: Any, writings: Sequence[Writing]) -> None:
+def read_turns(network: Any, turns: Sequence[torch.Tensor], seats: Sequence[Seat]) -> None:
+    """Read users' turns, int64[Q], each behind its own prefix, and choose the first word of each answer.
+
+    Seats in one room stand next to each other.
+    """
+    hidden = _run(network, turns, seats)
+    logits = word_logits(network, torch.cat([part[-1:] for part in hidden]))
+    for seat, rows in zip(seats, logits.split(1), strict=True):
+        seat.writing.take(rows)
+    _settle(seats, [len(turn) for turn in turns])
+
+
+def write_together(network: Any, seats: Sequence[Seat]) -> None:
     """Write answers to their ends behind the turns that `read_turns` has read.
 
     One run of the network serves the next words of all that have not ended. Each is what it would be alone,
     up to the rounding of floats.
     """
-    while running := [writing for writing in writings if not writing.ended]:
-        words = [torch.tensor(writing.next_ids()) for writing in running]
-        hidden = _run(network, words, running)
-        logits = word_logits(network, torch.cat(hidden))
-        for writing, rows in zip(running, logits.split([len(ids) for ids in words]), strict=True):
-            writing.take(rows)
+    while running := [seat for seat in seats if not seat.writing.ended]:
+        words = [torch.tensor(seat.writing.next_ids()) for seat in running]
+        logits = word_logits(network, torch.cat(_run(network, words, running)))
+        parts = logits.split([len(ids) for ids in words])
+        _settle(running, [seat.writing.take(rows) for seat, rows in zip(running, parts, strict=True)])
 
 
-def _run(network: Any, ids: Sequence[torch.Tensor], writings: Sequence[Writing]) -> tuple[torch.Tensor, ...]:
-    """Hidden states behind the newest words of each answer."""
+def _run(network: Any, ids: Sequence[torch.Tensor], seats: Sequence[Seat]) -> tuple[torch.Tensor, ...]:
+    """Hidden states behind the new words of each seat; `_settle` is to follow."""
     table = network.model.language_model.embed_tokens
     counts = [len(part) for part in ids]
     embeds = table(torch.cat(list(ids)).to(table.weight.device))
-    hidden = run_answers(network, embeds, counts=counts, caches=[writing.cache for writing in writings])
-    parts: tuple[torch.Tensor, ...] = torch.split(hidden, counts)
-    return parts
+    words: dict[BranchRoom, list[tuple[int, int]]] = {}
+    for seat, count in zip(seats, counts, strict=True):
+        words.setdefault(seat.room, []).append((seat.branch, count))
+    hidden: tuple[torch.Tensor, ...] = run_answers(network, embeds, rooms=list(words.items())).split(counts)
+    return hidden
+
+
+def _settle(seats: Sequence[Seat], kept: Sequence[int]) -> None:
+    """Tell each room how many of the last run's words stay, and which of its branches are through."""
+    stay: dict[BranchRoom, list[int]] = {}
+    for seat, count in zip(seats, kept, strict=True):
+        stay.setdefault(seat.room, []).append(count)
+    for room, counts in stay.items():
+        room.settle(counts)
+    for seat in seats:
+        if seat.writing.ended:
+            seat.room.leave(seat.branch)
 
 
 class Guesses(Protocol):

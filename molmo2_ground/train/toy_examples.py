@@ -232,8 +232,8 @@ class StageData:
     looks       `What is at …?` branches a tree; `lists` chance of `List what is where.` a frame, up to 4.
     questions   pointing, counting and tracking branches a tree (as many as fit).
     slots       rows for branches a tree; half as many for clips of more than 8 frames, whose rows are long.
-    first_last, follow  branches a tree that ask where things are first and last seen, and for the rest of
-                the way from a given place; clips on the half-second grid only.
+    first_last  branches a tree that ask where things are first and last seen.
+    follow      branches that ask for the rest of the way from a given place; clips on the half-second grid.
     come_and_go tracks a tree of things that are in sight in some frames only, if there are such.
     hiding      share of clips that are cut where something gets hidden, if the scene has that.
     grid        share of steps with clips on the half-second grid, as tracking sees them.
@@ -363,8 +363,10 @@ class ToyBatches:
             for question in _for_a_while(view, rng, self.data.come_and_go):
                 branches.append(_branch(question, view, weight=2.0))
             if len(view.clip) > 1:
-                branches += _first_last_branches(view, rng, self.data.first_last)
                 branches += _follow_branches(view, rng, self.data.follow)
+        if view.clip.kind == "video" and len(view.clip) > 1:
+            # The SDK asks this with the frames that pointing sees; on the grid it stands among tracks.
+            branches += _first_last_branches(view, rng, self.data.first_last)
         order = rng.permutation(len(branches))
         return MessageTree(
             prefix_ids=prefix_ids, prefix_visual=visual, branches=tuple(branches[i] for i in order)

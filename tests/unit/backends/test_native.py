@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from molmo2_ground.backends import Backend
+from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.backends.native import NativeBackend
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import PromptTooLongError
@@ -233,11 +234,25 @@ def test_when_memory_runs_out_together_they_are_asked_one_by_one(model: Molmo2, 
     assert [raw.text for raw in got] == [raw.text for raw in expected]
 
 
-def test_one_clip_cannot_be_asked_twice_in_step(model: Molmo2) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 0.9], ids=["greedy", "drawn"])
+def test_questions_about_one_clip_asked_together_get_what_each_gets_alone(
+    model: Molmo2, temperature: float
+) -> None:
     backend = NativeBackend(model)
-    prompt = asked(Query.track("the red car"), VIDEO)
-    with (
-        backend.open(VIDEO) as session,
-        pytest.raises(ValueError, match="same prefix cannot be answered in step"),
-    ):
-        backend.answer_together([(session, prompt), (session, prompt)], decoding=SHORT)
+    car = Query.track("the red car")
+    queries = [car, Query.count("buses"), Query.ask("Why?"), car]
+    prompts = [asked(query, VIDEO) for query in queries]
+    other = asked(Query.point("dogs"), CLIPS[1])
+    for most in (1, 30):
+        decoding = Decoding(max_new_tokens=most, temperature=temperature, seed=3)
+        with backend.open(VIDEO) as session, backend.open(CLIPS[1]) as second:
+            alone = [session.answer(prompt, decoding=decoding) for prompt in prompts]
+            alone.insert(2, second.answer(other, decoding=decoding))
+            pairs: list[tuple[BackendSession, Prompt]] = [(session, prompt) for prompt in prompts]
+            pairs.insert(2, (second, other))
+            together = backend.answer_together(pairs, decoding=decoding)
+            again = session.answer(prompts[1], decoding=decoding)
+        texts = [raw.text for raw in together]
+        assert texts == [raw.text for raw in alone]
+        assert [raw.tokens_in for raw in together] == [raw.tokens_in for raw in alone]
+        assert again.text == alone[1].text

@@ -93,8 +93,12 @@ def test_blocks_of_rows_change_nothing(
 def test_rows_of_a_prompt_are_rows_of_the_rule() -> None:
     visual = torch.tensor([False, True, True, False, True])
     rule = PromptRule(visual, query_start=2)
-    assert torch.equal(rule.rows(1, 3)[0, 0], attention_rule(visual)[3:5])
-    assert torch.equal(rule.rows(0, 3)[0, 0], attention_rule(visual)[2:5])
+    for start, stop in ((1, 3), (0, 3), (0, 1)):
+        rows = rule.rows(start, stop)
+        assert rows is not None
+        assert torch.equal(rows[0, 0], attention_rule(visual)[2 + start : 2 + stop])
+    assert attention_rule(visual)[4].all()
+    assert rule.rows(2, 3) is None  # the last one sees everything
 
 
 def test_features_and_patch_tokens_must_match(model: Molmo2) -> None:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from molmo2_ground.answer import format_answer, parse_answer
 from molmo2_ground.clip import Clip
 from molmo2_ground.model import Molmo2
+from molmo2_ground.model.branch_room import BranchRoom
 from molmo2_ground.model.decoding import Sampling, embed, run_prompt, word_logits
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
 from molmo2_ground.model.kv_cache import BranchCache
-from molmo2_ground.model.writing import Drafter, Writing, write_together
+from molmo2_ground.model.writing import Drafter, Seat, Writing, write_together
 
 TWO = '<tracks coords="0.0 1 100 200 2 300 400;0.5 1 110 205 2 310 400'
 
@@ -136,14 +137,13 @@ def written(
     cache = BranchCache(layers=text.num_hidden_layers)
     hidden = run_prompt(model.network, embeds, visual_L=inputs.visual_L, cache=cache)
     writing = Writing(
-        cache=cache,
         max_new_tokens=25,
         stop_ids=(),
         sampling=sampling,
         drafter=drafter,
     )
     writing.take(word_logits(model.network, hidden[-1:]))
-    write_together(model.network, [writing])
+    write_together(model.network, [Seat(writing=writing, room=BranchRoom(cache), branch=0)])
     decoded = writing.answer()
     # What stands in the cache is the prompt and the answer, without its last word and without any guess.
     assert cache.get_seq_length() <= len(inputs) + len(decoded.token_ids) + 6

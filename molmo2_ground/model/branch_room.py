@@ -1,0 +1,82 @@
+"""`BranchRoom`: one prefix in a cache, and any number of answers that branch off from it, word by word.
+
+The prefix is kept once. Words of all branches stand behind it in the order in which they were run, each with
+its branch's number; a branch sees the prefix and its own words. Words that were guessed wrongly belong to
+nobody, and their places are taken back.
+Shapes: L tokens in the cache, P of them the prefix, Q new words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from molmo2_ground.model.kv_cache import BranchCache
+
+_NOBODY = -1
+# Dead words are moved out of the way when there are as many of them as this, and as many as living ones.
+_MANY_DEAD = 256
+
+
+class BranchRoom:
+    """The branches of one prefix. A run is `begin`, the network's work on the cache, and `settle`.
+
+    cache: holds the prefix and nothing else.
+    """
+
+    def __init__(self, cache: BranchCache) -> None:
+        """Start with no branch."""
+        self.cache = cache
+        self._head = cache.get_seq_length()
+        self._owners = torch.empty(0, dtype=torch.int64)  # of the words behind the prefix
+        self._lengths: dict[int, int] = {}
+        self._run: list[tuple[int, int]] = []
+
+    def begin(self, words: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Make ready for a run of new words: (branch, how many), in the order in which they will come.
+
+        Returns their positions int64[Q]: each branch goes on from the prefix.
+        """
+        self._run = list(words)
+        self._owners = torch.cat([self._owners, *(torch.full((count,), who) for who, count in words)])
+        starts = [self._head + self._lengths.get(who, 0) for who, _ in words]
+        return torch.cat(
+            [torch.arange(start, start + count) for start, (_, count) in zip(starts, words, strict=True)]
+        )
+
+    def rows(self, start: int, stop: int) -> torch.Tensor | None:
+        """bool[stop - start, L]: what the run's words from `start` to before `stop` see; None: all."""
+        old = len(self._owners) - sum(count for _, count in self._run)
+        places = torch.arange(len(self._owners))
+        asking = places[old + start : old + stop, None]
+        own = (self._owners == self._owners[asking]) & (places <= asking)
+        if stop - start == 1 and bool(own.all()):
+            return None
+        return torch.cat([torch.ones(stop - start, self._head, dtype=torch.bool), own], dim=1)
+
+    def settle(self, kept: Sequence[int]) -> None:
+        """Say of each part of the run how many of its words, from its first on, stay."""
+        place = len(self._owners) - sum(count for _, count in self._run)
+        for (who, count), stay in zip(self._run, kept, strict=True):
+            self._owners[place + stay : place + count] = _NOBODY
+            self._lengths[who] = self._lengths.get(who, 0) + stay
+            place += count
+        self._run = []
+        self._take_back()
+
+    def leave(self, who: int) -> None:
+        """A branch is through: nobody will look at its words again."""
+        self._owners[self._owners == who] = _NOBODY
+        self._lengths.pop(who, None)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        alive = (self._owners != _NOBODY).nonzero().squeeze(1)
+        end = int(alive[-1]) + 1 if len(alive) else 0
+        self._owners = self._owners[:end]
+        self.cache.cut_back(self._head + end)
+        dead = end - len(alive)
+        if dead >= max(_MANY_DEAD, len(alive)):
+            self.cache.keep_only(self._head, alive)
+            self._owners = self._owners[alive]

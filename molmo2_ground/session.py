@@ -1,0 +1,289 @@
+"""`Session`: one video or some images, open for questions.
+
+`Session.run` is the whole way, top to bottom:
+open_clip -> build_prompt -> the backend answers -> make_receipt -> derive (parse_answer, then placement).
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from molmo2_ground._heap import return_large_blocks
+from molmo2_ground.answer import RawAnswer
+from molmo2_ground.clip import Clip
+from molmo2_ground.placement import make_receipt
+from molmo2_ground.query import Decoding, Prompt, Query, build_prompt
+from molmo2_ground.replay import Result, derive, keep_first
+from molmo2_ground.results import Answer, Count, Points, Tracks
+from molmo2_ground.sources import MediaLike, open_clip, open_windows, probe
+from molmo2_ground.sources.sampling import rate_grid, shown_rate, uniform_last_frame
+from molmo2_ground.windows import WINDOW_S, OnProgress, track_windows, window_rule
+
+if TYPE_CHECKING:
+    from molmo2_ground.backends.base import Backend, BackendSession
+
+_Kind = TypeVar("_Kind", Points, Tracks, Count, Answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Looked:
+    """A question with the frames that it is about; read_ms: milliseconds spent on reading them for it."""
+
+    query: Query
+    clip: Clip
+    read_ms: float
+    prompt: Prompt
+    session: BackendSession
+
+
+class Session:
+    """One video or some images, open for questions; use it in a `with` block or close it.
+
+    Frames are read when the first question needs them and kept, shrunk to what the model takes. Tracking
+    looks at a steady grid of times, every other question at evenly spread times and the last frame, as the
+    model was trained; each of the two is read and encoded once. A video too long to be tracked at one look
+    is read again for each tracking question, window by window, so that memory does not grow with it.
+    """
+
+    def __init__(self, backend: Backend, media: MediaLike, *, on_progress: OnProgress | None = None) -> None:
+        self._backend = backend
+        self._media = media
+        self._info = probe(media)
+        self._on_progress = on_progress
+        self._clips: dict[float | None, Clip] = {}
+        self._sessions: dict[float | None, BackendSession] = {}
+        self._open_sessions = ExitStack()
+        self._closed = False
+
+    def run(self, queries: Sequence[Query], *, decoding: Decoding | None = None) -> list[Result]:
+        """The answers to several questions, in their order; each is what the question alone would give.
+
+        They are written in step over one reading of the frames; a video too long for one look is tracked
+        for each question by itself. Raises what the first question that fails raises.
+        """
+        decoding = decoding or Decoding()
+        self._check_open()
+        alone = [n for n, query in enumerate(queries) if self._by_windows(query)]
+        looked = {n: self._looked(query) for n, query in enumerate(queries) if n not in alone}
+        if looked:
+            self._tell("answering", 0.0)
+            asked = [(one.session, one.prompt) for one in looked.values()]
+            raws = self._backend.answer_together(asked, decoding=decoding)
+            self._tell("answering", 1.0)
+            found = {n: self._derived(looked[n], raw) for n, raw in zip(looked, raws, strict=True)}
+        else:
+            found = {}
+        found |= {n: self._track_by_windows(queries[n], decoding) for n in alone}
+        return [found[n] for n in range(len(queries))]
+
+    def track(
+        self,
+        phrase: str,
+        *,
+        fps: float = 2.0,
+        max_objects: int | None = None,
+        at: tuple[float, float, float] | None = None,
+        show_fps: float | None = None,
+        decoding: Decoding | None = None,
+    ) -> Tracks:
+        """As `Grounder.track`, over the frames that this session holds."""
+        query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
+        return expect(Tracks, self.answer(query, decoding=decoding))
+
+    def point(
+        self, phrase: str, *, max_objects: int | None = None, decoding: Decoding | None = None
+    ) -> Points:
+        """As `Grounder.point`, over the frames that this session holds."""
+        return expect(Points, self.answer(Query.point(phrase, max_objects=max_objects), decoding=decoding))
+
+    def count(self, phrase: str, *, decoding: Decoding | None = None) -> Count:
+        """As `Grounder.count`, over the frames that this session holds."""
+        return expect(Count, self.answer(Query.count(phrase), decoding=decoding))
+
+    def ask(self, text: str, *, decoding: Decoding | None = None) -> Answer:
+        """As `Grounder.ask`, over the frames that this session holds."""
+        return expect(Answer, self.answer(Query.ask(text), decoding=decoding))
+
+    def answer(self, query: Query, *, decoding: Decoding | None = None) -> Result:
+        """Answer one question: `Tracks`, `Points`, `Count` or `Answer`, as the query's task says."""
+        return self.run([query], decoding=decoding)[0]
+
+    def close(self) -> None:
+        """Let go of the frames and of what the model keeps for them."""
+        self._closed = True
+        self._clips.clear()
+        self._sessions.clear()
+        self._open_sessions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tell(self, what: str, share: float) -> None:
+        if self._on_progress is not None:
+            self._on_progress(what, share)
+
+    def _look(self, query: Query) -> float | None:
+        """Which frames a query looks at: the rate of a steady grid, or None for evenly spread ones."""
+        sampled = self._info.kind == "video" and not isinstance(self._media, Clip)
+        return self._shown_fps(query) if sampled and query.task == "track" else None
+
+    def _shown_fps(self, query: Query) -> float:
+        """Frames a second that are shown to track: those asked for, or more where the query wants them."""
+        if query.show_fps is None:
+            return query.fps
+        duration_s = self._info.duration_s
+        if duration_s is None or self._too_long_for_one_look(query.fps):
+            # A window is a clip of its own, and holds at least one of the times asked for.
+            duration_s = max(WINDOW_S, 1 / query.fps)
+        return shown_rate(
+            duration_s,
+            asked=query.fps,
+            at_most=query.show_fps,
+            video_fps=self._info.fps,
+            max_frames=self._backend.limits.frames_tracked_at_once,
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("this session is closed; open another with Grounder.open(media)")
+
+    def _by_windows(self, query: Query) -> bool:
+        return query.task == "track" and self._too_long_for_one_look(query.fps)
+
+    def _looked(self, query: Query) -> _Looked:
+        """The frames that a question is about, read, and its words."""
+        clip, read_ms = self._clip_for(query)
+        prompt = build_prompt(query, clip)
+        session = self._session_for(query, clip)
+        return _Looked(query=query, clip=clip, read_ms=read_ms, prompt=prompt, session=session)
+
+    def _derived(self, looked: _Looked, raw: RawAnswer) -> Result:
+        query, clip = looked.query, looked.clip
+        receipt = make_receipt(query, looked.prompt, raw, clip)
+        return derive(
+            receipt.model_copy(
+                update={
+                    "recipe": f"{receipt.recipe}; {self._sampling(query)}",
+                    "timings_ms": {"decode": looked.read_ms, **receipt.timings_ms},
+                    "notes": (*receipt.notes, *self._notes(query, clip)),
+                }
+            )
+        )
+
+    def _clip_for(self, query: Query) -> tuple[Clip, float]:
+        """The frames that this query looks at, and the milliseconds spent on reading them now."""
+        limits = self._backend.limits
+        rate = self._look(query)
+        if rate in self._clips:
+            return self._clips[rate], 0.0
+        if rate is None:
+            times = functools.partial(
+                uniform_last_frame, max_fps=limits.max_fps, max_frames=limits.max_frames
+            )
+        else:
+            times = functools.partial(rate_grid, rate=rate, max_frames=limits.frames_tracked_at_once)
+        began = time.perf_counter()
+        clip = open_clip(
+            self._media,
+            times=times,
+            resize=self._backend.resize_frame,
+            on_progress=functools.partial(self._tell, "reading"),
+        )
+        self._clips[rate] = clip
+        return clip, 1000 * (time.perf_counter() - began)
+
+    def _session_for(self, query: Query, clip: Clip) -> BackendSession:
+        rate = self._look(query)
+        if rate not in self._sessions:
+            self._sessions[rate] = self._open_sessions.enter_context(self._backend.open(clip))
+        return self._sessions[rate]
+
+    def _too_long_for_one_look(self, rate: float) -> bool:
+        if self._info.kind != "video":
+            return False
+        if isinstance(self._media, Clip):
+            return len(self._media) > self._backend.limits.frames_tracked_at_once
+        # Without a duration in the header the windows find out; a short file gives one window.
+        duration_s, at_once = self._info.duration_s, self._backend.limits.frames_tracked_at_once
+        return duration_s is None or len(rate_grid(duration_s, rate=rate, max_frames=at_once + 1)) > at_once
+
+    def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
+        shown_fps = self._look(query) or query.fps
+        frames, overlap = window_rule(
+            rate=query.fps,
+            max_frames=self._backend.limits.frames_tracked_at_once,
+            shown_a_place=round(shown_fps / query.fps),
+        )
+        return_large_blocks()
+        windows = open_windows(
+            self._media,
+            rate=shown_fps,
+            window_frames=frames,
+            overlap_frames=overlap,
+            resize=self._backend.resize_frame,
+        )
+        joined = track_windows(
+            self._backend,
+            windows,
+            query,
+            decoding=decoding,
+            duration_s=self._info.duration_s,
+            on_progress=self._on_progress,
+        )
+        recipe = f"{joined.receipt.recipe}; {self._sampling(query)}; windows-{frames}-{overlap}/1"
+        notes = (*joined.receipt.notes, *self._notes_on_rate(query))
+        receipt = joined.receipt.model_copy(update={"recipe": recipe, "notes": notes})
+        return keep_first(joined.model_copy(update={"receipt": receipt}))
+
+    def _sampling(self, query: Query) -> str:
+        """How frames were chosen, in a word for receipts; the number rises when the same word means more."""
+        limits = self._backend.limits
+        if self._info.kind == "images" or isinstance(self._media, Clip):
+            return "frames-as-given/1"
+        if query.task == "track" and query.show_fps is not None:
+            return f"grid-{self._shown_fps(query):g}fps-asked-{query.fps:g}fps/1"
+        if query.task == "track":
+            return f"grid-{query.fps:g}fps/1"
+        return f"uniform-last-{limits.max_fps:g}fps-max{limits.max_frames}/1"
+
+    def _notes(self, query: Query, clip: Clip) -> tuple[str, ...]:
+        limits = self._backend.limits
+        times_s = clip.shown_times_s
+        if self._look(query) is not None:
+            return self._notes_on_rate(query)
+        if isinstance(self._media, Clip) or len(times_s) < limits.max_frames:
+            return ()
+        step_s = float(times_s[-1] - times_s[0]) / max(1, len(times_s) - 1)
+        if step_s <= 1 / limits.max_fps:
+            return ()
+        return (
+            f"the model sees at most {limits.max_frames} frames, so it was shown one every {step_s:.1f} s "
+            f"instead of one every {1 / limits.max_fps:.1f} s",
+        )
+
+    def _notes_on_rate(self, query: Query) -> tuple[str, ...]:
+        if query.show_fps is None or self._look(query) != query.fps or query.fps == query.show_fps:
+            return ()
+        own = "is not known" if self._info.fps is None else f"is {self._info.fps:g} a second"
+        return (
+            f"the model was shown no more than the {query.fps:g} frames a second asked for: no multiple of "
+            f"them up to {query.show_fps:g} divides the video's own rate, which {own}, and spans the clip "
+            f"within {self._backend.limits.frames_tracked_at_once} frames",
+        )
+
+
+def expect(kind: type[_Kind], result: Result) -> _Kind:
+    """The result, which is of the kind that its question asked for."""
+    assert isinstance(result, kind), f"a {kind.__name__} was asked for; got {type(result).__name__}"
+    return result
