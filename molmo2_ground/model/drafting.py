@@ -17,6 +17,7 @@ _OPEN = re.compile(r'<(tracks|points)[^<>]*? coords="([^"<>]*)\Z')
 _LABEL = re.compile(r'<(tracks|points)[^<>]*? coords="[^"<>]*">([^<>]*)\Z')
 _KEY = re.compile(r"[0-9]+\.[0-9]\Z")
 _FULL = 1000  # coordinates are thousandths of the picture
+_DIGITS = 3  # of a coordinate, but of the last one
 _USUAL_STEP = 5  # tenths of a second between two moments of a track that was asked for without a rate
 _LOOKS_BACK = 3  # moments
 # Answers that say one thing only, and how those with places begin (facts of the answer grammar, `answer.py`).
@@ -73,7 +74,7 @@ def _track(coords: str, written: str, expected: Expected) -> str:
     groups = [group for text in earlier[-_LOOKS_BACK:] if (group := _read(text)) is not None]
     if len(groups) < min(_LOOKS_BACK, len(earlier)):
         return ""
-    rest = _rest(_next(groups, current) if groups else _FIRST, current)
+    rest = _rest(_next(groups, current) if groups else _FIRST, current) or _between(current, first=not groups)
     whole = _read(current + rest)
     if whole is None:
         return rest
@@ -84,11 +85,29 @@ def _track(coords: str, written: str, expected: Expected) -> str:
 
 
 def _points(coords: str, written: str, expected: Expected) -> str:
-    """What may follow inside points, which are mostly one: how it begins, and the end."""
+    """What may follow inside points: how they begin, what stands between numbers, and the end."""
     if _FIRST.startswith(coords):
         return _FIRST[len(coords) :]
-    whole = _read(coords.rsplit(";", 1)[-1]) is not None
-    return _end(written, "points", label=expected.label) if whole else ""
+    current = coords.rsplit(";", 1)[-1]
+    between = _between(current, first=True)
+    return between or (_end(written, "points", label=expected.label) if _read(current) is not None else "")
+
+
+def _between(current: str, *, first: bool) -> str:
+    """The space behind a number that is whole; behind the last one of several things, the next one's id too.
+
+    first: nothing is known of how many there are; where one is not alone, another follows.
+    """
+    fields = current.split(" ")
+    number = fields[-1]
+    if len(fields) < 2 or not number.isdigit():
+        return ""
+    kind = (len(fields) - 2) % 3  # id, x, y
+    if kind == 0 or (kind == 1 and len(number) == _DIGITS):
+        return " "
+    known = fields[-3]
+    several = len(fields) > 4
+    return f" {int(known) + 1} " if first and several and len(number) == _DIGITS and known.isdigit() else ""
 
 
 def _end(written: str, element: str, *, label: str) -> str:
@@ -109,38 +128,96 @@ def _step(groups: list[_Group]) -> int:
 
 def _next(groups: list[_Group], current: str) -> str:
     """The group that should follow, fitted to what of it is written already: `key id x y id x y`."""
-    last, before = groups[-1], groups[-2] if len(groups) > 1 else groups[-1]
+    last = groups[-1]
     fields = current.split(" ")
-    done = len(fields) - 1  # fields that are known to be whole
     tenths = last.tenths + _step(groups)
-    if done and _KEY.match(fields[0]):
+    if len(fields) > 1 and _KEY.match(fields[0]):
         tenths = int(fields[0].replace(".", ""))
-    written = [int(field) for field in fields[1:done:3] if field.isdigit()]
-    later = [known for known in last.places if known > max(written, default=0)]
-    parts = [f"{tenths // 10}.{tenths % 10}"]
+    things = _expected(groups, tenths)
+    whole = max(0, (len(fields) - 2) // 3)  # triples with their last field behind them
+    written = [(int(i), int(x), int(y)) for i, x, y in _triples(fields[1 : 1 + 3 * whole])]
+    at, renumbered = _reached(things, written)
+    begun = fields[1 + 3 * whole :]
+    # Ids go on from the last one where things are numbered anew in each moment.
+    next_id = written[-1][0] + 1 if written else 1
+    parts = [f"{tenths // 10}.{tenths % 10}", *fields[1 : 1 + 3 * whole]]
+    if len(begun) > 1:  # the thing that is being written has its id
+        if not begun[0].isdigit():
+            return " ".join(parts)
+        object_id = int(begun[0])
+        found = _meant(things, at, object_id, begun[1], renumbered=renumbered)
+        parts.append(begun[0])
+        if found is None:
+            return " ".join(parts)  # a new thing: nothing is known about it
+        place = things[found][1:]
+        for axis in range(2):
+            spelt = begun[1 + axis] if len(begun) > 1 + axis else ""
+            parts.append(spelt if axis + 2 < len(begun) else _number(place[axis], spelt))
+        at, next_id = found + 1, object_id + 1
+        renumbered = renumbered or things[found][0] != object_id
+    for known, x, y in things[at:]:
+        parts += [str(next_id if renumbered else known), _number(x, ""), _number(y, "")]
+        next_id += 1
+    return " ".join(parts)
+
+
+_Thing = tuple[int, float, float]
+_OFF = 25  # thousandths: a guess may be wrong by so much and still be of this thing
+_NEAR = 150  # thousandths, along both axes together: as far as things come from one moment to the next
+
+
+def _expected(groups: list[_Group], tenths: int) -> list[_Thing]:
+    """(id, x, y) of what the last moment shows, each moved on as it came there, in the order of writing."""
+    last, before = groups[-1], groups[-2] if len(groups) > 1 else groups[-1]
     # The longer the time, the farther things have come.
     share = (tenths - last.tenths) / max(1, last.tenths - before.tenths)
-    for number, object_id in enumerate([*written, *later]):
-        parts.append(str(object_id))
-        now = last.places.get(object_id)
+    things = []
+    for object_id, now in last.places.items():
         then = before.places.get(object_id, now)
-        for axis in range(2):
-            place = 2 + 3 * number + axis
-            begun = fields[place] if place < len(fields) else ""
-            if place < done:
-                parts.append(begun)
-            elif now is None or then is None:
-                return " ".join(parts)  # a new thing: nothing is known about it
-            else:
-                parts.append(_number(now[axis] + (now[axis] - then[axis]) * share, begun))
-    return " ".join(parts)
+        if _apart(then, now) > _NEAR:  # another thing that had this number
+            then = min(before.places.values(), key=lambda place: _apart(place, now))
+            then = then if _apart(then, now) <= _NEAR else now
+        x, y = (now[axis] + (now[axis] - then[axis]) * share for axis in range(2))
+        things.append((object_id, x, y))
+    return things
+
+
+def _apart(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return abs(a[0] - b[0]) + abs(a[1] - b[1])
+
+
+def _triples(fields: list[str]) -> list[tuple[str, str, str]]:
+    whole = [field for field in fields if field.isdigit()]
+    return list(zip(whole[::3], whole[1::3], whole[2::3], strict=False))
+
+
+def _reached(things: list[_Thing], written: list[tuple[int, int, int]]) -> tuple[int, bool]:
+    """How many of the things are behind the places written, and whether they have other ids there."""
+    at, renumbered = 0, False
+    for object_id, x, y in written:
+        ahead = range(at, len(things))
+        nearest = min(ahead, key=lambda n: _apart(things[n][1:], (x, y)), default=None)
+        if nearest is not None and _apart(things[nearest][1:], (x, y)) <= _NEAR:
+            at, renumbered = nearest + 1, things[nearest][0] != object_id
+    return at, renumbered
+
+
+def _meant(things: list[_Thing], at: int, object_id: int, begun: str, *, renumbered: bool) -> int | None:
+    """Which thing has this id, and an x that begins so; None for a new one."""
+    same = [n for n, thing in enumerate(things) if thing[0] == object_id]
+    rest = [n for n in range(at, len(things)) if n not in same]
+    order = rest + same if renumbered else same + (rest if begun else [])
+    fitting = [n for n in order if abs(int(_number(things[n][1], begun)) - things[n][1]) <= _OFF]
+    return next(iter(fitting or order), None)
 
 
 def _number(guess: float, begun: str) -> str:
     """The coordinate nearest to a guess among those that begin with these digits."""
+    if len(begun) >= _DIGITS:
+        return begun
     value = min(max(round(guess), 0), _FULL)
-    if begun.isdigit() and len(begun) < 3 and not (begun == "100" or value == _FULL):
-        span = 10 ** (3 - len(begun))
+    if begun.isdigit() and not (begun == "100" or value == _FULL):
+        span = 10 ** (_DIGITS - len(begun))
         low = int(begun) * span
         value = min(max(value, low), low + span - 1)
     return f"{value:03d}"

@@ -22,6 +22,8 @@ from molmo2_ground.model.writing import Drafter, Seat, Writing, write_together
 
 TWO = '<tracks coords="0.0 1 100 200 2 300 400;0.5 1 110 205 2 310 400'
 
+THREE = '<tracks coords="0.0 1 100 200 2 200 300 3 300 400;'
+
 
 @pytest.mark.parametrize(
     ("written", "expected"),
@@ -34,7 +36,7 @@ TWO = '<tracks coords="0.0 1 100 200 2 300 400;0.5 1 110 205 2 310 400'
         pytest.param(
             TWO + ";1.0 1 13", "0 210 2 320 400;1.5 1 150 215 2 330 400", id="fits-the-digits-written"
         ),
-        pytest.param(TWO + ";1.0 1 2", "00 210 2 320 400;1.5 1 290 215 2 330 400", id="nearest-that-fits"),
+        pytest.param(TWO + ";1.0 1 22", "0 210 2 320 400;1.5 1 330 215 2 330 400", id="nearest-that-fits"),
         pytest.param(TWO + ";2.0 1 ", "140 220 2 340 400;2.5 1 150 225 2 350 400", id="after-a-gap"),
         pytest.param(TWO + ";1.0 2 ", "320 400;1.5 2 330 400", id="one-is-hidden"),
         pytest.param(TWO + ";1.0 3 ", "", id="a-new-thing"),
@@ -42,7 +44,14 @@ TWO = '<tracks coords="0.0 1 100 200 2 300 400;0.5 1 110 205 2 310 400'
         pytest.param(
             '<tracks coords="0.0 1 990 500;0.5 1 998 500;1.0 1 ', "1000 500;1.5 1 1000 500", id="edge"
         ),
-        pytest.param('<points coords="1 1 100 200 2', "", id="a-picture-has-no-times"),
+        pytest.param('<points coords="1 1 100 200 2', " ", id="a-space-behind-an-id"),
+        pytest.param('<points coords="1 1 100 200 2 300', " ", id="a-space-behind-an-x"),
+        pytest.param('<points coords="1 1 100 200 2 300 400', " 3 ", id="where-there-are-two-a-third"),
+        pytest.param('<points coords="1 1 100 200 2 30', "", id="half-a-number"),
+        pytest.param('<points coords="1 1 100 20', "", id="half-a-number-of-the-first"),
+        pytest.param(THREE + "0.5 1 30", "0 400;1.0 1 300 400", id="the-first-two-are-gone"),
+        pytest.param(THREE + "0.5 1 203 301 2", " 300 400;1.0 1 206 302 2 300 400", id="numbered-anew"),
+        pytest.param(THREE + "0.5 2 ", "200 300 3 300 400;1.0 2 200 300 3 300 400", id="ids-that-stay"),
         pytest.param('<tracks alt="x" coords="0.0 1 100 200;', "0.5 1 100 200;1.0 1 100 200", id="attribute"),
     ],
 )
