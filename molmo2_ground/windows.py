@@ -27,7 +27,7 @@ WINDOW_S = 60.0
 """Longest window, seconds: the released models were trained to track in clips of about a minute."""
 
 OVERLAP_SHARE = 1 / 8
-MIN_OVERLAP_FRAMES = 1
+MIN_OVERLAP_FRAMES = 2
 
 SHARED_GATE = 0.08
 """Two windows mean one object when its places on shared frames lie at most this far apart on average.

@@ -279,18 +279,18 @@ def test_a_long_video_is_tracked_by_windows(media: Shelf) -> None:
     path = media(constant_rate, frame_count=60)  # 6 s: frames at 0, 0.5, … 5.5
     answers = [
         '<tracks coords="0.0 1 100 500;2.5 1 200 500">a</tracks>',
-        '<tracks coords="0.0 1 200 500;1.0 1 250 500">a</tracks>',
-        '<tracks coords="0.5 1 300 500">a</tracks>',
+        '<tracks coords="0.5 1 200 500;1.5 1 250 500">a</tracks>',
+        '<tracks coords="1.5 1 300 500">a</tracks>',
     ]
     told: list[tuple[str, float]] = []
     tracks = Grounder(scripted(answers, max_frames=6)).track(
         path, "a", on_progress=lambda what, share: told.append((what, share))
     )
     windows = [child.frame_times_s for child in tracks.receipt.windows]
-    assert [(times[0], times[-1]) for times in windows] == [(0.0, 2.5), (2.5, 5.0), (5.0, 5.5)]
+    assert [(times[0], times[-1]) for times in windows] == [(0.0, 2.5), (2.0, 4.5), (4.0, 5.5)]
     assert [t.object_id for t in tracks] == [1]
     assert tracks[0].times_s.tolist() == pytest.approx([0.0, 2.5, 3.5, 5.5])
-    assert tracks.receipt.recipe == "track-default/1; scripted/1; grid-2fps/1; windows-6-1/1"
+    assert tracks.receipt.recipe == "track-default/1; scripted/1; grid-2fps/1; windows-6-2/1"
     assert [share for _, share in told] == sorted(share for _, share in told)
 
 
