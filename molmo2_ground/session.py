@@ -71,14 +71,13 @@ class Session:
         self._check_open()
         alone = [n for n, query in enumerate(queries) if self._by_windows(query)]
         looked = {n: self._looked(query) for n, query in enumerate(queries) if n not in alone}
+        found: dict[int, Result] = {}
         if looked:
             self._tell("answering", 0.0)
             asked = [(one.session, one.prompt) for one in looked.values()]
             raws = self._backend.answer_together(asked, decoding=decoding)
             self._tell("answering", 1.0)
             found = {n: self._derived(looked[n], raw) for n, raw in zip(looked, raws, strict=True)}
-        else:
-            found = {}
         found |= {n: self._track_by_windows(queries[n], decoding) for n in alone}
         return [found[n] for n in range(len(queries))]
 

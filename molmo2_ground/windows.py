@@ -27,7 +27,7 @@ WINDOW_S = 60.0
 """Longest window, seconds: the released models were trained to track in clips of about a minute."""
 
 OVERLAP_SHARE = 1 / 8
-MIN_OVERLAP_FRAMES = 2
+MIN_OVERLAP_FRAMES = 2  # with one, the car of `molmo2-ground demo` comes from under its bridge as a new one
 
 SHARED_GATE = 0.08
 """Two windows mean one object when its places on shared frames lie at most this far apart on average.

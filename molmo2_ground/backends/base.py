@@ -58,5 +58,5 @@ class Backend(Protocol):
     def answer_together(
         self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
     ) -> list[RawAnswer]:
-        """Answer one question about each of several open clips, in order, each as if it were asked alone."""
+        """Answer questions about open clips, several about one if wished; each as if asked alone."""
         ...

@@ -80,7 +80,7 @@ class NativeBackend:
     def answer_together(
         self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
     ) -> list[RawAnswer]:
-        """Answer one question about each of several clips, word by word in step.
+        """Answer questions about one clip or several, word by word in step.
 
         When memory runs out they are asked one by one. Raises what `NativeSession.answer` raises.
         """

@@ -133,7 +133,7 @@ def _next(groups: list[_Group], current: str) -> str:
     tenths = last.tenths + _step(groups)
     if len(fields) > 1 and _KEY.match(fields[0]):
         tenths = int(fields[0].replace(".", ""))
-    things = _expected(groups, tenths)
+    things = _moved_on(groups, tenths)
     whole = max(0, (len(fields) - 2) // 3)  # triples with their last field behind them
     written = [(int(i), int(x), int(y)) for i, x, y in _triples(fields[1 : 1 + 3 * whole])]
     at, renumbered = _reached(things, written)
@@ -166,7 +166,7 @@ _OFF = 25  # thousandths: a guess may be wrong by so much and still be of this t
 _NEAR = 150  # thousandths, along both axes together: as far as things come from one moment to the next
 
 
-def _expected(groups: list[_Group], tenths: int) -> list[_Thing]:
+def _moved_on(groups: list[_Group], tenths: int) -> list[_Thing]:
     """(id, x, y) of what the last moment shows, each moved on as it came there, in the order of writing."""
     last, before = groups[-1], groups[-2] if len(groups) > 1 else groups[-1]
     # The longer the time, the farther things have come.

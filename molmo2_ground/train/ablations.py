@@ -21,13 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.eval.candidate import checkpoint_candidate
 from molmo2_ground.eval.compare import Difference, compare
 from molmo2_ground.eval.runner import evaluate
-from molmo2_ground.train.tiny import STAGES, STOPPED, Stage, Text, on_two_cores, train
+from molmo2_ground.train.tiny import STOPPED, Stage, Text, add_run_options, begin, train
 from molmo2_ground.train.tiny_trainer import Run
 from molmo2_ground.train.toy_suite import ToySuite
 
@@ -231,29 +229,18 @@ def main(
     parser = _parser()
     options = parser.parse_args(arguments)
     arms = _arms(parser, options.arms)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
-    if stages is None:
-        stages = STAGES if device.type != "cpu" else tuple(map(on_two_cores, STAGES))
-        stages = [replace(stage, steps=max(2, round(stage.steps * options.scale))) for stage in stages]
-    on_cpu = device.type == "cpu"
-    run = Run(
-        work=options.work,
-        seed=options.seed,
-        device=device,
-        workers=options.workers,
-        uses=1 if on_cpu else 4,
-        curves=False,
-    )
+    try:
+        suite = ToySuite(options.clips) if suite is None else suite
+    except ValueError as error:
+        parser.error(f"--clips: {error}")
+    run, stages = begin(parser, options, stages=stages)
+    run = replace(run, curves=False)
     study = Study(
         work=options.work,
         run=run,
         stages=stages,
         minutes=options.minutes,
-        suite=ToySuite(options.clips) if suite is None else suite,
+        suite=suite,
         asking=options.asking,
     )
     length = (
@@ -262,7 +249,7 @@ def main(
         else f"{sum(stage.steps for stage in stages[1:])} steps an arm"
     )
     asked = f"{study.suite.clips} held-out clips of the toy street"
-    how = f"{length} ({device.type}), seed {options.seed}; {asked}."
+    how = f"{length} ({run.device.type}), seed {options.seed}; {asked}."
     table = study_arms(study, arms, how=how)
     if table is None:
         print(f"stopped; the same command goes on from {options.work}", file=sys.stderr)
@@ -290,13 +277,9 @@ def _parser() -> argparse.ArgumentParser:
         "it is always comes first",
     )
     parser.add_argument("--minutes", type=float, help="of training an arm; hurried, and not exact")
-    parser.add_argument("--scale", type=float, default=1.0, help="shorten or lengthen every stage")
     parser.add_argument("--clips", type=int, default=100, help="held-out clips, two questions about each")
     parser.add_argument("--asking", type=int, default=1, help="processes that ask")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=2, help="threads for the network on a CPU")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
+    add_run_options(parser)
     return parser
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -199,44 +200,60 @@ def _normalise(model: Molmo2ForConditionalGeneration, text: Text, run: Run) -> N
     normalise_visual_tokens(model, sample.frames_FNV, patch_id=patch_id)
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that trains by these stages is told: how long, where, and by what chance."""
+    parser.add_argument("--scale", type=float, default=1.0, help="shorten or lengthen every stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2, help="threads for the network on a CPU")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
+    parser.add_argument("--uses", type=int, help="steps a batch is used for (a GPU: 4, else 1)")
+
+
+def begin(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, *, stages: Sequence[Stage] | None = None
+) -> tuple[Run, Sequence[Stage]]:
+    """Set this process up by `add_run_options`, --work and --minutes; the run, and the stages to its scale.
+
+    stages: exactly these in place of the recipe's. Ends the process, as parsers do, when a number is wrong.
+    """
+    for name in ("scale", "minutes"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f"--{name} must be above 0; got {value}")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    on_cpu = device.type == "cpu"
+    if stages is None:
+        stages = tuple(map(on_two_cores, STAGES)) if on_cpu else STAGES
+        stages = [replace(stage, steps=max(2, round(stage.steps * options.scale))) for stage in stages]
+    run = Run(
+        work=options.work,
+        seed=options.seed,
+        device=device,
+        workers=options.workers,
+        uses=options.uses or (1 if on_cpu else 4),
+    )
+    return run, stages
+
+
 def main(arguments: list[str] | None = None, *, stages: Sequence[Stage] | None = None) -> int:
     """The command line; `stages`: exactly these in place of the recipe's."""
     parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.tiny", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for snapshots")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny/checkpoint"), help="the finished model")
-    parser.add_argument("--scale", type=float, default=1.0, help="shorten or lengthen every stage")
     parser.add_argument("--minutes", type=float, help="be through after about so many, and hurry; not exact")
     parser.add_argument("--every", type=float, help="measure and keep the weights each so many seconds too")
     parser.add_argument("--save-every", type=int, default=500, help="steps between snapshots to go on from")
     parser.add_argument("--no-curves", dest="curves", action="store_false", help="draw none (no matplotlib)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=2, help="threads for the network on a CPU")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
-    parser.add_argument("--uses", type=int, help="steps a batch is used for (a GPU: 4, else 1)")
+    add_run_options(parser)
     options = parser.parse_args(arguments)
-    if options.scale <= 0:
-        parser.error(f"--scale must be above 0; got {options.scale}")
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
-    if stages is None:
-        stages = STAGES if device.type != "cpu" else tuple(map(on_two_cores, STAGES))
-        stages = [replace(stage, steps=max(2, round(stage.steps * options.scale))) for stage in stages]
-    uses = options.uses or (1 if device.type == "cpu" else 4)
-    run = Run(
-        work=options.work,
-        seed=options.seed,
-        device=device,
-        workers=options.workers,
-        uses=uses,
-        save_every=options.save_every,
-        every_s=options.every,
-        curves=options.curves,
-    )
+    run, stages = begin(parser, options, stages=stages)
+    run = replace(run, save_every=options.save_every, every_s=options.every, curves=options.curves)
     folder = train(options.out, run, stages=stages, minutes=options.minutes)
     if folder is None:
         print(f"stopped; the same command goes on from the snapshots in {options.work}", file=sys.stderr)

@@ -107,10 +107,21 @@ def test_the_table_names_every_arm_and_says_what_changed(tmp_path: Path) -> None
     assert change.endswith(f"| {found.verdict} |")
 
 
-def test_an_unknown_arm_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--arms", "one-way,sideways", "--arms knows recipe, one-way, no-times"),
+        ("--clips", "0", "--clips: a suite has at least one clip; got 0"),
+        ("--scale", "0", "--scale must be above 0; got 0"),
+        ("--minutes", "-1", "--minutes must be above 0; got -1"),
+    ],
+)
+def test_bad_options_are_named_before_anything_runs(
+    option: str, value: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with pytest.raises(SystemExit):
-        ablations.main(["--work", str(tmp_path), "--arms", "one-way,sideways"])
-    assert "--arms knows recipe, one-way, no-times" in capsys.readouterr().err
+        ablations.main(["--work", str(tmp_path), f"{option}={value}"])
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
