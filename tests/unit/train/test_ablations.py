@@ -144,7 +144,7 @@ def test_the_command_trains_asks_and_compares_and_does_nothing_twice(
     assert load_checkpoint(tmp_path / "recipe" / "checkpoint", device="cpu").flags.mutual_sight is True
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     (tmp_path / "ablations.md").unlink()
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger=ablations.logger.name):
         assert ablations.main(command, stages=small_tiny.STAGES, suite=suite) == 0
     assert "one-way: taken from" in caplog.text
     assert capsys.readouterr().out == table
