@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assembl
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.model.text_codec import TextCodec
+from molmo2_ground.model.token_table import TokenTable
 from molmo2_ground.model.vision import FeatureCache, VisionEncoder
 
 if TYPE_CHECKING:
@@ -63,6 +65,11 @@ class Molmo2:
     def codec(self) -> TextCodec:
         """Text to token ids and back."""
         return self.checkpoint.codec
+
+    @functools.cached_property
+    def token_table(self) -> TokenTable:
+        """What each word that the model can write says; made when first asked for."""
+        return TokenTable.of(self.codec, size=int(self.network.lm_head.weight.shape[0]))
 
     @property
     def limits(self) -> ModelLimits:

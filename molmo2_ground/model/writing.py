@@ -16,16 +16,21 @@ from molmo2_ground.model.decoding import Sampling, choose, run_answers, word_log
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
 
 if TYPE_CHECKING:
+    from molmo2_ground.model.guide import Guide
     from molmo2_ground.model.text_codec import TextCodec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """An answer's token ids without the word that ended it, and how many times the network ran for them."""
+    """An answer's token ids without the word that ended it, and how many times the network ran for them.
+
+    cuts: where the answer's rules ended an element, one reason each.
+    """
 
     token_ids: tuple[int, ...]
     stop_reason: Literal["end", "length"]
     forwards: int
+    cuts: tuple[str, ...] = ()
 
 
 class Writing:
@@ -34,6 +39,7 @@ class Writing:
     on_token is called with each id as it is chosen, and may raise.
     drafter: guesses words ahead, which one run of the network checks together; only those that it would have
     chosen anyway are taken, so the answer is the same. Not used when sampling.
+    guide: the rules that the answer keeps; None lets the model write anything.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Writing:
         stop_ids: Collection[int],
         sampling: Sampling,
         drafter: Guesses | None = None,
+        guide: Guide | None = None,
         on_token: Callable[[int], None] | None = None,
     ) -> None:
         """Begin with nothing written."""
@@ -52,6 +59,7 @@ class Writing:
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(sampling.seed)
         self._drafter = drafter if sampling.temperature == 0 else None
+        self._guide = guide
         self._on_token = on_token
         self._token_ids: list[int] = []
         self._guesses: list[int] = []
@@ -71,10 +79,9 @@ class Writing:
     def next_ids(self) -> list[int]:
         """The words for the next run: the last one taken, and guesses at those behind it."""
         self._forwards += 1
-        self._guesses = []
-        if self._drafter is not None:
-            room = self._max_new_tokens - len(self._token_ids) - 1
-            self._guesses = self._drafter.guess(self._token_ids)[:room]
+        room = self._max_new_tokens - len(self._token_ids) - 1
+        guesses = [] if self._drafter is None else self._drafter.guess(self._token_ids)
+        self._guesses = guesses[:room] if self._guide is None else self._guide.ahead(guesses, at_most=room)
         return [self._token_ids[-1], *self._guesses]
 
     def take(self, rows_QV: torch.Tensor) -> int:
@@ -83,7 +90,7 @@ class Writing:
         Returns how many of the run's words stand in the answer: all, less the guesses that were wrong.
         """
         for place in range(len(rows_QV)):
-            token = choose(rows_QV[place], sampling=self._sampling, generator=self._generator)
+            token = self._choose(rows_QV[place])
             if token in self._stop_ids:
                 self._end("end")
                 break
@@ -97,8 +104,26 @@ class Writing:
                 break
         return place + 1
 
+    def _choose(self, logits_V: torch.Tensor) -> int:
+        guide, sampling = self._guide, self._sampling
+        if guide is None:
+            return choose(logits_V, sampling=sampling, generator=self._generator)
+        if sampling.temperature > 0:
+            logits_V = guide.masked(logits_V)
+        token = choose(logits_V, sampling=sampling, generator=self._generator)
+        # Nearly always the likeliest word may come, and then nothing has to be masked.
+        if not guide.admits(token):
+            token = choose(guide.masked(logits_V), sampling=sampling, generator=self._generator)
+        guide.take(token)
+        return token
+
     def _end(self, reason: Literal["end", "length"]) -> None:
-        self._answer = Decoded(token_ids=tuple(self._token_ids), stop_reason=reason, forwards=self._forwards)
+        self._answer = Decoded(
+            token_ids=tuple(self._token_ids),
+            stop_reason=reason,
+            forwards=self._forwards,
+            cuts=() if self._guide is None else self._guide.cuts,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
