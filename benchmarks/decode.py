@@ -2,10 +2,11 @@
 
 `python benchmarks/decode.py [--questions 500] [--models 10000] [--model M]`.
 
-First, questions about toy clips are asked twice, in turns: with one run of the network for each word, and
-with words that are forced or guessed taken along; both by the rules of `model/answer_rules.py`. Then models
-without sense (random numbers in place of a network) write answers by these rules, with hostile vocabularies,
-and every answer is read. Exits with 1 when one word differs between the two ways, or one answer is not clean.
+First, questions about toy clips are asked in three ways, in turns: with one run of the network for each word;
+with words that are forced or guessed taken along; and with several digits tried beside a guess. All keep to
+the rules of `model/answer_rules.py`. Then models without sense (random numbers in place of a network) write
+answers by these rules, with hostile vocabularies, and every answer is read. Exits with 1 when one word
+differs between the ways, or one answer is not clean.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ class WordByWord(Guide):
         return []
 
 
-WAYS = {"one by one": (NoGuess, WordByWord), "ahead": (Drafter, Guide)}
+WAYS = {
+    "one by one": (NoGuess, WordByWord, 0),
+    "ahead": (Drafter, Guide, 0),
+    "with a tree": (Drafter, Guide, 256),
+}
 
 
 def kind_of(receipt: Receipt) -> str:
@@ -69,7 +74,8 @@ def kind_of(receipt: Receipt) -> str:
 
 def ask_both_ways(model: str, questions: int) -> bool:
     """Ask, count, print; whether the words were the same."""
-    grounder = Grounder(NativeBackend(load_checkpoint(model, device="cpu")))
+    loaded = load_checkpoint(model, device="cpu")
+    grounder = Grounder(NativeBackend(loaded))
     suite = ToySuite((questions + 1) // 2)
     tokens: Counter[tuple[str, str]] = Counter()
     runs: Counter[tuple[str, str]] = Counter()
@@ -79,8 +85,9 @@ def ask_both_ways(model: str, questions: int) -> bool:
         for example in list(suite.examples())[:questions]:
             media = suite.prepare(example, Path(folder))
             written = set()
-            for name, (drafter, guide) in WAYS.items():
+            for name, (drafter, guide, tree_rows) in WAYS.items():
                 vars(runner).update(Drafter=drafter, Guide=guide)  # the only switch there is
+                loaded.tree_rows = tree_rows
                 with grounder.open(media) as session:
                     result = session.answer(example.query)
                 receipt = result.points.receipt if isinstance(result, Count) else result.receipt
@@ -91,14 +98,15 @@ def ask_both_ways(model: str, questions: int) -> bool:
                         runs[name, kind] += look.forwards
                     spent_ms[name] += look.timings_ms["decode_text"]
             if len(written) > 1:
-                print(f"{example.key}: the two ways differ: {sorted(written)}")
+                print(f"{example.key}: the ways differ: {sorted(written)}")
                 same = False
     print(f"{questions} questions, {'the same' if same else 'DIFFERENT'} words; {time.strftime('%Y-%m-%d')}")
-    print(f"{'':14} {'tokens':>8}  runs a token: one by one, ahead")
+    print(f"{'':14} {'tokens':>8}  runs a token: {', '.join(WAYS)}")
     for kind in sorted({kind for _, kind in tokens}, key=lambda kind: (kind == "all", kind)):
         ratios = "  ".join(f"{runs[name, kind] / tokens[name, kind]:.2f}" for name in WAYS)
         print(f"{kind:14} {tokens['ahead', kind]:8}  {ratios}")
-    print(f"writing takes {spent_ms['ahead'] / spent_ms['one by one']:.2f} of the time")
+    for name in list(WAYS)[1:]:
+        print(f"writing {name} takes {spent_ms[name] / spent_ms['one by one']:.2f} of the time of one by one")
     return same
 
 
@@ -154,7 +162,7 @@ def random_answer(seed: int) -> tuple[str, bool]:
     count = 1
     while not writing.ended:
         writing.take(2 * torch.randn(count, len(words), generator=generator) + liking)
-        count = 0 if writing.ended else len(writing.next_ids())
+        count = 0 if writing.ended else len(writing.next_words(tree_rows=draw.choice([0, 64])).words)
     answer = writing.answer()
     return "".join(words[token] for token in answer.token_ids), answer.stop_reason == "end"
 

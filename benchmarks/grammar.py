@@ -1,9 +1,9 @@
 """Our rules for answers against a general grammar library (llguidance), over a vocabulary of 152,000 words.
 
-`pip install llguidance; python benchmarks/grammar.py [--frames 120] [--things 4] [--rounds 5]`. Both follow the
-same track, digit by digit. llguidance gets what its grammar can hold: form and rising times; ids that come
-once and count on, places that come once and circles are in ours alone. Times are the best of the rounds, in
-microseconds a word; a mask is what says of every word of the vocabulary whether it may come next.
+`pip install llguidance; python benchmarks/grammar.py [--frames 120] [--things 4] [--rounds 5]`. Both
+follow the same track, digit by digit. llguidance gets what its grammar can hold: form and rising times; ids
+that come once and count on, places that come once and circles are in ours alone. Times are the best of the
+rounds, in microseconds a word; a mask says of every word of the vocabulary whether it may come next.
 """
 
 from __future__ import annotations

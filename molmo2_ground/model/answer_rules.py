@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from molmo2_ground.model.coords_rules import CoordsRules, CoordsState
+from molmo2_ground.model.coords_rules import LAST_DIGIT, CoordsRules, CoordsState
 
 _NAMES = ("points", "tracks")
 _SPACE = " \t\n\r\f\v"
@@ -111,6 +111,14 @@ class AnswerRules:
     def cut(self, state: State) -> str:
         """Why the element that is being written has to end now; empty when it need not."""
         return "" if state.coords is None else self._coords.cut(state.coords)
+
+    def in_number(self, state: State) -> bool:
+        """Whether a digit of a coordinate is due, or what ends it."""
+        return state.coords is not None and state.coords.part in ("x", "y")
+
+    def ends_number(self, state: State) -> bool:
+        """Whether the last digit of a coordinate is due."""
+        return state.coords is not None and self.in_number(state) and len(state.coords.read) == LAST_DIGIT
 
     # The steps
 

@@ -18,6 +18,7 @@ Part = Literal["key", "id", "x", "y"]
 _DIGITS = "0123456789"
 _PLACES = 3  # digits of a coordinate, but of the last one
 _LAST = str(FULL)
+LAST_DIGIT = _PLACES - 1
 
 
 class CoordsState(NamedTuple):

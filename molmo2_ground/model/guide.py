@@ -8,7 +8,11 @@ import torch
 
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.answer_rules import START, AnswerRules, State
+from molmo2_ground.model.draft_tree import DraftTree
 from molmo2_ground.model.token_table import TokenTable
+
+_FEW = 12  # words that may come where a digit is due; a vocabulary of longer numbers has more
+_TAIL = 5  # words behind another digit: a space, and the next coordinate
 
 
 class Guide:
@@ -63,6 +67,48 @@ class Guide:
                 after = self._table.step(self._rules, state, forced)
                 assert after is not None
             state = after
+        return words
+
+    def branched(self, chain: DraftTree, *, at_most: int) -> DraftTree:
+        """The guesses with other digits beside them where the next one is not known, up to `at_most` words.
+
+        Where a row of guesses ends before a digit, every digit that may come; and beside the last digit of
+        the first coordinate, which is the likeliest to be a little off, the other nine, each with what was
+        guessed behind it.
+        """
+        if at_most <= len(chain.words):
+            return chain
+        tree, states = chain, [self._state]
+        for word in chain.words[1:]:
+            after = self._table.step(self._rules, states[-1], word)
+            assert after is not None
+            states.append(after)
+        end = len(states) - 1
+        close = next((n for n, s in enumerate(states[:end]) if self._rules.ends_number(s)), None)
+        for place in (end, close):
+            if place is None or (place == end and not self._rules.in_number(states[end])):
+                continue
+            tail = chain.words[place + 2 : place + 2 + _TAIL]
+            for word in self._beside(states[place], chain.words[place + 1 : place + 2]):
+                if len(tree.words) + 1 + len(tail) > at_most:
+                    return tree
+                tree = tree.with_branch(place, [word, *self._standing(states[place], word, tail)])
+        return tree
+
+    def _beside(self, state: State, guess: Sequence[int]) -> list[int]:
+        """The words that may come in place of a guessed digit, the nearest first."""
+        others = [word for word in self._allowed(state).tolist() if word not in guess]
+        return others if len(others) <= _FEW else []
+
+    def _standing(self, state: State, word: int, tail: Sequence[int]) -> list[int]:
+        """As much of a tail as may stand behind a word."""
+        words: list[int] = []
+        after = self._table.step(self._rules, state, word)
+        for following in tail:
+            after = None if after is None else self._table.step(self._rules, after, following)
+            if after is None:
+                break
+            words.append(following)
         return words
 
     def _forced(self, state: State) -> int | None:

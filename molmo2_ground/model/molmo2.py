@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _FEATURE_CACHE_BYTES = 256 * 2**20
 _FEATURE_CACHE_BYTES_CPU = 32 * 2**20
 
+# Words of one run up to which guesses branch. Where a run waits for the weights to be read, some hundred
+# words cost hardly more than one; on a CPU each costs, and branching does not pay (`benchmarks/decode.py`).
+_TREE_ROWS = 256
+
 
 class Molmo2:
     """One checkpoint on one device. Not for several threads at once."""
@@ -39,6 +43,7 @@ class Molmo2:
         self.network = network
         self.device: torch.device = network.lm_head.weight.device
         on_cpu = self.device.type == "cpu"
+        self.tree_rows = 0 if on_cpu else _TREE_ROWS
         self.vision = VisionEncoder(
             network,
             flags=checkpoint.flags,

@@ -189,7 +189,7 @@ def answer_together(
     ]
     read_turns(model.network, [turns[n].token_ids for n in order], seats)
     prefill_ms = clock.lap_ms()
-    write_together(model.network, seats)
+    write_together(model.network, seats, tree_rows=model.tree_rows)
     decode_ms = clock.lap_ms()
     answers = [seat.writing.answer() for seat in sorted(seats, key=lambda seat: seat.branch)]
     words = sum(len(turn.token_ids) for turn in turns)

@@ -67,7 +67,7 @@ def written(words: Sequence[str], seed: int, *, sampling: Sampling | None = None
     )
     writing.take(torch.randn(1, len(words), generator=generator) + liking)
     while not writing.ended:
-        rows = torch.randn(len(writing.next_ids()), len(words), generator=generator)
+        rows = torch.randn(len(writing.next_words().words), len(words), generator=generator)
         writing.take(rows * 2 + liking)
     return writing
 
