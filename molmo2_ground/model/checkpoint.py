@@ -14,6 +14,7 @@ import torch
 
 from molmo2_ground.errors import CheckpointError
 from molmo2_ground.model.flags import InputFlags, SpecialIds
+from molmo2_ground.model.int8 import saved_parameters, to_int8
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.weight_files import WeightEntry, read_json, weight_entries
 from molmo2_ground.model.weights import HUB_EMBEDDING, HUB_NEW_EMBEDDING, to_hub
@@ -249,16 +250,17 @@ def _check_embedding(folder: Path, text: Any, entries: Mapping[str, WeightEntry]
 
 
 def load_network(
-    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, int8: bool = False
 ) -> Molmo2ForConditionalGeneration:
     """Build the library's network with the checkpoint's weights, ready to answer.
 
+    int8: the language model's matrices as whole numbers; the rest and all sums are in `dtype`.
     Says in one log line how much memory it takes before it takes it. Raises `CheckpointError`.
     """
     from transformers import Molmo2ForConditionalGeneration
     from transformers.utils import logging as library_logging
 
-    _log.info("%s", memory_line(checkpoint, device=device, dtype=dtype))
+    _log.info("%s", memory_line(checkpoint, device=device, dtype=dtype, int8=int8))
     bars = library_logging.is_progress_bar_enabled()
     library_logging.disable_progress_bar()
     try:
@@ -282,17 +284,23 @@ def load_network(
     lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lost:
         raise CheckpointError(f"{checkpoint.folder}: no weights for {lost[0]} ({len(lost)} in all)")
+    if int8:
+        to_int8(network)
     moved: Molmo2ForConditionalGeneration = network.to(device).eval()
     return moved.requires_grad_(False)
 
 
-def memory_line(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> str:
+def memory_line(
+    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, int8: bool = False
+) -> str:
     """How much memory the weights take, and a prompt at most, in words."""
     weights = checkpoint.parameters * dtype.itemsize
+    if int8:
+        weights -= saved_parameters(checkpoint.config.text_config) * (dtype.itemsize - 1)
     longest = checkpoint.kv_bytes_per_token(dtype) * checkpoint.context_tokens
     return (
         f"{checkpoint.model_id}: {checkpoint.parameters / 1e6:,.1f} million parameters, "
-        f"{_size(weights)} as {str(dtype).removeprefix('torch.')} on {device}, "
+        f"{_size(weights)} as {'int8 and ' if int8 else ''}{str(dtype).removeprefix('torch.')} on {device}, "
         f"and up to {_size(longest)} for a prompt of {checkpoint.context_tokens:,} tokens"
     )
 

@@ -170,12 +170,15 @@ def load_checkpoint(
     """Load `tiny`, a folder in the released layout, or a hub id.
 
     device: `auto` takes an accelerator when there is one. dtype: `auto` is bfloat16 on an accelerator and
-    float32 on a CPU. Raises `CheckpointError` naming the file that is missing or damaged.
+    float32 on a CPU; `int8` is the same with the language model's matrices as whole numbers (`model.int8`),
+    half the memory of bfloat16 and slower. Raises `CheckpointError` naming the file that is missing or
+    damaged.
     """
     where = chosen_device(device)
-    numbers = _dtype(dtype, where)
+    whole = dtype == "int8"
+    numbers = _dtype("auto" if whole else dtype, where)
     checkpoint = open_checkpoint(path_or_id, revision=revision)
-    return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers))
+    return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers, int8=whole))
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
@@ -191,5 +194,5 @@ def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(f"dtype must be 'auto', 'float32', 'bfloat16' or 'float16'; got {dtype!r}")
+        raise ValueError(f"dtype must be 'auto', 'float32', 'bfloat16', 'float16' or 'int8'; got {dtype!r}")
     return found
