@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -147,24 +147,25 @@ def _codecs() -> Iterator[Finding]:
             yield Finding(state="missing", what=what, words=words)
 
 
-def onnxruntime(installed: Sequence[str] | None = None) -> Iterator[Finding]:
+def onnxruntime(versions: Mapping[str, str] | None = None) -> Iterator[Finding]:
     """Which provider of onnxruntime really runs a graph; nothing when onnxruntime is not here.
 
-    installed: names of packages that are here, to look at in place of this Python's own.
+    versions: of the packages that are here, by name, to look at in place of this Python's own.
     """
     from molmo2_ground.model.onnx_session import PACKAGES, conflict, really_runs
 
-    here = [name for name in PACKAGES if (_installed(name) if installed is None else name in installed)]
-    if not here:
+    if versions is None:
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    if not versions:
         return  # the line of the extra says how to get it
-    clash = conflict(here)
+    clash = conflict(list(versions))
     if clash is not None:
         yield Finding(state="failed", what="onnxruntime", words=clash)
         return
     running, listed = really_runs()
-    version = importlib.metadata.version(here[0])
+    ((package, version),) = versions.items()
     words = f"{version}, really runs on {running}; lists {', '.join(listed)}"
-    yield Finding(state="ok", what=here[0], words=words)
+    yield Finding(state="ok", what=package, words=words)
     if "CUDAExecutionProvider" in listed and not running.startswith("CUDA"):
         words = "onnxruntime lists CUDA and cannot use it: no card, or CUDA or cuDNN libraries are missing"
         yield Finding(state="missing", what="CUDA of onnxruntime", words=words)
@@ -229,8 +230,11 @@ def _library_arguments(model: Molmo2, inputs: ModelInputs) -> dict[str, Any]:
     return {name: tensor.to(model.device) for name, tensor in arguments.items()}
 
 
-def extras(requirements: list[str]) -> Iterator[Finding]:
-    """The optional parts that a user may want, and whether their libraries are here."""
+def extras(requirements: list[str], *, rivals: Mapping[str, str] = _RIVALS) -> Iterator[Finding]:
+    """The optional parts that a user may want, and whether their libraries are here.
+
+    rivals: by extra, the package that must not be there with it.
+    """
     wanted: dict[str, list[str]] = {}
     for line in requirements:
         found = re.search(r"""extra\s*==\s*['"]([^'"]+)""", line)
@@ -238,7 +242,7 @@ def extras(requirements: list[str]) -> Iterator[Finding]:
             wanted.setdefault(found[1], []).append(_name(line))
     for extra, names in sorted(wanted.items()):
         absent = [name for name in names if not _installed(name)]
-        rival = _RIVALS.get(extra)
+        rival = rivals.get(extra)
         if absent and rival is not None and _installed(rival):
             words = f"not beside {rival}, which is here; to change: pip uninstall {rival}, then {_get(extra)}"
             yield Finding(state="missing", what=f"extra {extra}", words=words)
