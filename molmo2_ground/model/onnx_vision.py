@@ -105,7 +105,11 @@ def open_onnx_vision(
     folder = choice.folder or cache_folder(checkpoint.model_id, digest)
     record = read_record(folder)
     if record is None:
-        _log.info("exporting the vision tower of %s to %s, once", checkpoint.model_id, folder)
+        _log.info(
+            "exporting the vision tower of %s to %s, once; a large one takes minutes",
+            checkpoint.model_id,
+            folder,
+        )
         record = export_vision(checkpoint, folder, digest=digest)
     check_fresh(record, checkpoint, digest=digest, folder=folder)
     vision = OnnxVision(
