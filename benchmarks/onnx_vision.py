@@ -50,7 +50,9 @@ def compared(name: str, title: str, work: Path, options: argparse.Namespace) -> 
     exporting_s = spent_s(lambda: export_vision(open_checkpoint(name), work))
     megabytes = sum(path.stat().st_size for path in work.iterdir()) / 1e6
     print(f"{title}: exported in {exporting_s:.0f} s, {megabytes:.1f} MB")
-    return all([side_by_side(model, visual, work / GRAPH_FILE, count, options) for count in options.threads])
+    graph = work / GRAPH_FILE
+    same = [side_by_side(model, visual, graph, threads, options) for threads in options.threads]
+    return all(same)
 
 
 def side_by_side(
