@@ -119,20 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    runner = argparse.ArgumentParser(add_help=False, parents=[common])
-    runner.add_argument(
-        "--model",
-        help="tiny, a folder or a hub id (default: MOLMO2_GROUND_MODEL in the environment, else tiny)",
-    )
-    runner.add_argument("--device", default="auto", help="as torch names it (default: auto)")
-    runner.add_argument("--dtype", default="auto", help="as torch names it (default: auto)")
-    runner.add_argument(
-        "--vision",
-        metavar="onnx[-PROVIDER][:FOLDER]",
-        default="torch",
-        help="what runs the vision tower: torch, or onnxruntime as onnx, onnx-cpu, onnx-cuda, …, which makes "
-        "an export on first use, in FOLDER or the user's cache (default: torch)",
-    )
+    runner = _runner(common)
     for task, words in _TASKS.items():
         _add_task(commands.add_parser(task, help=words, description=words, parents=[runner]), task)
     demo = commands.add_parser(
@@ -160,6 +147,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(call=_doctor)
     return parser
+
+
+def _runner(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The options of every command that runs a model."""
+    runner = argparse.ArgumentParser(add_help=False, parents=[common])
+    runner.add_argument(
+        "--model",
+        help="tiny, a folder or a hub id (default: MOLMO2_GROUND_MODEL in the environment, else tiny)",
+    )
+    runner.add_argument("--device", default="auto", help="as torch names it (default: auto)")
+    runner.add_argument("--dtype", default="auto", help="as torch names it (default: auto)")
+    runner.add_argument(
+        "--vision",
+        metavar="onnx[-PROVIDER][:FOLDER]",
+        default="torch",
+        help="what runs the vision tower: torch, or onnxruntime as onnx, onnx-cpu, onnx-cuda, …, which makes "
+        "an export on first use, in FOLDER or the user's cache (default: torch)",
+    )
+    return runner
 
 
 def _add_task(parser: argparse.ArgumentParser, task: str) -> None:

@@ -31,7 +31,7 @@ from molmo2_ground._optional import require
 from molmo2_ground.errors import BackendError, CheckpointError
 from molmo2_ground.model.checkpoint import Checkpoint
 from molmo2_ground.model.flags import InputFlags
-from molmo2_ground.model.onnx_session import CPU, conflict, open_session
+from molmo2_ground.model.onnx_session import CPU, conflict, open_session, runtime
 from molmo2_ground.model.vision import normalised, patch_features
 from molmo2_ground.model.weight_files import read_json
 from molmo2_ground.model.weights import HUB_EMBEDDING, to_hub
@@ -186,8 +186,9 @@ def export_vision(checkpoint: Checkpoint, folder: Path, *, digest: str | None = 
     digest: what `vision_digest` gives, when it is known already.
     Raises `MissingExtraError`, `CheckpointError`, `BackendError`.
     """
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        require(module, extra="onnx", hint="or with [onnx-gpu] for NVIDIA cards; the two exclude each other")
+    runtime()
+    for module in ("onnx", "onnxscript"):
+        require(module, extra="onnx")
     clash = conflict()
     if clash is not None:
         raise BackendError(clash)

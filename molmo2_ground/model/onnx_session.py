@@ -7,6 +7,7 @@ session says of itself is the only word to trust.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,12 @@ class OnnxSession:
 
 
 def runtime() -> Any:
-    """The module onnxruntime. Raises `MissingExtraError` when it is not installed."""
+    """The module onnxruntime, which is kept from reporting home; `MissingExtraError` when it is not there.
+
+    Its packages send usage events to their maker unless they are told not to before they load. Whoever wants
+    them sent sets ORT_DISABLE_TELEMETRY=0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     found: Any = require(
         "onnxruntime", extra="onnx", hint="or with [onnx-gpu] for NVIDIA cards; the two exclude each other"
     )

@@ -25,6 +25,7 @@ from molmo2_ground.model.onnx_export import (
     vision_graph,
 )
 from molmo2_ground.model.onnx_vision import cache_folder, check_fresh
+from tests.fake_onnxruntime import CPU, FakeOnnxruntime
 
 RECORD = ExportRecord(
     format="molmo2-ground/vision-onnx/1",
@@ -192,6 +193,7 @@ def test_a_stale_export_is_refused_in_one_line(checkpoint: Checkpoint) -> None:
 def test_an_export_without_onnx_says_what_to_install(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeOnnxruntime(lists=[CPU], works=[CPU]))
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"onnx is needed.*molmo2-ground\[onnx\]"):
         export_vision(checkpoint, tmp_path / "out")

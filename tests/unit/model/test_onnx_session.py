@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +80,16 @@ def test_another_provider_than_the_one_asked_for_is_an_error(
 def test_the_smallest_graph_tells_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeOnnxruntime(lists=[CUDA, CPU], works=[CPU]))
     assert really_runs() == (CPU, (CUDA, CPU))
+
+
+@needs_onnxruntime
+def test_nothing_is_kept_or_sent_home(tmp_path: Path) -> None:
+    # With its usage events on, onnxruntime leaves an id of the machine in the user's cache when it loads.
+    code = "from molmo2_ground.model.onnx_session import really_runs; really_runs()"
+    clean = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    there = {**clean, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=there)
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_onnxruntime
