@@ -77,7 +77,7 @@ class Session:
             asked = [(one.session, one.prompt) for one in looked.values()]
             raws = self._backend.answer_together(asked, decoding=decoding)
             self._tell("answering", 1.0)
-            found = {n: self._derived(looked[n], raw) for n, raw in zip(looked, raws, strict=True)}
+            found = {n: self._derived(looked[n], raw, decoding) for n, raw in zip(looked, raws, strict=True)}
         found |= {n: self._track_by_windows(queries[n], decoding) for n in alone}
         return [found[n] for n in range(len(queries))]
 
@@ -167,9 +167,9 @@ class Session:
         session = self._session_for(query, clip)
         return _Looked(query=query, clip=clip, read_ms=read_ms, prompt=prompt, session=session)
 
-    def _derived(self, looked: _Looked, raw: RawAnswer) -> Result:
+    def _derived(self, looked: _Looked, raw: RawAnswer, decoding: Decoding) -> Result:
         query, clip = looked.query, looked.clip
-        receipt = make_receipt(query, looked.prompt, raw, clip)
+        receipt = make_receipt(query, looked.prompt, raw, clip, decoding=decoding)
         return derive(
             receipt.model_copy(
                 update={
