@@ -23,7 +23,7 @@ from molmo2_ground.model import Molmo2, load_checkpoint
 from molmo2_ground.model.decoding import Sampling
 from molmo2_ground.model.inputs import VisualInputs
 from molmo2_ground.model.prefix import Prefix, answer_together
-from molmo2_ground.model.vision import VisionEncoder, normalised
+from molmo2_ground.model.vision import TorchTower, VisionEncoder, normalised
 from molmo2_ground.query import Query, build_prompt
 from molmo2_ground.train.toy.street import make_scene
 
@@ -78,7 +78,7 @@ def one_by_one(model: Molmo2, clip: Clip, visual: VisualInputs, prompts: list[st
 def loaded(name: str) -> Molmo2:
     """The model, keeping nothing of one round for the next."""
     model = load_checkpoint(name, device="cpu")
-    model.vision = VisionEncoder(model.network, flags=model.flags, crops_at_once=8)
+    model.vision = VisionEncoder(TorchTower(model.network, flags=model.flags, crops_at_once=8))
     return model
 
 

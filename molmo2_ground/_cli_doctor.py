@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,8 @@ _DECODERS = {
     "mjpeg": "Motion JPEG",
 }
 _ENCODERS = {"libx264": "H.264", "aac": "AAC"}
+# Two packages that write into one folder: the extra, and the package that must not be there with it.
+_RIVALS = {"onnx": "onnxruntime-gpu", "onnx-gpu": "onnxruntime"}
 # Sums in another order differ in the last digits; a wrong mask or a missing layer differs in the first.
 _TOLERANCE = {"torch.float32": 1e-3, "torch.bfloat16": 0.25, "torch.float16": 0.05}
 
@@ -47,19 +49,23 @@ class Finding:
         return f"{self.state:8}{self.what:26}{self.words}"
 
 
-def examine(model: str | None = None, *, device: str = "auto", dtype: str = "auto") -> bool:
+def examine(
+    model: str | None = None, *, device: str = "auto", dtype: str = "auto", vision: str = "torch"
+) -> bool:
     """Print one line a finding to stdout; False when something that every question needs has failed.
 
-    model: as `molmo2_ground.load` takes it; None for the default one.
+    model, device, dtype, vision: as `molmo2_ground.load` takes them; model None for the default one.
     """
     healthy = True
-    for finding in findings(model, device=device, dtype=dtype):
+    for finding in findings(model, device=device, dtype=dtype, vision=vision):
         print(finding, flush=True)
         healthy = healthy and finding.state != "failed"
     return healthy
 
 
-def findings(model: str | None, *, device: str = "auto", dtype: str = "auto") -> Iterator[Finding]:
+def findings(
+    model: str | None, *, device: str = "auto", dtype: str = "auto", vision: str = "torch"
+) -> Iterator[Finding]:
     """Everything that is looked at, cheapest first."""
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding(state="ok", what=PACKAGE, words=f"{__version__}, {system}, {os.cpu_count()} processors")
@@ -67,7 +73,8 @@ def findings(model: str | None, *, device: str = "auto", dtype: str = "auto") ->
     yield from libraries(requirements)
     yield from _looked_at("devices", _devices)
     yield from _looked_at("video", _codecs)
-    yield from _looked_at("model", lambda: _model(model, device=device, dtype=dtype))
+    yield from _looked_at("onnxruntime", onnxruntime)
+    yield from _looked_at("model", lambda: _model(model, device=device, dtype=dtype, vision=vision))
     yield from extras(requirements)
 
 
@@ -140,11 +147,35 @@ def _codecs() -> Iterator[Finding]:
             yield Finding(state="missing", what=what, words=words)
 
 
-def _model(model: str | None, *, device: str, dtype: str) -> Iterator[Finding]:
+def onnxruntime(versions: Mapping[str, str] | None = None) -> Iterator[Finding]:
+    """Which provider of onnxruntime really runs a graph; nothing when onnxruntime is not here.
+
+    versions: of the packages that are here, by name, to look at in place of this Python's own.
+    """
+    from molmo2_ground.model.onnx_session import PACKAGES, conflict, really_runs
+
+    if versions is None:
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    if not versions:
+        return  # the line of the extra says how to get it
+    clash = conflict(list(versions))
+    if clash is not None:
+        yield Finding(state="failed", what="onnxruntime", words=clash)
+        return
+    running, listed = really_runs()
+    ((package, version),) = versions.items()
+    words = f"{version}, really runs on {running}; lists {', '.join(listed)}"
+    yield Finding(state="ok", what=package, words=words)
+    if "CUDAExecutionProvider" in listed and not running.startswith("CUDA"):
+        words = "onnxruntime lists CUDA and cannot use it: no card, or CUDA or cuDNN libraries are missing"
+        yield Finding(state="missing", what="CUDA of onnxruntime", words=words)
+
+
+def _model(model: str | None, *, device: str, dtype: str, vision: str) -> Iterator[Finding]:
     from molmo2_ground.grounder import default_model
     from molmo2_ground.model import load_checkpoint
 
-    loaded = load_checkpoint(model or default_model(), device=device, dtype=dtype)
+    loaded = load_checkpoint(model or default_model(), device=device, dtype=dtype, vision=vision)
     weight = loaded.network.lm_head.weight
     words = (
         f"{loaded.model_id}: {loaded.checkpoint.parameters / 1e6:,.1f} million parameters, "
@@ -152,6 +183,8 @@ def _model(model: str | None, *, device: str, dtype: str) -> Iterator[Finding]:
         f"and {loaded.limits.context_tokens:,} tokens"
     )
     yield Finding(state="ok", what="model", words=words)
+    if vision != "torch":
+        yield Finding(state="ok", what="vision", words=str(loaded.vision.tower))
     apart = parity(loaded)
     allowed = _TOLERANCE.get(str(weight.dtype), 1e-3)
     verdict = f"on a random frame our forward and the library's differ by {apart:.1e} at most"
@@ -197,8 +230,11 @@ def _library_arguments(model: Molmo2, inputs: ModelInputs) -> dict[str, Any]:
     return {name: tensor.to(model.device) for name, tensor in arguments.items()}
 
 
-def extras(requirements: list[str]) -> Iterator[Finding]:
-    """The optional parts that a user may want, and whether their libraries are here."""
+def extras(requirements: list[str], *, rivals: Mapping[str, str] = _RIVALS) -> Iterator[Finding]:
+    """The optional parts that a user may want, and whether their libraries are here.
+
+    rivals: by extra, the package that must not be there with it.
+    """
     wanted: dict[str, list[str]] = {}
     for line in requirements:
         found = re.search(r"""extra\s*==\s*['"]([^'"]+)""", line)
@@ -206,11 +242,19 @@ def extras(requirements: list[str]) -> Iterator[Finding]:
             wanted.setdefault(found[1], []).append(_name(line))
     for extra, names in sorted(wanted.items()):
         absent = [name for name in names if not _installed(name)]
-        if absent:
-            words = f"without {', '.join(absent)}; get it with: pip install '{PACKAGE}[{extra}]'"
+        rival = rivals.get(extra)
+        if absent and rival is not None and _installed(rival):
+            words = f"not beside {rival}, which is here; to change: pip uninstall {rival}, then {_get(extra)}"
+            yield Finding(state="missing", what=f"extra {extra}", words=words)
+        elif absent:
+            words = f"without {', '.join(absent)}; get it with: {_get(extra)}"
             yield Finding(state="missing", what=f"extra {extra}", words=words)
         else:
             yield Finding(state="ok", what=f"extra {extra}", words=", ".join(names))
+
+
+def _get(extra: str) -> str:
+    return f"pip install '{PACKAGE}[{extra}]'"
 
 
 def _installed(name: str) -> bool:

@@ -183,13 +183,20 @@ def _candidate(arguments: argparse.Namespace, loader: Loader | None) -> Candidat
 
     model = arguments.model or default_model()
     if loader is None:
-        return checkpoint_candidate(model, device=arguments.device, dtype=arguments.dtype)
-    load = functools.partial(_load, loader, model, arguments.device, arguments.dtype)
-    return Candidate(name=model, identity=f"{model}; {arguments.device}; {arguments.dtype}", load=load)
+        return checkpoint_candidate(
+            model, device=arguments.device, dtype=arguments.dtype, vision=arguments.vision
+        )
+    load = functools.partial(
+        _load, loader, model, device=arguments.device, dtype=arguments.dtype, vision=arguments.vision
+    )
+    identity = f"{model}; {arguments.device}; {arguments.dtype}; {arguments.vision}"
+    return Candidate(name=model, identity=identity, load=load)
 
 
-def _load(loader: Loader, model: str, device: str, dtype: str, settings: Settings) -> Grounder:
-    return loader(model, device=device, dtype=dtype)
+def _load(
+    loader: Loader, model: str, settings: Settings, *, device: str, dtype: str, vision: str
+) -> Grounder:
+    return loader(model, device=device, dtype=dtype, vision=vision)
 
 
 def _tell(bar: Bar, what: str, done: int, total: int, left_s: float | None) -> None:

@@ -8,13 +8,16 @@ from types import ModuleType
 from molmo2_ground.errors import MissingExtraError
 
 
-def require(module: str, *, extra: str) -> ModuleType:
-    """Import `module`, or raise `MissingExtraError` naming the extra of this package that brings it."""
+def require(module: str, *, extra: str, hint: str = "") -> ModuleType:
+    """Import `module`, or raise `MissingExtraError` naming the extra of this package that brings it.
+
+    hint: what else there is to say about how to get it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         # A library that is there but broken must not be reported as absent: keep its own words.
         raise MissingExtraError(
             f"{module} is needed for this and could not be imported ({error}); "
-            f"install it with: pip install 'molmo2-ground[{extra}]'"
+            f"install it with: pip install 'molmo2-ground[{extra}]'{f' ({hint})' if hint else ''}"
         ) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from molmo2_ground import __version__, _cli_eval, _cli_train
+from molmo2_ground import __version__, _cli_eval, _cli_export, _cli_train
 from molmo2_ground._cli_output import Bar, one_line, say
 from molmo2_ground.errors import GroundError, SourceError
 
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None, *, loader: Loader | None = None) -> 
     """Run one command and return its exit code.
 
     argv: the arguments after the program's name; without it, those of this process.
-    loader: makes the model, called as loader(model, device=…, dtype=…); without it, `molmo2_ground.load`.
+    loader: makes the model, called as loader(model, device=…, dtype=…, vision=…); without it,
+    `molmo2_ground.load`.
     """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter shows a mark for it; that must not end the run.
@@ -118,13 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    runner = argparse.ArgumentParser(add_help=False, parents=[common])
-    runner.add_argument(
-        "--model",
-        help="tiny, a folder or a hub id (default: MOLMO2_GROUND_MODEL in the environment, else tiny)",
-    )
-    runner.add_argument("--device", default="auto", help="as torch names it (default: auto)")
-    runner.add_argument("--dtype", default="auto", help="as torch names it (default: auto)")
+    runner = _runner(common)
     for task, words in _TASKS.items():
         _add_task(commands.add_parser(task, help=words, description=words, parents=[runner]), task)
     demo = commands.add_parser(
@@ -146,11 +141,31 @@ def _parser() -> argparse.ArgumentParser:
     view.set_defaults(call=_view)
     _cli_eval.add_parser(commands, runner=runner, common=common)
     _cli_train.add_parser(commands, common=common)
+    _cli_export.add_parser(commands, common=common)
     doctor = commands.add_parser(
         "doctor", help="what is installed, what is missing and how to get it", parents=[runner]
     )
     doctor.set_defaults(call=_doctor)
     return parser
+
+
+def _runner(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The options of every command that runs a model."""
+    runner = argparse.ArgumentParser(add_help=False, parents=[common])
+    runner.add_argument(
+        "--model",
+        help="tiny, a folder or a hub id (default: MOLMO2_GROUND_MODEL in the environment, else tiny)",
+    )
+    runner.add_argument("--device", default="auto", help="as torch names it (default: auto)")
+    runner.add_argument("--dtype", default="auto", help="as torch names it (default: auto)")
+    runner.add_argument(
+        "--vision",
+        metavar="onnx[-PROVIDER][:FOLDER]",
+        default="torch",
+        help="what runs the vision tower: torch, or onnxruntime as onnx, onnx-cpu, onnx-cuda, …, which makes "
+        "an export on first use, in FOLDER or the user's cache (default: torch)",
+    )
+    return runner
 
 
 def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
@@ -235,7 +250,10 @@ def _load(arguments: argparse.Namespace, loader: Loader | None) -> Grounder:
     from molmo2_ground.grounder import default_model, load
 
     return (loader or load)(
-        arguments.model or default_model(), device=arguments.device, dtype=arguments.dtype
+        arguments.model or default_model(),
+        device=arguments.device,
+        dtype=arguments.dtype,
+        vision=arguments.vision,
     )
 
 
@@ -361,4 +379,7 @@ def _demo(arguments: argparse.Namespace, loader: Loader | None) -> int:
 def _doctor(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground._cli_doctor import examine
 
-    return DONE if examine(arguments.model, device=arguments.device, dtype=arguments.dtype) else FAILED
+    healthy = examine(
+        arguments.model, device=arguments.device, dtype=arguments.dtype, vision=arguments.vision
+    )
+    return DONE if healthy else FAILED

@@ -135,13 +135,21 @@ class Grounder:
 
 
 def load(
-    model: str | os.PathLike[str] = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto"
+    model: str | os.PathLike[str] = BUNDLED_MODEL,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    vision: str = "torch",
 ) -> Grounder:
     """A grounder that runs a model here.
 
     model: "tiny" (bundled, knows the toy street only), a folder with a checkpoint, or a hub id.
     device, dtype: as torch names them; "auto" takes an accelerator and bfloat16 where there is one.
-    Raises `CheckpointError` when the checkpoint is missing or damaged.
+    vision: what runs the vision tower: "torch", or "onnx" for onnxruntime with its best provider, "onnx-cpu",
+    "onnx-cuda" and so on for a certain one. The exported graph is kept in the user's cache, or in the folder
+    of "onnx:FOLDER"; it is made when it is not there yet.
+    Raises `CheckpointError` when the checkpoint is missing or damaged or the export another one's,
+    `MissingExtraError` when onnxruntime is not installed.
     """
     name = os.fspath(model)
     if "://" in name:
@@ -155,7 +163,7 @@ def load(
 
     if name == BUNDLED_MODEL:
         _say_what_the_bundled_model_knows()
-    return Grounder(NativeBackend(load_checkpoint(name, device=device, dtype=dtype)))
+    return Grounder(NativeBackend(load_checkpoint(name, device=device, dtype=dtype, vision=vision)))
 
 
 def default_model() -> str:

@@ -235,10 +235,16 @@ class Begun:
             model_id=self.model.model_id,
             revision=self.model.revision,
             backend="native",
-            recipe=self.recipe,
+            recipe=self.recipe + _seen_by(self.model),
             timings_ms=timings_ms,
             notes=tuple(f"an answer was ended early: {cut}" for cut in generated.cuts),
         )
+
+
+def _seen_by(model: Molmo2) -> str:
+    """Features of another runtime differ in the last digits, and with them, now and then, a word."""
+    name = model.vision.tower.name
+    return "" if name == "torch" else f"+vision-{name}"
 
 
 def sampling_of(decoding: Decoding) -> Sampling:

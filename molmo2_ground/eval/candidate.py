@@ -41,21 +41,27 @@ class Candidate:
 
 
 def checkpoint_candidate(
-    model: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto"
+    model: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto", vision: str = "torch"
 ) -> Candidate:
     """A checkpoint by the name that `load` takes; a hub id is downloaded when it is not there yet.
 
-    Raises `CheckpointError` when there is no such checkpoint.
+    device, dtype, vision: as `load` takes them.
+    Raises `CheckpointError` when there is no such checkpoint, `ValueError` for another word for the vision.
     """
     from molmo2_ground.model.checkpoint import locate  # torch takes seconds to load
+    from molmo2_ground.model.vision_choice import VisionChoice
 
     name = os.fspath(model)
+    choice = VisionChoice.parse(vision)
     folder, _, revision = locate(name)
     weights = f"revision {revision}" if revision is not None else f"files {files_digest(folder)}"
+    # Where the export lies changes nothing. Answers kept before there was a choice were torch's.
+    seen_by = "" if choice.runtime == "torch" else f"; onnx {choice.provider or 'best'}"
+    title = name if revision is not None else Path(name).name
     return Candidate(
         name=name,
-        identity=f"{name if revision is not None else Path(name).name}; {weights}; {device}; {dtype}",
-        load=functools.partial(_load, name, device, dtype),
+        identity=f"{title}; {weights}; {device}; {dtype}{seen_by}",
+        load=functools.partial(_load, name, device, dtype, vision),
     )
 
 
@@ -74,11 +80,11 @@ def files_digest(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _load(name: str, device: str, dtype: str, settings: Settings) -> Grounder:
+def _load(name: str, device: str, dtype: str, vision: str, settings: Settings) -> Grounder:
     from molmo2_ground.backends.native import NativeBackend
     from molmo2_ground.model import load_checkpoint
 
-    checkpoint = load_checkpoint(name, device=device, dtype=dtype)
+    checkpoint = load_checkpoint(name, device=device, dtype=dtype, vision=vision)
     return Grounder(capped(NativeBackend(checkpoint, pointing_crops=settings.max_crops), settings))
 
 

@@ -20,7 +20,8 @@ from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.token_table import TokenTable
-from molmo2_ground.model.vision import FeatureCache, VisionEncoder
+from molmo2_ground.model.vision import FeatureCache, TorchTower, VisionEncoder, VisionTower
+from molmo2_ground.model.vision_choice import VisionChoice
 
 if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
@@ -37,17 +38,24 @@ _TREE_ROWS = 256
 class Molmo2:
     """One checkpoint on one device. Not for several threads at once."""
 
-    def __init__(self, checkpoint: Checkpoint, network: Molmo2ForConditionalGeneration) -> None:
-        """Take a checkpoint and the network that `load_network` made of it."""
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        network: Molmo2ForConditionalGeneration,
+        *,
+        tower: VisionTower | None = None,
+    ) -> None:
+        """Take a checkpoint and the network that `load_network` made of it.
+
+        tower: what runs the vision tower and the connector; the network's own modules by default.
+        """
         self.checkpoint = checkpoint
         self.network = network
         self.device: torch.device = network.lm_head.weight.device
         on_cpu = self.device.type == "cpu"
         self.tree_rows = 0 if on_cpu else _TREE_ROWS
         self.vision = VisionEncoder(
-            network,
-            flags=checkpoint.flags,
-            crops_at_once=8 if on_cpu else 32,
+            tower or TorchTower(network, flags=checkpoint.flags, crops_at_once=crops_at_once(self.device)),
             cache=FeatureCache(max_bytes=_FEATURE_CACHE_BYTES_CPU if on_cpu else _FEATURE_CACHE_BYTES),
         )
 
@@ -166,19 +174,37 @@ def load_checkpoint(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
+    vision: str = "torch",
 ) -> Molmo2:
     """Load `tiny`, a folder in the released layout, or a hub id.
 
     device: `auto` takes an accelerator when there is one. dtype: `auto` is bfloat16 on an accelerator and
     float32 on a CPU; `int8` is the same with the language model's matrices as whole numbers (`model.int8`),
-    half the memory of bfloat16 and slower. Raises `CheckpointError` naming the file that is missing or
-    damaged.
+    half the memory of bfloat16 and slower. vision: what runs the vision tower, as `VisionChoice.parse` reads
+    it. Raises `CheckpointError` naming the file that is missing or damaged, `MissingExtraError`.
     """
+    choice = VisionChoice.parse(vision)
     where = chosen_device(device)
     whole = dtype == "int8"
     numbers = _dtype("auto" if whole else dtype, where)
     checkpoint = open_checkpoint(path_or_id, revision=revision)
-    return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers, int8=whole))
+    if choice.runtime == "torch":
+        return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers, int8=whole))
+    from molmo2_ground.model.onnx_vision import open_onnx_vision  # onnxruntime is an extra
+
+    if choice.provider is None and str(device) == "cpu":
+        # Whoever names the CPU wants nothing on the card, whatever onnxruntime could do there.
+        choice = dataclasses.replace(choice, provider="cpu")
+    tower = open_onnx_vision(
+        checkpoint, choice=choice, device=where, dtype=numbers, crops_at_once=crops_at_once(where)
+    )
+    network = load_network(checkpoint, device=where, dtype=numbers, int8=whole)
+    return Molmo2(checkpoint, network, tower=tower)
+
+
+def crops_at_once(device: torch.device) -> int:
+    """Most crops that go through the vision tower in one run: more only take memory."""
+    return 8 if device.type == "cpu" else 32
 
 
 def chosen_device(device: str | torch.device) -> torch.device:

@@ -10,7 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -93,16 +93,52 @@ def pooled_tokens(network: Any, features_CNF: torch.Tensor, pooling_TK: torch.Te
     return tokens
 
 
-class VisionEncoder:
-    """Turns the pictures of a prompt into one feature a patch token."""
+class VisionTower(Protocol):
+    """The vision tower and the connector, whatever runs them.
 
-    def __init__(
-        self, network: Any, *, flags: InputFlags, crops_at_once: int = 16, cache: FeatureCache | None = None
-    ) -> None:
+    name           a word for receipts.
+    crops_at_once  the encoder gives so many crops at most, unless one image alone has more.
+    """
+
+    name: str
+    crops_at_once: int
+
+    def tokens(self, patches_CNP: torch.Tensor, pooling_TK: torch.Tensor) -> torch.Tensor:
+        """Features of patch tokens, [T, D], on the language model's device and in its numbers.
+
+        patches: uint8. pooling: int64, patches of each token counted over all C crops, -1 where a token has
+        fewer; no row is all -1. Both are on the CPU.
+        """
+        ...
+
+
+class TorchTower:
+    """The library's own modules, on the device where the network is."""
+
+    name = "torch"
+
+    def __init__(self, network: Any, *, flags: InputFlags, crops_at_once: int = 16) -> None:
         """Take the network as loaded. crops_at_once bounds the memory of the tower's run."""
         self._network = network
         self._flags = flags
-        self._crops_at_once = crops_at_once
+        self.crops_at_once = crops_at_once
+
+    def tokens(self, patches_CNP: torch.Tensor, pooling_TK: torch.Tensor) -> torch.Tensor:
+        """Features of patch tokens, [T, D]; an image of many crops goes through the tower in parts."""
+        weight = self._network.model.vision_tower.patch_embedding.weight
+        parts = []
+        for part in torch.split(patches_CNP, self.crops_at_once):
+            pixels = normalised(part.to(weight.device), flags=self._flags, dtype=weight.dtype)
+            parts.append(patch_features(self._network, pixels))
+        return pooled_tokens(self._network, torch.cat(parts), pooling_TK.to(weight.device))
+
+
+class VisionEncoder:
+    """Turns the pictures of a prompt into one feature a patch token."""
+
+    def __init__(self, tower: VisionTower, *, cache: FeatureCache | None = None) -> None:
+        """Take what runs the vision tower; without a cache nothing is kept from one prompt to the next."""
+        self.tower = tower
         self._cache = FeatureCache(max_bytes=0) if cache is None else cache
 
     def encode(self, visual: VisualInputs) -> torch.Tensor:
@@ -128,7 +164,7 @@ class VisionEncoder:
         chunk: list[_Unit] = []
         crops = 0
         for unit in units:
-            if chunk and crops + len(unit.patches_CNP) > self._crops_at_once:
+            if chunk and crops + len(unit.patches_CNP) > self.tower.crops_at_once:
                 yield chunk
                 chunk, crops = [], 0
             chunk.append(unit)
@@ -137,25 +173,23 @@ class VisionEncoder:
             yield chunk
 
     def _encode_chunk(self, units: list[_Unit]) -> tuple[torch.Tensor, ...]:
-        features = self._tower(torch.cat([unit.patches_CNP for unit in units]))
+        patches = torch.cat([unit.patches_CNP for unit in units])
         pooling, first_patch = [], 0
         for unit in units:
             pooling.append(torch.where(unit.pooling_TK >= 0, unit.pooling_TK + first_patch, unit.pooling_TK))
             first_patch += unit.patches_CNP.shape[0] * unit.patches_CNP.shape[1]
-        tokens = pooled_tokens(self._network, features, torch.cat(pooling).to(features.device))
+        tokens = self.tower.tokens(*_without_second_copy(patches, torch.cat(pooling)))
         return torch.split(tokens, [len(unit.pooling_TK) for unit in units])
 
-    def _tower(self, patches_CNP: torch.Tensor) -> torch.Tensor:
-        """The tower over any number of crops, a bounded number at once, equal crops once."""
-        weight = self._network.model.vision_tower.patch_embedding.weight
-        if len(patches_CNP) == 2 and torch.equal(patches_CNP[0], patches_CNP[1]):
-            # A small image has one crop, and it is the whole image again.
-            return self._tower(patches_CNP[:1]).expand(2, -1, -1)
-        parts = []
-        for part in torch.split(patches_CNP, self._crops_at_once):
-            pixels = normalised(part.to(weight.device), flags=self._flags, dtype=weight.dtype)
-            parts.append(patch_features(self._network, pixels))
-        return torch.cat(parts)
+
+def _without_second_copy(
+    patches_CNP: torch.Tensor, pooling_TK: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A small image has one crop, and it is the whole image again: one of them is enough."""
+    if len(patches_CNP) != 2 or not torch.equal(patches_CNP[0], patches_CNP[1]):
+        return patches_CNP, pooling_TK
+    patches = patches_CNP.shape[1]
+    return patches_CNP[:1], torch.where(pooling_TK >= patches, pooling_TK - patches, pooling_TK)
 
 
 def _units(visual: VisualInputs) -> Iterator[_Unit]:

@@ -36,10 +36,10 @@ class Model:
 
     def __init__(self, *answers: str | RawAnswer) -> None:
         self._answers = answers
-        self.calls: list[tuple[str, str, str]] = []
+        self.calls: list[tuple[str, str, str, str]] = []
 
-    def __call__(self, model: str, *, device: str, dtype: str) -> Grounder:
-        self.calls.append((model, device, dtype))
+    def __call__(self, model: str, *, device: str, dtype: str, vision: str) -> Grounder:
+        self.calls.append((model, device, dtype, vision))
         return Grounder(ScriptedBackend(self._answers))
 
 
@@ -49,7 +49,7 @@ class Broken:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    def __call__(self, model: str, *, device: str, dtype: str) -> Grounder:
+    def __call__(self, model: str, *, device: str, dtype: str, vision: str) -> Grounder:
         error = self._error
 
         class Failing(ScriptedBackend):
@@ -171,11 +171,12 @@ def test_the_model_is_the_named_one_else_the_environments(
     monkeypatch.setenv(MODEL_VARIABLE, "from/environment")
     model = Model(POINTS)
     assert main(["point", image, "mugs"], loader=model) == 0
-    assert (
-        main(["point", image, "mugs", "--model", "b", "--device", "cpu", "--dtype", "float32"], loader=model)
-        == 0
-    )
-    assert model.calls == [("from/environment", "auto", "auto"), ("b", "cpu", "float32")]
+    named = ["--model", "b", "--device", "cpu", "--dtype", "float32", "--vision", "onnx-cpu"]
+    assert main(["point", image, "mugs", *named], loader=model) == 0
+    assert model.calls == [
+        ("from/environment", "auto", "auto", "torch"),
+        ("b", "cpu", "float32", "onnx-cpu"),
+    ]
 
 
 def test_letters_that_the_terminal_lacks_do_not_end_the_run(

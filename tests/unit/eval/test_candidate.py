@@ -24,6 +24,12 @@ def test_the_bundled_model_is_named_by_its_files() -> None:
     assert tiny.name == "tiny"
     assert tiny.identity == checkpoint_candidate("tiny", device="cpu").identity
     assert tiny.identity != checkpoint_candidate("tiny", device="cuda").identity
+    assert tiny.identity == checkpoint_candidate("tiny", device="cpu", vision="torch").identity
+    by_onnx = {
+        checkpoint_candidate("tiny", device="cpu", vision=f"onnx{where}").identity for where in ("", ":a")
+    }
+    assert len(by_onnx) == 1
+    assert tiny.identity not in by_onnx
     assert pickle.loads(pickle.dumps(tiny)).identity == tiny.identity
 
 

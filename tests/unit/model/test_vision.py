@@ -11,7 +11,7 @@ from molmo2_ground.clip import Clip
 from molmo2_ground.model import Molmo2
 from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import Media, VisualInputs
-from molmo2_ground.model.vision import FeatureCache, VisionEncoder, normalised
+from molmo2_ground.model.vision import FeatureCache, TorchTower, VisionEncoder, normalised
 
 
 def noise(*shape: int, seed: int = 3) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -53,7 +53,7 @@ class CountingTower:
 @torch.inference_mode()
 def test_chunks_give_what_one_run_of_the_library_gives(media: Media, at_once: int, model: Molmo2) -> None:
     pictures = visual(model, media)
-    encoder = VisionEncoder(model.network, flags=model.flags, crops_at_once=at_once)
+    encoder = VisionEncoder(TorchTower(model.network, flags=model.flags, crops_at_once=at_once))
     pixels = normalised(pictures.patches_CNP, flags=model.flags, dtype=torch.float32)
     tower = model.network.model.vision_tower(pixels, output_hidden_states=True)
     features = torch.cat([tower.hidden_states[layer + 1] for layer in (4, 2)], dim=-1)
@@ -65,7 +65,7 @@ def test_chunks_give_what_one_run_of_the_library_gives(media: Media, at_once: in
 
 @torch.inference_mode()
 def test_the_only_crop_of_a_small_image_is_run_once(model: Molmo2) -> None:
-    encoder = VisionEncoder(model.network, flags=model.flags)
+    encoder = VisionEncoder(TorchTower(model.network, flags=model.flags))
     with CountingTower(model.network) as tower:
         features = encoder.encode(visual(model, [noise(20, 20, 3)]))
     assert tower.crops == [1]
@@ -77,8 +77,8 @@ def test_frames_seen_before_are_not_run_again(model: Molmo2) -> None:
     frames = noise(8, 30, 40, 3)
     first = visual(model, Clip.from_arrays(frames[:6], fps=2.0))
     second = visual(model, Clip.from_arrays(frames[2:], fps=2.0))
-    encoder = VisionEncoder(model.network, flags=model.flags, cache=FeatureCache(max_bytes=10**6))
-    alone = VisionEncoder(model.network, flags=model.flags).encode(second)
+    encoder = VisionEncoder(TorchTower(model.network, flags=model.flags), cache=FeatureCache(max_bytes=10**6))
+    alone = VisionEncoder(TorchTower(model.network, flags=model.flags)).encode(second)
     with CountingTower(model.network) as tower:
         encoder.encode(first)
         overlapping = encoder.encode(second)
@@ -89,7 +89,7 @@ def test_frames_seen_before_are_not_run_again(model: Molmo2) -> None:
 @torch.inference_mode()
 def test_a_still_scene_is_run_once(model: Molmo2) -> None:
     frames = np.repeat(noise(1, 30, 40, 3), 5, axis=0)
-    encoder = VisionEncoder(model.network, flags=model.flags)
+    encoder = VisionEncoder(TorchTower(model.network, flags=model.flags))
     with CountingTower(model.network) as tower:
         features = encoder.encode(visual(model, Clip.from_arrays(frames, fps=2.0)))
     assert tower.crops == [1]
