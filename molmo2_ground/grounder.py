@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import BackendError
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.replay import Result
@@ -59,16 +60,24 @@ class Grounder:
         show_fps: float | None = None,
         decoding: Decoding | None = None,
         on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
     ) -> Tracks:
         """Follow everything that `phrase` names, `fps` places a second, however long the video is.
 
         at: (time_s, x_px, y_px), to follow what is under this point.
         show_fps: up to so many frames a second are shown to the model, also between the places asked for.
-        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read.
+        deadline_s: seconds that the call may take. A long video is looked at in windows; once the time is
+        over no further window is read, and the tracks so far come with a note that says up to which second
+        the video was looked at. It is looked at between windows only: a short video, which takes one look,
+        and the windows at hand are finished.
+        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read,
+        `DeadlineError` when the time was over before the first window. Ctrl-C during a long video raises
+        `Interrupted`, a `KeyboardInterrupt` whose `partial` holds the tracks of the windows answered so far.
         """
+        deadline = None if deadline_s is None else Deadline.after(deadline_s)
         query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
         with self.open(media, on_progress=on_progress) as session:
-            return expect(Tracks, session.answer(query, decoding=decoding))
+            return expect(Tracks, session.answer(query, decoding=decoding, deadline=deadline))
 
     def point(
         self,
@@ -174,8 +183,12 @@ def track(
     show_fps: float | None = None,
     decoding: Decoding | None = None,
     on_progress: OnProgress | None = None,
+    deadline_s: float | None = None,
 ) -> Tracks:
-    """`Grounder.track` with `model`, or with the default one, which is loaded once a process."""
+    """`Grounder.track` with `model`, or with the default one, which is loaded once a process.
+
+    Loading the model does not count against `deadline_s`.
+    """
     grounder = _grounder(model)
     return grounder.track(
         media,
@@ -186,6 +199,7 @@ def track(
         show_fps=show_fps,
         decoding=decoding,
         on_progress=on_progress,
+        deadline_s=deadline_s,
     )
 
 

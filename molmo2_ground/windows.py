@@ -18,7 +18,8 @@ import numpy.typing as npt
 from molmo2_ground.answer import parse_answer
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clip import Clip
-from molmo2_ground.errors import AnswerError, SourceError
+from molmo2_ground.deadline import Deadline
+from molmo2_ground.errors import AnswerError, DeadlineError, Interrupted, SourceError
 from molmo2_ground.placement import frame_refs, make_receipt, place_tracks
 from molmo2_ground.query import Decoding, Query, build_prompt
 from molmo2_ground.results import ParseReport, Receipt, Sample, Track, Tracks
@@ -75,43 +76,114 @@ def track_windows(
     decoding: Decoding,
     duration_s: float | None = None,
     on_progress: OnProgress | None = None,
+    deadline: Deadline | None = None,
 ) -> Tracks:
     """Track in one window after the other and join what they found.
 
     As many windows of pixels are held at a time as the backend takes together (`Backend.at_once`).
     windows: clips in order on one time grid, each sharing its first frames with the one before.
-    duration_s: length of the whole video in seconds, for progress.
+    duration_s: length of the whole video in seconds, for progress and notes.
+    deadline: once it has passed no further window is read; those at hand are still asked, and a note says
+    up to where the video was looked at.
     Raises `SourceError` when there is no frame, `ValueError` when the point to follow lies outside the
-    video, `AnswerError` when no window's answer could be read.
+    video, `AnswerError` when no window's answer could be read, `DeadlineError` when none was asked in time;
+    on Ctrl-C `Interrupted` with the tracks so far, or `KeyboardInterrupt` when there are none yet.
     """
-    receipts: list[Receipt] = []
-    starts_s: list[float] = []
-    skipped: list[str] = []
-    for batch in _batches(backend, windows, query):
-        asked = []
+    seen = _Seen(duration_s=duration_s)
+    try:
+        _ask_all(seen, backend, windows, query, decoding, on_progress=on_progress, deadline=deadline)
+        return seen.joined(query)
+    except KeyboardInterrupt:
+        if not seen.answers:
+            raise
+    # Outside of the `except`, so that the error does not keep the frames that were at hand.
+    seen.stopped = "interrupted"
+    try:
+        partial = seen.joined(query)
+    except AnswerError as error:
+        raise KeyboardInterrupt from error
+    raise Interrupted(seen.how_far(), partial=partial)
+
+
+def _ask_all(
+    seen: _Seen,
+    backend: Backend,
+    windows: Iterable[Clip],
+    query: Query,
+    decoding: Decoding,
+    *,
+    on_progress: OnProgress | None,
+    deadline: Deadline | None,
+) -> None:
+    """Ask about every window and keep the answers in `seen`."""
+    for batch in _batches(backend, seen.in_time(windows, deadline), query):
+        asked, starts_s = [], []
         for clip in batch:
-            aimed, reason = _aim(query, clip, receipts)
+            aimed, reason = _aim(query, clip, [receipt for receipt, _ in seen.answers])
+            start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
             if aimed is None:
-                start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
-                skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
+                seen.skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
             else:
                 asked.append((clip, aimed))
-                starts_s.append(float(clip.shown_times_s[0]))
-        end_s = float(batch[-1].shown_times_s[-1])
-        receipts.extend(_ask(backend, asked, decoding))
+                starts_s.append(start_s)
+        # In one step: Ctrl-C finds an answer with its time or not at all.
+        seen.answers.extend(zip(_ask(backend, asked, decoding), starts_s, strict=True))
         del batch, clip, asked  # pixels
         if on_progress is not None:
-            on_progress("tracking", min(1.0, end_s / duration_s) if duration_s else 0.0)
-    if not receipts and query.at is not None and skipped:
-        raise ValueError(f"at= names the time {query.at[0]:g} s, after the end of the video")
-    if not receipts:
-        raise SourceError("the video has no frame to track in; check that it plays")
-    joined = join(receipts, starts_s=starts_s)
-    if not skipped:
-        return joined
-    return joined.model_copy(
-        update={"receipt": joined.receipt.model_copy(update={"notes": (*skipped, *joined.receipt.notes)})}
-    )
+            on_progress("tracking", min(1.0, end_s / seen.duration_s) if seen.duration_s else 0.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Seen:
+    """What has been asked of a video so far.
+
+    answers  a receipt for each window that was asked, and when the window starts, seconds of the video.
+    skipped  a line for each window that was not asked, for want of a place to follow.
+    read_s   time of the last frame that was read.   next_s  the time of the grid after it.
+    stopped  why the video was not looked at to its end; empty when it was.
+    """
+
+    duration_s: float | None
+    answers: list[tuple[Receipt, float]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    read_s: float = 0.0
+    next_s: float = 0.0
+    stopped: str = ""
+
+    def in_time(self, windows: Iterable[Clip], deadline: Deadline | None) -> Iterator[Clip]:
+        """The windows, each read only if the deadline has not passed by then."""
+        source = iter(windows)
+        while deadline is None or not deadline.passed():
+            clip = next(source, None)
+            if clip is None:
+                return
+            times_s = np.append(self.read_s, clip.shown_times_s)
+            self.read_s = float(times_s[-1])
+            self.next_s = float(2 * times_s[-1] - times_s[-2])
+            yield clip
+            del clip
+        if self.duration_s is None or self.next_s < self.duration_s:
+            self.stopped = f"the deadline of {deadline.seconds:g} s passed"
+
+    def how_far(self) -> str:
+        """Why the tracking stopped, and up to which second the video was looked at."""
+        receipt, start_s = self.answers[-1]
+        end_s = start_s + receipt.shown_times_s[-1]
+        whole = "" if self.duration_s is None else f" of {self.duration_s:.1f} s"
+        return f"{self.stopped}; the video was looked at up to {end_s:.1f} s{whole}"
+
+    def joined(self, query: Query) -> Tracks:
+        """The tracks of the windows asked so far; raises as `track_windows` says."""
+        if not self.answers and self.stopped:
+            raise DeadlineError(f"{self.stopped} before any window of the video was read; allow more time")
+        if not self.answers and query.at is not None and self.skipped:
+            raise ValueError(f"at= names the time {query.at[0]:g} s, after the end of the video")
+        if not self.answers:
+            raise SourceError("the video has no frame to track in; check that it plays")
+        found = join([r for r, _ in self.answers], starts_s=[start_s for _, start_s in self.answers])
+        stopped = (self.how_far(),) if self.stopped else ()
+        notes = (*self.skipped, *found.receipt.notes, *stopped)
+        return found.model_copy(update={"receipt": found.receipt.model_copy(update={"notes": notes})})
 
 
 def join(receipts: Sequence[Receipt], *, starts_s: Sequence[float] | None = None) -> Tracks:

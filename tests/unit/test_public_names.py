@@ -18,6 +18,7 @@ PROMISED = [
     "Frame",
     "GroundError",
     "Grounder",
+    "Interrupted",
     "MissingExtraError",
     "ParseReport",
     "Point",
