@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from molmo2_ground.batches import Failed
     from molmo2_ground.clip import Clip, Frame
     from molmo2_ground.errors import (
         AnswerError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         PromptTooLongError,
         SourceError,
     )
-    from molmo2_ground.grounder import Grounder, ask, count, load, point, track
+    from molmo2_ground.grounder import Grounder, ask, batch, count, load, point, track
     from molmo2_ground.query import Decoding, Query
     from molmo2_ground.render import render
     from molmo2_ground.results import (
@@ -54,6 +55,7 @@ __all__ = [
     "Clip",
     "Count",
     "Decoding",
+    "Failed",
     "Frame",
     "GroundError",
     "Grounder",
@@ -72,6 +74,7 @@ __all__ = [
     "Tracks",
     "__version__",
     "ask",
+    "batch",
     "count",
     "load",
     "open_clip",
@@ -81,6 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "batches": ("Failed",),
     "clip": ("Clip", "Frame"),
     "errors": (
         "AnswerError",
@@ -92,7 +96,7 @@ _HOMES = {
         "PromptTooLongError",
         "SourceError",
     ),
-    "grounder": ("Grounder", "ask", "count", "load", "point", "track"),
+    "grounder": ("Grounder", "ask", "batch", "count", "load", "point", "track"),
     "query": ("Decoding", "Query"),
     "render": ("render",),
     "results": (

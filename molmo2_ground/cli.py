@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from molmo2_ground import __version__, _cli_eval, _cli_train
+from molmo2_ground import __version__, _cli_batch, _cli_eval, _cli_train
 from molmo2_ground._cli_output import Bar, one_line, say
 from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--dtype", default="auto", help="as torch names it (default: auto)")
     for task, words in _TASKS.items():
         _add_task(commands.add_parser(task, help=words, description=words, parents=[runner]), task)
+    _cli_batch.add_parser(commands, runner=runner)
     demo = commands.add_parser(
         "demo", help="make a toy street clip and track the red car in it", parents=[runner]
     )

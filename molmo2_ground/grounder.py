@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
+from molmo2_ground.batches import Failed, OnError, ask_all
 from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import BackendError
 from molmo2_ground.query import Decoding, Query
@@ -29,7 +30,7 @@ _Kind = TypeVar("_Kind", Points, Tracks, Count, Answer)
 
 
 class Grounder:
-    """A model that is ready to be asked: track, point, count, ask, or open for several questions.
+    """A model that is ready to be asked: track, point, count, ask, open for several questions, or batch.
 
     backend: what runs the model; `load` makes one from a name, a folder or a hub id.
     """
@@ -127,6 +128,47 @@ class Grounder:
         query = Query.ask(text)
         with self.open(media, on_progress=on_progress) as session:
             return expect(Answer, session.answer(query, decoding=decoding))
+
+    @overload
+    def batch(
+        self,
+        medias: Iterable[MediaLike],
+        query: Query,
+        *,
+        decoding: Decoding | None = None,
+        on_error: OnError = "keep",
+    ) -> Iterator[Result | Failed]: ...
+    @overload
+    def batch(
+        self,
+        medias: Iterable[MediaLike],
+        query: Sequence[Query],
+        *,
+        decoding: Decoding | None = None,
+        on_error: OnError = "keep",
+    ) -> Iterator[tuple[Result, ...] | Failed]: ...
+    def batch(
+        self,
+        medias: Iterable[MediaLike],
+        query: Query | Sequence[Query],
+        *,
+        decoding: Decoding | None = None,
+        on_error: OnError = "keep",
+    ) -> Iterator[Result | tuple[Result, ...] | Failed]:
+        """Ask the same about many clips: results one by one, in the order of `medias`, as they are there.
+
+        Clips are read when their turn comes and asked together as memory allows; each result is what the clip
+        alone would give. A long video is tracked by itself.
+        query: a `Query` gives a result for each clip; several of them are all asked of each clip, and give a
+        tuple of results for each.
+        on_error: "keep" puts a `Failed`, which holds the clip and its error, in the place of a clip that
+        cannot be read or answered, and the others go on; "raise" ends there with the error.
+        Raises `ValueError` for wrong arguments.
+        """
+        alone = isinstance(query, Query)
+        queries = [query] if isinstance(query, Query) else query
+        found = ask_all(self._backend, medias, queries, decoding=decoding, on_error=on_error)
+        return (one[0] if alone and isinstance(one, tuple) else one for one in found)
 
     def render(
         self,
@@ -239,6 +281,36 @@ def ask(
 ) -> Answer:
     """`Grounder.ask` with `model`, or with the default one, which is loaded once a process."""
     return _grounder(model).ask(media, text, decoding=decoding, on_progress=on_progress)
+
+
+@overload
+def batch(
+    medias: Iterable[MediaLike],
+    query: Query,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_error: OnError = "keep",
+) -> Iterator[Result | Failed]: ...
+@overload
+def batch(
+    medias: Iterable[MediaLike],
+    query: Sequence[Query],
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_error: OnError = "keep",
+) -> Iterator[tuple[Result, ...] | Failed]: ...
+def batch(
+    medias: Iterable[MediaLike],
+    query: Query | Sequence[Query],
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_error: OnError = "keep",
+) -> Iterator[Result | tuple[Result, ...] | Failed]:
+    """`Grounder.batch` with `model`, or with the default one, which is loaded once a process."""
+    return _grounder(model).batch(medias, query, decoding=decoding, on_error=on_error)
 
 
 def _grounder(model: str | os.PathLike[str] | Grounder | None) -> Grounder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -42,6 +42,20 @@ class _Looked:
     read_ms: float
     prompt: Prompt
     session: BackendSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A question about an open clip that can be asked together with questions about others.
+
+    clip      the frames that it is about.
+    asked     what `Backend.answer_together` takes.
+    derived   from what the backend answers to the result.
+    """
+
+    clip: Clip
+    asked: tuple[BackendSession, Prompt]
+    derived: Callable[[RawAnswer], Result]
 
 
 class Session:
@@ -126,6 +140,21 @@ class Session:
         if deadline is not None and self._by_windows(query):
             return self._track_by_windows(query, decoding or Decoding(), deadline=deadline)
         return self.run([query], decoding=decoding)[0]
+
+    def prepare(self, query: Query) -> Prepared | None:
+        """Read the frames of a question, to ask it together with questions about other clips.
+
+        None for tracking in a video too long for one look: `answer` reads that window by window.
+        """
+        self._check_open()
+        if self._by_windows(query):
+            return None
+        looked = self._looked(query)
+        return Prepared(
+            clip=looked.clip,
+            asked=(looked.session, looked.prompt),
+            derived=functools.partial(self._derived, looked),
+        )
 
     def close(self) -> None:
         """Let go of the frames and of what the model keeps for them."""
