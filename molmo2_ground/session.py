@@ -277,7 +277,7 @@ class Session:
             overlap_frames=overlap,
             resize=self._backend.resize_frame,
         )
-        recipe = f"{self._sampling(query)}; windows-{frames}-{overlap}/1"
+        recipe = f"{self._sampling(query)}; windows-{frames}-{overlap}/2"
         try:
             joined = track_windows(
                 self._backend,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from molmo2_ground.results import Sample, Track
 
 SHARED_GATE = 0.08
-"""Two windows mean one object when its places on shared frames lie at most this far apart on average.
+"""Two windows mean one object when its places on shared frames lie at most this far apart, by their median.
 
 Distances are shares of the picture: the length of (dx / width, dy / height). Both windows look at the same
 pixels, so they differ only by the model's scatter, which is a few per cent for an object of ordinary size.
@@ -142,10 +142,19 @@ def _distance(a: Sample, b: Sample) -> float:
 
 
 def _apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[float, int]:
-    """Mean distance on the frames where both are seen, and their number; nan and 0 without one."""
+    """How far apart they are on the frames where both are seen, and how many these are; nan and 0 for none.
+
+    The median over the frames, where the n-th counts n times: the later one is, the more it says about who
+    goes on as whom. A mean would let one place far off, where a window of the model mixes two objects up in
+    its first frame, part an object from itself; standing still, it would get a new number in every window.
+    """
     places = {sample.source_index: sample for sample in track.samples}
-    apart = [_distance(s, places[s.source_index]) for s in known if s.source_index in places]
-    return (float(np.mean(apart)), len(apart)) if apart else (float("nan"), 0)
+    apart = np.array([_distance(s, places[s.source_index]) for s in known if s.source_index in places])
+    if not apart.size:
+        return float("nan"), 0
+    order = np.argsort(apart, kind="stable")
+    counted = np.cumsum(1 + order)
+    return float(apart[order][np.searchsorted(counted, counted[-1] / 2)]), len(apart)
 
 
 def _off_the_straight_line(known: Sequence[Sample], track: Track) -> tuple[float, float]:
