@@ -55,6 +55,9 @@ def add_parser(
         "it was made with (default: %(default)s)",
     )
     parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
+    parser.add_argument(
+        "--keep-repeats", action="store_true", help="keep places that the model writes in circles"
+    )
     parser.add_argument("--max-objects", metavar="N", type=int, help="keep at most N objects (track, point)")
     parser.add_argument(
         "--fps", metavar="N", type=float, default=2.0, help="places a second to track (default: 2)"
@@ -112,7 +115,7 @@ def _asked(
 
     model = arguments.model or default_model()
     grounder = (loader or load)(model, device=arguments.device, dtype=arguments.dtype)
-    decoding = Decoding(max_new_tokens=arguments.max_new_tokens)
+    decoding = Decoding(max_new_tokens=arguments.max_new_tokens, cut_runaways=not arguments.keep_repeats)
     bar = Bar(quiet=arguments.quiet)
     results = grounder.batch([job.media for job in jobs], query, decoding=decoding)
     try:

@@ -51,6 +51,7 @@ class RawAnswer:
     stop_reason  `end`: the model ended its answer; `length`: it was stopped in the middle.
     forwards     passes through the network that wrote the answer, without the one that read the question.
     recipe       how the frames were made and the text decoded, versioned.
+    notes        what a reader should know of how it was written, one line each.
     """
 
     text: str
@@ -63,6 +64,7 @@ class RawAnswer:
     backend: str
     recipe: str
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ class _Place:
             return tuple(
                 self.session.answer(query, decoding=decoding)
                 if question is None
-                else question.derived(next(answers))
+                else question.derived(next(answers), decoding)
                 for query, question in zip(queries, self.questions, strict=True)
             )
         except _OF_ONE_CLIP as error:

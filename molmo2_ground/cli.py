@@ -164,6 +164,9 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the result file; - writes it to stdout")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the result as a page")
     parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
+    parser.add_argument(
+        "--keep-repeats", action="store_true", help="keep places that the model writes in circles"
+    )
     if task in ("track", "point"):
         parser.add_argument("--max-objects", metavar="N", type=int, help="keep at most N objects")
     if task == "track":
@@ -206,7 +209,7 @@ def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
     seconds = arguments.deadline if arguments.task == "track" else None
     deadline = None if seconds is None else Deadline.after(seconds)
     query = _query(arguments)
-    decoding = Decoding(max_new_tokens=arguments.max_new_tokens)
+    decoding = Decoding(max_new_tokens=arguments.max_new_tokens, cut_runaways=not arguments.keep_repeats)
     paths: list[str] = [arguments.media] if isinstance(arguments.media, str) else arguments.media
     media: MediaLike = paths[0] if len(paths) == 1 else paths
     _check_outputs(arguments, paths)

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from molmo2_ground.answer import Element, ParsedAnswer, ParsedPoint, RawAnswer
+from molmo2_ground.answer import Element, Group, ParsedAnswer, ParsedPoint, RawAnswer
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import AnswerError
-from molmo2_ground.query import Prompt, Query
+from molmo2_ground.query import Decoding, Prompt, Query
 from molmo2_ground.results import (
     Count,
     ParseReport,
@@ -23,6 +23,7 @@ from molmo2_ground.results import (
     Track,
     Tracks,
 )
+from molmo2_ground.runaway import repeats
 from molmo2_ground.thousandths import FULL, spell_seconds, to_pixels
 
 # Times are written in tenths of a second, so a time may be off by half a tenth on top of half a step.
@@ -78,7 +79,9 @@ def frame_refs(shown: Shown) -> tuple[FrameRef, ...]:
     return tuple(shown)
 
 
-def make_receipt(query: Query, prompt: Prompt, raw: RawAnswer, clip: Clip) -> Receipt:
+def make_receipt(
+    query: Query, prompt: Prompt, raw: RawAnswer, clip: Clip, *, decoding: Decoding | None = None
+) -> Receipt:
     """Write down how an answer came about; the report follows when its places are found."""
     sizes = [(frame.width_px, frame.height_px) for frame in clip.frames]
     return Receipt(
@@ -99,11 +102,13 @@ def make_receipt(query: Query, prompt: Prompt, raw: RawAnswer, clip: Clip) -> Re
         sizes_px=tuple(sizes) if len(set(sizes)) > 1 else (),
         source_fps=clip.fps,
         max_objects=query.max_objects,
+        cut_runaways=decoding is None or decoding.cut_runaways,
         lost=clip.lost,
         timings_ms=dict(raw.timings_ms),
         tokens_in=raw.tokens_in,
         tokens_out=raw.tokens_out,
         forwards=raw.forwards,
+        notes=raw.notes,
     )
 
 
@@ -226,6 +231,7 @@ class _Placer:
         self._frames = frame_refs(shown)
         self._rejected = [Rejected(text=piece.text, reason=piece.reason) for piece in parsed.rejected]
         self._notes = list(receipt.notes)
+        self._repeats_cut = 0
         times = [frame.shown_time_s for frame in self._frames if frame.shown_time_s is not None]
         self._times = np.array(times, dtype=np.float64)
         steps = np.diff(self._times)
@@ -243,7 +249,9 @@ class _Placer:
         """The receipt with the report of this reading."""
         # Cut between elements leaves no mark in the text; the model's stop does.
         truncated = self._parsed.truncated or self._receipt.stop_reason == "length"
-        report = ParseReport(rejected=tuple(self._rejected), truncated=truncated)
+        report = ParseReport(
+            rejected=tuple(self._rejected), truncated=truncated, repeats_cut=self._repeats_cut
+        )
         return self._receipt.model_copy(update={"report": report, "notes": tuple(self._notes)})
 
     def unreadable(self) -> AnswerError:
@@ -281,9 +289,12 @@ class _Placer:
             ids = [point.object_id for group in element.groups for point in group.points]
             lowest = min(ids, default=0)
             shift = 0 if lowest > highest else highest + 1 - lowest
+            repeated = self._repeated(element)
             for group in element.groups:
                 number, problem = self._frame_of(group.key)
                 for point in group.points:
+                    if _mark(element, group, point) in repeated:
+                        continue
                     text = _spelled(group.key, point)
                     if number is None:
                         self.reject(text, problem)
@@ -300,6 +311,23 @@ class _Placer:
                         y=point.y,
                     )
 
+    def _repeated(self, element: Element) -> set[_Mark]:
+        """The things of an element that are left out because the model went round in circles."""
+        if not self._receipt.cut_runaways:
+            return set()
+        pairs = [(group, point) for group in element.groups for point in group.points]
+        # The first place of each: a thing is what has a mark of its own.
+        new = {_mark(element, group, point): (group.key, (point.x, point.y)) for group, point in pairs[::-1]}
+        marks = list(dict.fromkeys(_mark(element, group, point) for group, point in pairs))
+        found = repeats([new[mark] for mark in marks])
+        repeated = {marks[number] for number in found}
+        left_out = sum(_mark(element, group, point) in repeated for group, point in pairs)
+        self._repeats_cut += left_out
+        if left_out:
+            rules = ", ".join(dict.fromkeys(found.values()))
+            self._note(f"the answer went round in circles ({rules}): {left_out} places were left out")
+        return repeated
+
     def _frame_of(self, key: int | float) -> tuple[int | None, str]:
         """The number of the picture that a key means, or None and the reason why there is none."""
         if self._times.size:
@@ -315,6 +343,14 @@ class _Placer:
         if not 1 <= key <= count:
             return None, f"there is no image {int(key)}; expected 1 to {count}"
         return int(key) - 1, ""
+
+
+_Mark = tuple[float, int]
+
+
+def _mark(element: Element, group: Group, point: ParsedPoint) -> _Mark:
+    """What tells one thing of an element from another: an id in tracks, in points also the picture."""
+    return (0.0 if element.tag == "tracks" else float(group.key), point.object_id)
 
 
 def _spelled(key: int | float, point: ParsedPoint) -> str:

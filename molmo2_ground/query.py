@@ -111,12 +111,17 @@ class Decoding:
     temperature     0 takes the likeliest token each time; above 0 draws, the flatter the higher.
     top_p           when drawing: only from the likeliest tokens that together have this share, above 0 to 1.
     seed            when drawing: the same seed gives the same answer.
+    constrained     places are written by the answer grammar and for the frames shown: no malformed place, no
+                    time that was not shown. Around them the model is free. False lets it write anything.
+    cut_runaways    places end where the model runs in circles; `molmo2_ground.runaway` has the rules.
     """
 
     max_new_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    constrained: bool = True
+    cut_runaways: bool = True
 
     def __post_init__(self) -> None:
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
@@ -133,6 +138,7 @@ class Prompt:
 
     template                name and version of the wording, for the receipt.
     label                   what is asked for, in the words that an answer repeats; empty for free text.
+    most_objects            no more are asked for; None for no limit.
     default_max_new_tokens  how long an answer to this may grow when nobody said otherwise.
     """
 
@@ -141,6 +147,7 @@ class Prompt:
     template: str
     default_max_new_tokens: int
     label: str = ""
+    most_objects: int | None = None
 
 
 def build_prompt(query: Query, clip: Clip) -> Prompt:
@@ -177,6 +184,7 @@ def _prompt(query: Query, text: str, template: str) -> Prompt:
         template=template,
         default_max_new_tokens=_MAX_NEW_TOKENS[query.task],
         label="" if query.task == "ask" else in_sentence(query.phrase),
+        most_objects=query.max_objects,
     )
 
 

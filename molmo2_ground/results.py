@@ -48,6 +48,7 @@ class Receipt(_Value):
     sizes_px     one size a picture when they differ (a list of images); empty when all are `size_px`.
     max_objects  the limit that was asked for, None for none; replay needs it to leave out the same objects.
     windows      one receipt a window when the video was longer than the model can see at once.
+    cut_runaways whether places that a model writes in circles are left out (`molmo2_ground.runaway`).
     notes        what a reader should know: a cap that was hit, frames that were left out.
     """
 
@@ -69,6 +70,7 @@ class Receipt(_Value):
     sizes_px: tuple[tuple[int, int], ...] = ()
     source_fps: float | None = None
     max_objects: int | None = None
+    cut_runaways: bool = True
     lost: tuple[str, ...] = ()
     report: ParseReport = ParseReport()
     timings_ms: dict[str, float] = {}

@@ -50,12 +50,12 @@ class Prepared:
 
     clip      the frames that it is about.
     asked     what `Backend.answer_together` takes.
-    derived   from what the backend answers to the result.
+    derived   from what the backend answers, and how it was asked to, to the result.
     """
 
     clip: Clip
     asked: tuple[BackendSession, Prompt]
-    derived: Callable[[RawAnswer], Result]
+    derived: Callable[[RawAnswer, Decoding], Result]
 
 
 class Session:
@@ -94,7 +94,7 @@ class Session:
             asked = [(one.session, one.prompt) for one in looked.values()]
             raws = self._backend.answer_together(asked, decoding=decoding)
             self._tell("answering", 1.0)
-            found = {n: self._derived(looked[n], raw) for n, raw in zip(looked, raws, strict=True)}
+            found = {n: self._derived(looked[n], raw, decoding) for n, raw in zip(looked, raws, strict=True)}
         found |= {n: self._track_by_windows(queries[n], decoding) for n in alone}
         return [found[n] for n in range(len(queries))]
 
@@ -210,9 +210,9 @@ class Session:
         session = self._session_for(query, clip)
         return _Looked(query=query, clip=clip, read_ms=read_ms, prompt=prompt, session=session)
 
-    def _derived(self, looked: _Looked, raw: RawAnswer) -> Result:
+    def _derived(self, looked: _Looked, raw: RawAnswer, decoding: Decoding) -> Result:
         query, clip = looked.query, looked.clip
-        receipt = make_receipt(query, looked.prompt, raw, clip)
+        receipt = make_receipt(query, looked.prompt, raw, clip, decoding=decoding)
         return derive(
             receipt.model_copy(
                 update={

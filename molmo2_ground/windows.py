@@ -243,12 +243,16 @@ def _ask(backend: Backend, asked: Sequence[tuple[Clip, Query]], decoding: Decodi
     if not asked:
         return []
     clips = [shift_to_zero(clip) for clip, _ in asked]
-    prompts = [build_prompt(query, clip) for clip, (_, query) in zip(clips, asked, strict=True)]
+    # A window's first objects need not be the video's: which are kept is decided when all are joined.
+    prompts = [
+        replace(build_prompt(query, clip), most_objects=None)
+        for clip, (_, query) in zip(clips, asked, strict=True)
+    ]
     with ExitStack() as still_open:
         sessions = [still_open.enter_context(backend.open(clip)) for clip in clips]
         raws = backend.answer_together(list(zip(sessions, prompts, strict=True)), decoding=decoding)
     return [
-        make_receipt(query, prompt, raw, clip)
+        make_receipt(query, prompt, raw, clip, decoding=decoding)
         for (_, query), prompt, raw, clip in zip(asked, prompts, raws, clips, strict=True)
     ]
 

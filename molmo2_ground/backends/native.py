@@ -17,6 +17,7 @@ from molmo2_ground.answer import RawAnswer
 from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.clip import Clip, RgbArray
 from molmo2_ground.errors import BackendError, PromptTooLongError
+from molmo2_ground.model.answer_rules import AnswerRules
 from molmo2_ground.model.decoding import Sampling
 from molmo2_ground.model.drafting import Expected
 from molmo2_ground.model.inputs import prompt_ids, visual_length
@@ -24,6 +25,7 @@ from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.molmo2 import Molmo2
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.query import Decoding, Prompt
+from molmo2_ground.thousandths import spell_seconds
 
 # A prompt that leaves room for fewer tokens than this could not be answered in any useful way.
 _LEAST_ANSWER_TOKENS = 64
@@ -150,6 +152,7 @@ class NativeSession:
             prompt.text,
             max_new_tokens=decoding.max_new_tokens or prompt.default_max_new_tokens,
             expected=Expected(label=prompt.label, last_s=last_s),
+            rules=_rules(prompt, clip, decoding),
         )
         return Begun(model=self._model, turn=turn, recipe=_recipe(decoding, crops), timings_ms=timings_ms)
 
@@ -234,6 +237,7 @@ class Begun:
             backend="native",
             recipe=self.recipe,
             timings_ms=timings_ms,
+            notes=tuple(f"an answer was ended early: {cut}" for cut in generated.cuts),
         )
 
 
@@ -242,9 +246,20 @@ def sampling_of(decoding: Decoding) -> Sampling:
     return Sampling(temperature=decoding.temperature, top_p=decoding.top_p, seed=decoding.seed)
 
 
+def _rules(prompt: Prompt, clip: Clip, decoding: Decoding) -> AnswerRules | None:
+    """What an answer about this clip may look like; None when the model may write anything."""
+    if not decoding.constrained:
+        return None
+    numbers = [str(number) for number in range(1, len(clip) + 1)]
+    keys = [spell_seconds(time_s) for time_s in clip.shown_times_s] if clip.kind == "video" else numbers
+    return AnswerRules(keys, most=prompt.most_objects, cut_runaways=decoding.cut_runaways)
+
+
 def _recipe(decoding: Decoding, crops: int | None) -> str:
     """How the answer was written, in a word for receipts; the number rises when the same word means more."""
     closer = "" if crops is None else f"+crops{crops}"
+    if decoding.constrained:
+        closer = f"{'+rules' if decoding.cut_runaways else '+rules-uncut'}{closer}"
     if decoding.temperature == 0:
         return f"native/greedy/1{closer}"
     return f"native/sample-t{decoding.temperature:g}-p{decoding.top_p:g}-s{decoding.seed}/1{closer}"

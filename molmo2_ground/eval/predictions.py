@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 # read again by the code of the day.
 _ASKING = (
     "query.py",
+    "runaway.py",
     "clip.py",
     "thousandths.py",
     "grounder.py",

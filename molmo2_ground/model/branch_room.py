@@ -12,7 +12,11 @@ from collections.abc import Sequence
 
 import torch
 
+from molmo2_ground.model.draft_tree import depths, lineage
 from molmo2_ground.model.kv_cache import BranchCache
+
+Part = tuple[int, Sequence[int]]
+"""A branch's words in a run: its number, and the parents of the words as in `DraftTree`."""
 
 _NOBODY = -1
 # Dead words are moved out of the way when there are as many of them as this, and as many as living ones.
@@ -31,38 +35,42 @@ class BranchRoom:
         self._head = cache.get_seq_length()
         self._owners = torch.empty(0, dtype=torch.int64)  # of the words behind the prefix
         self._lengths: dict[int, int] = {}
-        self._run: list[tuple[int, int]] = []
+        self._run: list[tuple[int, int]] = []  # branch, and how many words
+        self._lineage = torch.empty(0, 0, dtype=torch.bool)  # of the words of the run
 
-    def begin(self, words: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Make ready for a run of new words: (branch, how many), in the order in which they will come.
+    def begin(self, parts: Sequence[Part]) -> torch.Tensor:
+        """Make ready for a run of new words, in the order in which they will come.
 
-        Returns their positions int64[Q]: each branch goes on from the prefix.
+        Returns their positions int64[Q]: each branch goes on from the prefix, words behind one parent from
+        the same place.
         """
-        self._run = list(words)
-        self._owners = torch.cat([self._owners, *(torch.full((count,), who) for who, count in words)])
-        starts = [self._head + self._lengths.get(who, 0) for who, _ in words]
+        self._run = [(who, len(parents)) for who, parents in parts]
+        self._owners = torch.cat([self._owners, *(torch.full((count,), who) for who, count in self._run)])
+        self._lineage = torch.block_diag(*(lineage(parents) for _, parents in parts)).bool()
         return torch.cat(
-            [torch.arange(start, start + count) for start, (_, count) in zip(starts, words, strict=True)]
+            [torch.tensor(depths(parents)) + self._head + self._lengths.get(who, 0) for who, parents in parts]
         )
 
     def rows(self, start: int, stop: int) -> torch.Tensor | None:
         """bool[stop - start, L]: what the run's words from `start` to before `stop` see; None: all."""
-        old = len(self._owners) - sum(count for _, count in self._run)
-        places = torch.arange(len(self._owners))
-        asking = places[old + start : old + stop, None]
-        own = (self._owners == self._owners[asking]) & (places <= asking)
+        old = len(self._owners) - len(self._lineage)
+        asking = self._owners[old + start : old + stop, None]
+        own = torch.cat([self._owners[:old] == asking, self._lineage[start:stop]], dim=1)
         if stop - start == 1 and bool(own.all()):
             return None
         return torch.cat([torch.ones(stop - start, self._head, dtype=torch.bool), own], dim=1)
 
-    def settle(self, kept: Sequence[int]) -> None:
-        """Say of each part of the run how many of its words, from its first on, stay."""
-        place = len(self._owners) - sum(count for _, count in self._run)
+    def settle(self, kept: Sequence[Sequence[int]]) -> None:
+        """Say of each part of the run which of its words stay, by their places in it, rising."""
+        first = len(self._owners) - len(self._lineage)
         for (who, count), stay in zip(self._run, kept, strict=True):
-            self._owners[place + stay : place + count] = _NOBODY
-            self._lengths[who] = self._lengths.get(who, 0) + stay
-            place += count
+            owners = torch.full((count,), _NOBODY)
+            owners[list(stay)] = who
+            self._owners[first : first + count] = owners
+            self._lengths[who] = self._lengths.get(who, 0) + len(stay)
+            first += count
         self._run = []
+        self._lineage = self._lineage[:0, :0]
         self._take_back()
 
     def leave(self, who: int) -> None:

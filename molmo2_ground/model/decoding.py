@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.attention import attention_rule
-from molmo2_ground.model.branch_room import BranchRoom
+from molmo2_ground.model.branch_room import BranchRoom, Part
 from molmo2_ground.model.kv_cache import BranchCache
 from molmo2_ground.model.text_layers import keep_layers, run_layers
 
@@ -185,19 +185,19 @@ def _prompt(
 
 
 def run_answers(
-    network: Any, embeds_QD: torch.Tensor, *, rooms: Sequence[tuple[BranchRoom, Sequence[tuple[int, int]]]]
+    network: Any, embeds_QD: torch.Tensor, *, rooms: Sequence[tuple[BranchRoom, Sequence[Part]]]
 ) -> torch.Tensor:
     """Run the newest words of several answers at once; hidden states [Q, D].
 
-    rooms: each with its part of the Q words, (branch, how many), in order. Words are no pictures: each sees
-    the prefix and what stands before it in its own branch. `BranchRoom.settle` is to follow.
+    rooms: each with its parts of the Q words, in order. Words are no pictures: each sees the prefix and what
+    stands before it in its own branch. `BranchRoom.settle` is to follow.
     """
     device = embeds_QD.device
-    positions = torch.cat([room.begin(words) for room, words in rooms]).to(device)
+    positions = torch.cat([room.begin(parts) for room, parts in rooms]).to(device)
     past = _AnswerPasts(
         [room for room, _ in rooms],
         [RoomRule(room, device=device) for room, _ in rooms],
-        [sum(count for _, count in words) for _, words in rooms],
+        [sum(len(parents) for _, parents in parts) for _, parts in rooms],
     )
     return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
 

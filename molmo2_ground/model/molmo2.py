@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assembl
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.model.text_codec import TextCodec
+from molmo2_ground.model.token_table import TokenTable
 from molmo2_ground.model.vision import FeatureCache, VisionEncoder
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 # On an accelerator, features of a few hundred frames of a large model; on a CPU, hundreds of a small one's.
 _FEATURE_CACHE_BYTES = 256 * 2**20
 _FEATURE_CACHE_BYTES_CPU = 32 * 2**20
+
+# Words of one run up to which guesses branch. Where a run waits for the weights to be read, some hundred
+# words cost hardly more than one; on a CPU each costs, and branching does not pay (`benchmarks/decode.py`).
+_TREE_ROWS = 256
 
 
 class Molmo2:
@@ -37,6 +43,7 @@ class Molmo2:
         self.network = network
         self.device: torch.device = network.lm_head.weight.device
         on_cpu = self.device.type == "cpu"
+        self.tree_rows = 0 if on_cpu else _TREE_ROWS
         self.vision = VisionEncoder(
             network,
             flags=checkpoint.flags,
@@ -63,6 +70,11 @@ class Molmo2:
     def codec(self) -> TextCodec:
         """Text to token ids and back."""
         return self.checkpoint.codec
+
+    @functools.cached_property
+    def token_table(self) -> TokenTable:
+        """What each word that the model can write says; made when first asked for."""
+        return TokenTable.of(self.codec, size=int(self.network.lm_head.weight.shape[0]))
 
     @property
     def limits(self) -> ModelLimits:

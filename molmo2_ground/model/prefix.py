@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from molmo2_ground.errors import PromptTooLongError
+from molmo2_ground.model.answer_rules import AnswerRules
 from molmo2_ground.model.branch_room import BranchRoom
 from molmo2_ground.model.decoding import Sampling, embed, keep_prompt
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected
+from molmo2_ground.model.guide import Guide
 from molmo2_ground.model.inputs import ModelInputs, VisualInputs, assemble, prompt_ids
 from molmo2_ground.model.kv_cache import BranchCache
 from molmo2_ground.model.writing import Drafter, Seat, Writing, read_turns, write_together
@@ -35,6 +37,7 @@ class Generated:
     stop_reason  `end` when the model ended it, `length` when it was cut at the token limit.
     forwards     runs of the language model that wrote the answer, without those that read the prompt.
     timings_ms   `vision`, `prefill` (reading the prompt) and `decode_text`: milliseconds for this answer.
+    cuts         where the answer's rules ended an element, one reason each.
     """
 
     text: str
@@ -43,6 +46,7 @@ class Generated:
     forwards: int
     tokens_in: int
     timings_ms: Mapping[str, float]
+    cuts: tuple[str, ...] = ()
 
 
 class Prefix:
@@ -100,10 +104,17 @@ class Prefix:
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
         return answer_together([turn], sampling=sampling, on_token=on_token)[0]
 
-    def turn(self, user_text: str, *, max_new_tokens: int, expected: Expected = NOTHING_KNOWN) -> Turn:
+    def turn(
+        self,
+        user_text: str,
+        *,
+        max_new_tokens: int,
+        expected: Expected = NOTHING_KNOWN,
+        rules: AnswerRules | None = None,
+    ) -> Turn:
         """A user's turn about these pictures, for `answer_together`."""
         ids = torch.tensor(prompt_ids(self.model.codec, user_text), dtype=torch.int64)
-        return Turn(prefix=self, token_ids=ids, max_new_tokens=max_new_tokens, expected=expected)
+        return Turn(prefix=self, token_ids=ids, max_new_tokens=max_new_tokens, expected=expected, rules=rules)
 
     def room(self) -> BranchRoom:
         """Forget earlier turns and make room for new ones, side by side."""
@@ -121,6 +132,7 @@ class Prefix:
             stop_ids=codec.stop_ids,
             sampling=sampling,
             drafter=Drafter(codec, expected=turn.expected),
+            guide=None if turn.rules is None else Guide(turn.rules, self.model.token_table),
             on_token=on_token,
         )
 
@@ -140,13 +152,15 @@ class Turn:
     """A user's turn about the pictures of a prefix.
 
     token_ids: int64[Q]. max_new_tokens: the answer is cut there, or where the context ends.
-    expected: what is known of the answer, for guessing ahead.
+    expected: what is known of the answer, for guessing ahead. rules: what the answer may look like; None
+    lets the model write anything.
     """
 
     prefix: Prefix
     token_ids: torch.Tensor
     max_new_tokens: int
     expected: Expected = NOTHING_KNOWN
+    rules: AnswerRules | None = None
 
 
 @torch.inference_mode()
@@ -175,7 +189,7 @@ def answer_together(
     ]
     read_turns(model.network, [turns[n].token_ids for n in order], seats)
     prefill_ms = clock.lap_ms()
-    write_together(model.network, seats)
+    write_together(model.network, seats, tree_rows=model.tree_rows)
     decode_ms = clock.lap_ms()
     answers = [seat.writing.answer() for seat in sorted(seats, key=lambda seat: seat.branch)]
     words = sum(len(turn.token_ids) for turn in turns)
@@ -191,6 +205,7 @@ def answer_together(
                 "prefill": prefill_ms * len(turn.token_ids) / words,
                 "decode_text": decode_ms * answer.forwards / forwards,
             },
+            cuts=answer.cuts,
         )
         for turn, answer in zip(turns, answers, strict=True)
     ]

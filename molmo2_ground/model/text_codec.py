@@ -67,3 +67,11 @@ class TextCodec:
         """The text of token ids, special words left out."""
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
+
+    def texts(self, size: int) -> list[str]:
+        """What each of the first `size` tokens writes behind another word; nothing for special ones."""
+        # Some decoders drop the space in front of the first word, so each stands behind a digit.
+        lead = self.encode("0")
+        cut = len(self.decode(lead))
+        pairs = [[*lead, token] for token in range(size)]
+        return [text[cut:] for text in self._tokenizer.decode_batch(pairs, skip_special_tokens=True)]

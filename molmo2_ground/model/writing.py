@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
-from molmo2_ground.model.branch_room import BranchRoom
+from molmo2_ground.model.branch_room import BranchRoom, Part
 from molmo2_ground.model.decoding import Sampling, choose, run_answers, word_logits
+from molmo2_ground.model.draft_tree import DraftTree
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
 
 if TYPE_CHECKING:
+    from molmo2_ground.model.guide import Guide
     from molmo2_ground.model.text_codec import TextCodec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """An answer's token ids without the word that ended it, and how many times the network ran for them."""
+    """An answer's token ids without the word that ended it, and how many times the network ran for them.
+
+    cuts: where the answer's rules ended an element, one reason each.
+    """
 
     token_ids: tuple[int, ...]
     stop_reason: Literal["end", "length"]
     forwards: int
+    cuts: tuple[str, ...] = ()
 
 
 class Writing:
@@ -33,7 +39,8 @@ class Writing:
 
     on_token is called with each id as it is chosen, and may raise.
     drafter: guesses words ahead, which one run of the network checks together; only those that it would have
-    chosen anyway are taken, so the answer is the same. Not used when sampling.
+    chosen anyway are taken, so the answer is the same. So is a drawn one: each word taken is drawn once.
+    guide: the rules that the answer keeps; None lets the model write anything.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Writing:
         stop_ids: Collection[int],
         sampling: Sampling,
         drafter: Guesses | None = None,
+        guide: Guide | None = None,
         on_token: Callable[[int], None] | None = None,
     ) -> None:
         """Begin with nothing written."""
@@ -51,10 +59,11 @@ class Writing:
         self._stop_ids = stop_ids
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(sampling.seed)
-        self._drafter = drafter if sampling.temperature == 0 else None
+        self._drafter = drafter
+        self._guide = guide
         self._on_token = on_token
         self._token_ids: list[int] = []
-        self._guesses: list[int] = []
+        self._tree = DraftTree.chain([0])  # the question's last word, before anything is written
         self._forwards = 0
 
     @property
@@ -68,22 +77,32 @@ class Writing:
             raise ValueError("the answer is still being written")
         return self._answer
 
-    def next_ids(self) -> list[int]:
-        """The words for the next run: the last one taken, and guesses at those behind it."""
-        self._forwards += 1
-        self._guesses = []
-        if self._drafter is not None:
-            room = self._max_new_tokens - len(self._token_ids) - 1
-            self._guesses = self._drafter.guess(self._token_ids)[:room]
-        return [self._token_ids[-1], *self._guesses]
+    def next_words(self, *, tree_rows: int = 0) -> DraftTree:
+        """The words for the next run: the last one taken, and guesses at those behind it.
 
-    def take(self, rows_QV: torch.Tensor) -> int:
+        tree_rows: how many words the run may have where guesses branch; a row of guesses may be longer.
+        """
+        self._forwards += 1
+        room = self._max_new_tokens - len(self._token_ids) - 1
+        guesses = [] if self._drafter is None else self._drafter.guess(self._token_ids)
+        last = self._token_ids[-1]
+        if self._guide is None:
+            self._tree = DraftTree.chain([last, *guesses[:room]])
+        else:
+            ahead = self._guide.ahead(guesses, at_most=room)
+            self._tree = DraftTree.chain([last, *ahead])
+            if room > 0:
+                self._tree = self._guide.branched(self._tree, at_most=tree_rows)
+        return self._tree
+
+    def take(self, rows_QV: torch.Tensor) -> list[int]:
         """Choose words by the logits behind each word of the last run, or behind the question's last word.
 
-        Returns how many of the run's words stand in the answer: all, less the guesses that were wrong.
+        Returns which of the run's words stand in the answer, by their places: not those guessed wrongly.
         """
-        for place in range(len(rows_QV)):
-            token = choose(rows_QV[place], sampling=self._sampling, generator=self._generator)
+        place, kept = 0, [0]
+        while True:
+            token = self._choose(rows_QV[place])
             if token in self._stop_ids:
                 self._end("end")
                 break
@@ -93,12 +112,33 @@ class Writing:
             if len(self._token_ids) == self._max_new_tokens:
                 self._end("length")
                 break
-            if place == len(self._guesses) or self._guesses[place] != token:
+            guessed = self._tree.child(place, token)
+            if guessed is None:
                 break
-        return place + 1
+            place = guessed
+            kept.append(place)
+        return kept
+
+    def _choose(self, logits_V: torch.Tensor) -> int:
+        guide, sampling = self._guide, self._sampling
+        if guide is None:
+            return choose(logits_V, sampling=sampling, generator=self._generator)
+        if sampling.temperature > 0:
+            logits_V = guide.masked(logits_V)
+        token = choose(logits_V, sampling=sampling, generator=self._generator)
+        # Nearly always the likeliest word may come, and then nothing has to be masked.
+        if not guide.admits(token):
+            token = choose(guide.masked(logits_V), sampling=sampling, generator=self._generator)
+        guide.take(token)
+        return token
 
     def _end(self, reason: Literal["end", "length"]) -> None:
-        self._answer = Decoded(token_ids=tuple(self._token_ids), stop_reason=reason, forwards=self._forwards)
+        self._answer = Decoded(
+            token_ids=tuple(self._token_ids),
+            stop_reason=reason,
+            forwards=self._forwards,
+            cuts=() if self._guide is None else self._guide.cuts,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,45 +155,45 @@ def read_turns(network: Any, turns: Sequence[torch.Tensor], seats: Sequence[Seat
 
     Seats in one room stand next to each other.
     """
-    hidden = _run(network, turns, seats)
+    hidden = _run(network, [DraftTree.chain(turn.tolist()) for turn in turns], seats)
     logits = word_logits(network, torch.cat([part[-1:] for part in hidden]))
     for seat, rows in zip(seats, logits.split(1), strict=True):
         seat.writing.take(rows)
-    _settle(seats, [len(turn) for turn in turns])
+    _settle(seats, [range(len(turn)) for turn in turns])
 
 
-def write_together(network: Any, seats: Sequence[Seat]) -> None:
+def write_together(network: Any, seats: Sequence[Seat], *, tree_rows: int = 0) -> None:
     """Write answers to their ends behind the turns that `read_turns` has read.
 
     One run of the network serves the next words of all that have not ended. Each is what it would be alone,
-    up to the rounding of floats.
+    up to the rounding of floats. tree_rows: words of one run, of all answers, up to which guesses branch.
     """
     while running := [seat for seat in seats if not seat.writing.ended]:
-        words = [torch.tensor(seat.writing.next_ids()) for seat in running]
-        logits = word_logits(network, torch.cat(_run(network, words, running)))
-        parts = logits.split([len(ids) for ids in words])
+        trees = [seat.writing.next_words(tree_rows=tree_rows // len(running)) for seat in running]
+        logits = word_logits(network, torch.cat(_run(network, trees, running)))
+        parts = logits.split([len(tree.words) for tree in trees])
         _settle(running, [seat.writing.take(rows) for seat, rows in zip(running, parts, strict=True)])
 
 
-def _run(network: Any, ids: Sequence[torch.Tensor], seats: Sequence[Seat]) -> tuple[torch.Tensor, ...]:
+def _run(network: Any, trees: Sequence[DraftTree], seats: Sequence[Seat]) -> tuple[torch.Tensor, ...]:
     """Hidden states behind the new words of each seat; `_settle` is to follow."""
     table = network.model.language_model.embed_tokens
-    counts = [len(part) for part in ids]
-    embeds = table(torch.cat(list(ids)).to(table.weight.device))
-    words: dict[BranchRoom, list[tuple[int, int]]] = {}
-    for seat, count in zip(seats, counts, strict=True):
-        words.setdefault(seat.room, []).append((seat.branch, count))
-    hidden: tuple[torch.Tensor, ...] = run_answers(network, embeds, rooms=list(words.items())).split(counts)
-    return hidden
+    ids = torch.tensor([word for tree in trees for word in tree.words])
+    parts: dict[BranchRoom, list[Part]] = {}
+    for seat, tree in zip(seats, trees, strict=True):
+        parts.setdefault(seat.room, []).append((seat.branch, tree.parents))
+    hidden = run_answers(network, table(ids.to(table.weight.device)), rooms=list(parts.items()))
+    split: tuple[torch.Tensor, ...] = hidden.split([len(tree.words) for tree in trees])
+    return split
 
 
-def _settle(seats: Sequence[Seat], kept: Sequence[int]) -> None:
-    """Tell each room how many of the last run's words stay, and which of its branches are through."""
-    stay: dict[BranchRoom, list[int]] = {}
-    for seat, count in zip(seats, kept, strict=True):
-        stay.setdefault(seat.room, []).append(count)
-    for room, counts in stay.items():
-        room.settle(counts)
+def _settle(seats: Sequence[Seat], kept: Sequence[Sequence[int]]) -> None:
+    """Tell each room which of the last run's words stay, and which of its branches are through."""
+    stay: dict[BranchRoom, list[Sequence[int]]] = {}
+    for seat, places in zip(seats, kept, strict=True):
+        stay.setdefault(seat.room, []).append(places)
+    for room, parts in stay.items():
+        room.settle(parts)
     for seat in seats:
         if seat.writing.ended:
             seat.room.leave(seat.branch)

@@ -19,7 +19,7 @@ from molmo2_ground.placement import (
     place_points,
     place_tracks,
 )
-from molmo2_ground.query import Query, build_prompt
+from molmo2_ground.query import Decoding, Query, build_prompt
 from molmo2_ground.results import Count, Points, Receipt, Tracks
 
 FIXED = settings(derandomize=True, deadline=None)
@@ -368,3 +368,41 @@ def test_a_place_survives_writing_and_placing_within_half_a_thousandth(
     for x, y in shares:
         off = np.abs(found.xy_px - (x * size_px[0], y * size_px[1])) / size_px
         assert off.max(axis=1).min() <= 0.0005 + 1e-9
+
+
+CIRCLES = ";".join(f"{n / 2:.1f} {n + 1} 500 400" for n in range(9))
+
+
+def test_points_written_in_circles_are_left_out_and_told() -> None:
+    clip = video(*(n / 2 for n in range(10)))
+    found = points(f'<points coords="{CIRCLES};4.5 10 100 100">the light</points>', clip)
+    assert [(p.object_id, p.x_norm) for p in found] == [(1, 0.5), (10, 0.1)]
+    assert found.receipt.report.repeats_cut == 8
+    assert not found.receipt.report.clean
+    assert "circles (8 new things running in one place): 8 places" in found.receipt.notes[0]
+
+
+def test_so_are_things_that_are_followed_and_never_move_on() -> None:
+    clip = video(*(n / 2 for n in range(10)))
+    found = tracks(f'<tracks coords="{CIRCLES};4.5 1 510 400 9 500 400">the light</tracks>', clip)
+    assert [(track.object_id, len(track.samples)) for track in found] == [(1, 2)]
+    assert found.receipt.report.repeats_cut == 9
+
+
+def test_a_parked_thing_is_followed_as_long_as_it_is_there() -> None:
+    clip = video(*(n / 2 for n in range(30)))
+    coords = ";".join(f"{n / 2:.1f} 1 500 400" for n in range(30))
+    found = tracks(f'<tracks coords="{coords}">the light</tracks>', clip)
+    assert len(found[0].samples) == 30
+    assert found.receipt.report.clean
+
+
+def test_circles_are_kept_on_request() -> None:
+    clip, query = video(*(n / 2 for n in range(10))), Query.point("the light")
+    text = f'<points coords="{CIRCLES}">the light</points>'
+    kept = make_receipt(
+        query, build_prompt(query, clip), raw(text), clip, decoding=Decoding(cut_runaways=False)
+    )
+    found = place_points(parse_answer(text), clip, kept)
+    assert len(found) == 9
+    assert found.receipt.report.clean

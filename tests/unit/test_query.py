@@ -206,4 +206,6 @@ def test_decoding_that_makes_no_sense_is_refused(fields: dict[str, Any]) -> None
 
 
 def test_decoding_is_greedy_unless_told_otherwise() -> None:
-    assert Decoding() == Decoding(max_new_tokens=None, temperature=0.0, top_p=1.0, seed=0)
+    assert Decoding() == Decoding(
+        max_new_tokens=None, temperature=0.0, top_p=1.0, seed=0, constrained=True, cut_runaways=True
+    )

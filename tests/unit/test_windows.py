@@ -280,6 +280,14 @@ def test_times_start_at_zero_for_the_model_and_come_back_as_the_videos() -> None
     assert [s.source_index for s in tracks[1].samples] == [45]
 
 
+def test_a_window_is_not_told_how_many_are_wanted() -> None:
+    """Which objects are the first is known when all windows are joined."""
+    backend = ScriptedBackend(ANSWERS)
+    query = Query.track("the red car", max_objects=1)
+    track_windows(backend, WINDOWS, query, decoding=Decoding())
+    assert [prompt.most_objects for prompt, _ in backend.prompts] == [None] * 3
+
+
 def test_the_receipt_holds_one_a_window_and_sums() -> None:
     receipt = tracked(ANSWERS, WINDOWS).receipt
     assert [child.raw_text for child in receipt.windows] == list(ANSWERS)

@@ -17,6 +17,7 @@ from molmo2_ground.backends.native import NativeBackend
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import PromptTooLongError
 from molmo2_ground.model import Molmo2, load_checkpoint
+from molmo2_ground.model.answer_rules import START, State
 from molmo2_ground.query import Decoding, Prompt, Query, build_prompt
 
 SHORT = Decoding(max_new_tokens=6)
@@ -48,7 +49,11 @@ def test_an_answer_says_how_it_came_about(model: Molmo2, folder: Path) -> None:
         len(expected.token_ids),
         expected.forwards,
     )
-    assert (raw.stop_reason, raw.backend, raw.recipe) == (expected.stop_reason, "native", "native/greedy/1")
+    assert (raw.stop_reason, raw.backend, raw.recipe) == (
+        expected.stop_reason,
+        "native",
+        "native/greedy/1+rules",
+    )
     assert (raw.model_id, raw.revision) == (str(folder), None)
     assert set(raw.timings_ms) == {"preprocess", "vision", "prefill", "decode_text"}
 
@@ -67,7 +72,7 @@ def test_sampling_is_named_in_the_recipe(model: Molmo2) -> None:
     drawn = Decoding(max_new_tokens=6, temperature=1.2, top_p=0.9, seed=4)
     with NativeBackend(model).open(VIDEO) as session:
         answers = [session.answer(asked(Query.count("buses"), VIDEO), decoding=drawn) for _ in range(2)]
-    assert answers[0].recipe == "native/sample-t1.2-p0.9-s4/1"
+    assert answers[0].recipe == "native/sample-t1.2-p0.9-s4/1+rules"
     assert answers[0].text == answers[1].text
 
 
@@ -78,15 +83,15 @@ def test_pointing_may_look_closer(model: Molmo2) -> None:
         plain = session.answer(ask, decoding=SHORT)
     with NativeBackend(model).open(IMAGE) as session:
         usual = session.answer(point, decoding=SHORT)
-    assert close.recipe == "native/greedy/1+crops24"
-    assert plain.recipe == usual.recipe == "native/greedy/1"
+    assert close.recipe == "native/greedy/1+rules+crops24"
+    assert plain.recipe == usual.recipe == "native/greedy/1+rules"
     assert close.tokens_in == len(model.build_inputs(IMAGE, point.text, max_crops=24)) > usual.tokens_in
 
 
 def test_crops_of_a_video_stay_one(model: Molmo2) -> None:
     with NativeBackend(model, pointing_crops=24).open(VIDEO) as session:
         raw = session.answer(asked(Query.point("mugs"), VIDEO), decoding=SHORT)
-    assert raw.recipe == "native/greedy/1"
+    assert raw.recipe == "native/greedy/1+rules"
 
 
 def test_a_question_without_pictures_is_answered(model: Molmo2) -> None:
@@ -157,6 +162,56 @@ def test_a_backend_shows_its_model(model: Molmo2) -> None:
     assert backend.limits == model.limits
     assert backend.model_id == model.model_id
     assert backend.resize_frame(noise(9, 9, 3)).shape == (84, 84, 3)
+
+
+PICTURES = Clip.from_arrays([noise(40, 60, 3), noise(40, 50, 3)], source="two")
+
+
+@pytest.mark.parametrize(
+    ("query", "clip", "written", "fits"),
+    [
+        pytest.param(Query.track("a"), VIDEO, '<tracks coords="0.5 1', True, id="shown-time"),
+        pytest.param(Query.track("a"), VIDEO, '<tracks coords="0.7', False, id="no-such-time"),
+        pytest.param(Query.track("a"), VIDEO, '<tracks coords="2.5', False, id="after-the-end"),
+        pytest.param(Query.point("a"), PICTURES, '<points coords="2 1', True, id="second-picture"),
+        pytest.param(Query.point("a"), PICTURES, '<points coords="3', False, id="no-third-picture"),
+        pytest.param(Query.ask("a"), Clip(frames=()), "There are 3", True, id="words-without-pictures"),
+        pytest.param(Query.ask("a"), Clip(frames=()), "<points ", False, id="no-places-without-pictures"),
+        pytest.param(
+            Query.point("a", max_objects=1),
+            VIDEO,
+            '<points coords="0.0 1 100 200 ',
+            False,
+            id="one-asked-for",
+        ),
+    ],
+)
+def test_answers_keep_to_what_was_shown(
+    model: Molmo2, query: Query, clip: Clip, written: str, fits: bool
+) -> None:
+    with NativeBackend(model).open(clip) as session:
+        rules = session.begin(asked(query, clip), decoding=SHORT).turn.rules
+    assert rules is not None
+    state: State | None = START
+    for char in written:
+        assert state is not None
+        state = rules.step(state, char)
+    assert (state is not None) is fits
+
+
+def test_a_model_may_be_left_to_itself(model: Molmo2) -> None:
+    with NativeBackend(model).open(VIDEO) as session:
+        free = session.begin(asked(Query.track("a"), VIDEO), decoding=Decoding(constrained=False))
+    assert free.turn.rules is None
+    assert free.recipe == "native/greedy/1"
+
+
+def test_why_an_answer_was_ended_is_told(model: Molmo2) -> None:
+    with NativeBackend(model).open(VIDEO) as session:
+        begun = session.begin(asked(Query.track("a"), VIDEO), decoding=SHORT)
+    made = model.generate(model.build_inputs(VIDEO, "a"), max_new_tokens=2)
+    raw = begun.raw_answer(dataclasses.replace(made, cuts=("8 new things running in one place",)))
+    assert raw.notes == ("an answer was ended early: 8 new things running in one place",)
 
 
 def test_no_crops_are_refused(model: Molmo2) -> None:

@@ -42,6 +42,11 @@ def fill(cache: BranchCache, words: range | list[int]) -> torch.Tensor:
     return held[0, 0, :, 0].long()
 
 
+def chain(count: int) -> range:
+    """Parents of words that follow each other."""
+    return range(-1, count - 1)
+
+
 RUN = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=4)
 
 
@@ -56,7 +61,7 @@ def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
         patch.setattr(branch_room, "_MANY_DEAD", many_dead)
         for counts, leaving in runs:
             words = {who: plain.new(count) for who, (count, _) in enumerate(counts)}
-            positions = room.begin([(who, len(new)) for who, new in words.items()])
+            positions = room.begin([(who, chain(len(new))) for who, new in words.items()])
             expected = [
                 HEAD + len(plain.branches.get(who, [])) + number
                 for who, new in words.items()
@@ -75,7 +80,7 @@ def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
                     assert (held if one is None else held[one[0]]).tolist() == seen.tolist()
                     row += 1
             kept = [min(stay, count) for count, stay in counts]
-            room.settle(kept)
+            room.settle([range(stay) for stay in kept])
             for (who, new), stay in zip(words.items(), kept, strict=True):
                 plain.branches.setdefault(who, []).extend(new[:stay])
             if leaving in words:
@@ -84,12 +89,46 @@ def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
     assert cache.get_seq_length() >= HEAD
 
 
+PARENTS = st.lists(st.integers(0, 10**6), max_size=9).map(
+    lambda drawn: [-1, *(number % (place + 1) for place, number in enumerate(drawn))]
+)
+
+
+@given(st.lists(st.tuples(PARENTS, PARENTS, st.integers(0, 9), st.integers(0, 9)), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_words_of_a_tree_see_those_they_stand_behind(
+    runs: list[tuple[list[int], list[int], int, int]],
+) -> None:
+    cache, plain = rooms_cache(), Written()
+    room = BranchRoom(cache)
+    for *trees, first, second in runs:
+        new = [plain.new(len(parents)) for parents in trees]
+        positions = room.begin(list(enumerate(trees))).tolist()
+        held = fill(cache, [word for words in new for word in words])
+        rows = room.rows(0, sum(map(len, trees)))
+        kept, row = [], 0
+        for who, (parents, words, last) in enumerate(zip(trees, new, (first, second), strict=True)):
+            before = plain.branches.setdefault(who, [])
+            lines: list[list[int]] = []
+            for place, parent in enumerate(parents):
+                lines.append([*(lines[parent] if parent >= 0 else []), place])
+                seen = held if rows is None else held[rows[row]]
+                line = [words[n] for n in lines[-1]]
+                assert sorted(seen.tolist()) == sorted([0, 1, 2, *before, *line])
+                assert positions[row] == HEAD + len(before) + len(line) - 1
+                row += 1
+            kept.append(lines[last % len(lines)])
+        room.settle(kept)
+        for who, places in enumerate(kept):
+            plain.branches[who] += [new[who][place] for place in places]
+
+
 def test_places_of_wrong_guesses_are_taken_back() -> None:
     cache = rooms_cache()
     room = BranchRoom(cache)
-    room.begin([(7, 4)])
+    room.begin([(7, chain(4))])
     fill(cache, [3, 4, 5, 6])
-    room.settle([1])
+    room.settle([[0]])
     assert cache.get_seq_length() == HEAD + 1
     room.leave(7)
     assert cache.get_seq_length() == HEAD
@@ -99,11 +138,11 @@ def test_a_crowd_of_dead_words_is_moved_out_of_the_way(monkeypatch: pytest.Monke
     monkeypatch.setattr(branch_room, "_MANY_DEAD", 3)
     cache = rooms_cache()
     room = BranchRoom(cache)
-    room.begin([(0, 4), (1, 2)])
+    room.begin([(0, chain(4)), (1, chain(2))])
     fill(cache, [3, 4, 5, 6, 7, 8])
-    room.settle([1, 2])
+    room.settle([[0], [0, 1]])
     assert cache.get_seq_length() == HEAD + 3  # 4, 5, 6 made room
-    room.begin([(1, 1)])
+    room.begin([(1, chain(1))])
     held = fill(cache, [9])
     rows = room.rows(0, 1)
     assert rows is not None

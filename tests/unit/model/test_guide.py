@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from molmo2_ground.answer import parse_answer
+from molmo2_ground.errors import BackendError
+from molmo2_ground.model import Molmo2
+from molmo2_ground.model.answer_rules import START, AnswerRules, State
+from molmo2_ground.model.decoding import Sampling
+from molmo2_ground.model.guide import Guide
+from molmo2_ground.model.token_table import TokenTable
+from molmo2_ground.model.writing import Writing
+
+KEYS = ("0.0", "0.5", "1.0", "1.5")
+RULES = AnswerRules(KEYS)
+LETTERS = list('0123456789 .;"<>/=pointsrackcdlbeghuymwTC\n')
+PIECES = [
+    '<points coords="',
+    '<tracks coords="',
+    '">',
+    "</points>",
+    "</tracks>",
+    "</point",
+    'coords="0',
+    "coords=",
+]
+ODD = [
+    "0.",
+    ";0.",
+    " 1 ",
+    "00",
+    "000",
+    "1000",
+    "5 1 2",
+    '00">the',
+    '0 100 200"',
+    "<points",
+    '">x</points>There',
+]
+
+
+def vocabulary(seed: int) -> list[str]:
+    """Every letter, and a hostile choice of longer words; the first writes nothing, the second ends."""
+    draw = random.Random(seed)
+    random_words = ["".join(draw.choices(LETTERS, k=draw.randint(2, 6))) for _ in range(30)]
+    words = LETTERS + draw.sample(PIECES, 4) + draw.sample(ODD, 5) + random_words
+    return ["", "", *draw.sample(list(dict.fromkeys(words)), len(set(words)))]
+
+
+def table_of(words: Sequence[str]) -> TokenTable:
+    return TokenTable(words, stop_ids=[1])
+
+
+def written(words: Sequence[str], seed: int, *, sampling: Sampling | None = None, most: int = 150) -> Writing:
+    """An answer by a model without sense, which likes markup."""
+    generator = torch.Generator().manual_seed(seed)
+    liking = torch.tensor([2.0 if '"' in word or "<" in word else 0.0 for word in words])
+    writing = Writing(
+        max_new_tokens=most,
+        stop_ids=[1],
+        sampling=sampling or Sampling(),
+        guide=Guide(RULES, table_of(words)),
+    )
+    writing.take(torch.randn(1, len(words), generator=generator) + liking)
+    while not writing.ended:
+        rows = torch.randn(len(writing.next_words().words), len(words), generator=generator)
+        writing.take(rows * 2 + liking)
+    return writing
+
+
+def is_clean(text: str, *, ended: bool) -> bool:
+    """Nothing rejected; an answer that was stopped in the middle may lack its last point."""
+    parsed = parse_answer(text)
+    if ended:
+        return not parsed.rejected and not parsed.truncated
+    return all(piece.reason == "the answer was cut off here" for piece in parsed.rejected)
+
+
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_no_vocabulary_and_no_model_breaks_the_rules(seed: int, temperature: float) -> None:
+    words = vocabulary(seed)
+    answer = written(words, seed, sampling=Sampling(temperature=temperature, seed=seed)).answer()
+    text = "".join(words[token] for token in answer.token_ids)
+    assert is_clean(text, ended=answer.stop_reason == "end"), text
+
+
+def test_such_models_do_write_places() -> None:
+    pointed = 0
+    for seed in range(30):
+        words = vocabulary(seed)
+        text = "".join(words[token] for token in written(words, seed).answer().token_ids)
+        pointed += bool(parse_answer(text).elements)
+    assert pointed >= 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "text",
+    ["", "<po", "<points", '<points coords="', '<tracks coords="0.5 1 10', '<points coords="1.5 1 100 1000'],
+)
+def test_a_walk_through_the_table_finds_what_steps_find(seed: int, text: str) -> None:
+    table = table_of(vocabulary(seed))
+    state: State | None = START
+    for char in text:
+        assert state is not None
+        state = RULES.step(state, char)
+    assert state is not None
+    one_by_one = [
+        token for token in range(len(vocabulary(seed))) if table.step(RULES, state, token) is not None
+    ]
+    assert table.fitting(RULES, state).tolist() == one_by_one
+
+
+def guide_behind(text: str, words: Sequence[str]) -> Guide:
+    guide = Guide(RULES, table_of(words))
+    for char in text:
+        guide.take(words.index(char))
+    return guide
+
+
+@pytest.mark.parametrize(
+    ("text", "guesses", "ahead"),
+    [
+        pytest.param("There are", "", "", id="free"),
+        pytest.param('<points coords="', "", "", id="several-times"),
+        pytest.param('<points coords="0', "", ".", id="a-point-has-to-come"),
+        pytest.param('<points coords="0.0', "", " 1 ", id="so-has-the-id"),
+        pytest.param('<points coords="0.0', " 1 12", " 1 12", id="a-guess-that-fits"),
+        pytest.param('<points coords="0.0', " 2 12", " 1 ", id="a-guess-that-may-not-stand"),
+        pytest.param('<tracks coords="1.5 1 1000 100', '">the', '">the', id="the-end"),
+        pytest.param('<tracks coords="1.5 1 1000 1000', '"', '">', id="a-guess-and-what-follows-it"),
+        pytest.param('<tracks coords="1.5 1 1000 1000">the <', "", "/tracks>", id="the-closing-tag"),
+        pytest.param("<points ", "", "", id="coords-or-alt"),
+        pytest.param("<points c", "", 'oords="', id="coords"),
+    ],
+)
+def test_what_has_to_come_is_known_ahead(text: str, guesses: str, ahead: str) -> None:
+    words = ["", "", *dict.fromkeys(LETTERS + list(text + guesses + ahead))]
+    found = guide_behind(text, words).ahead([words.index(char) for char in guesses], at_most=20)
+    assert "".join(words[token] for token in found) == ahead
+
+
+def test_a_word_of_several_letters_leaves_a_choice() -> None:
+    words = ["", "", *LETTERS, ' coords="']
+    guide = guide_behind("<points", words)
+    assert guide.ahead([], at_most=9) == []
+    with pytest.raises(ValueError, match="may not stand here"):
+        guide.take(words.index(">"))
+
+
+def test_a_vocabulary_without_digits_is_told() -> None:
+    words = ["", "", *(letter for letter in LETTERS if not letter.isdigit())]
+    guide = guide_behind('<points coords="', words)
+    with pytest.raises(BackendError, match="constrained=False"):
+        guide.masked(torch.zeros(len(words)))
+
+
+def test_a_cut_is_told() -> None:
+    words = ["", "", *dict.fromkeys(LETTERS)]
+    guide = Guide(AnswerRules(KEYS, most=1), table_of(words))
+    for char in '<points coords="0.0 1 100 200':
+        guide.take(words.index(char))
+    assert not guide.cuts
+    assert "".join(words[token] for token in guide.ahead([], at_most=9)) == '">'
+    guide.take(words.index('"'))
+    assert guide.cuts == ("no more than 1 asked for",)
+
+
+def test_a_checkpoints_words_write_what_they_decode_to(model: Molmo2) -> None:
+    text = 'Counting the <points coords="0.0 1 031 625;12.5 2 1000 000">red cars</points> shows a total of 2.'
+    ids = model.codec.encode(text)
+    texts = model.codec.texts(int(model.network.lm_head.weight.shape[0]))
+    assert "".join(texts[token] for token in ids) == text
+    assert all(texts[token] == "" for token in model.codec.stop_ids if token < len(texts))
