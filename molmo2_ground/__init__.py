@@ -16,17 +16,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from molmo2_ground.batches import Failed
     from molmo2_ground.clip import Clip, Frame
     from molmo2_ground.errors import (
         AnswerError,
         BackendError,
         CheckpointError,
         GroundError,
+        Interrupted,
         MissingExtraError,
         PromptTooLongError,
         SourceError,
     )
-    from molmo2_ground.grounder import Grounder, ask, count, load, point, track
+    from molmo2_ground.grounder import Grounder, ask, batch, count, load, point, track
     from molmo2_ground.query import Decoding, Query
     from molmo2_ground.render import render
     from molmo2_ground.results import (
@@ -53,9 +55,11 @@ __all__ = [
     "Clip",
     "Count",
     "Decoding",
+    "Failed",
     "Frame",
     "GroundError",
     "Grounder",
+    "Interrupted",
     "MissingExtraError",
     "ParseReport",
     "Point",
@@ -70,6 +74,7 @@ __all__ = [
     "Tracks",
     "__version__",
     "ask",
+    "batch",
     "count",
     "load",
     "open_clip",
@@ -79,17 +84,19 @@ __all__ = [
 ]
 
 _HOMES = {
+    "batches": ("Failed",),
     "clip": ("Clip", "Frame"),
     "errors": (
         "AnswerError",
         "BackendError",
         "CheckpointError",
         "GroundError",
+        "Interrupted",
         "MissingExtraError",
         "PromptTooLongError",
         "SourceError",
     ),
-    "grounder": ("Grounder", "ask", "count", "load", "point", "track"),
+    "grounder": ("Grounder", "ask", "batch", "count", "load", "point", "track"),
     "query": ("Decoding", "Query"),
     "render": ("render",),
     "results": (

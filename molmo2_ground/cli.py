@@ -1,6 +1,7 @@
 """The command `molmo2-ground`: arguments in, one call, results out.
 
-Exit 0: done. 1: the input or the model failed, one line says why. 2: bad usage. 130: interrupted.
+Exit 0: done. 1: the input or the model failed, one line says why. 2: bad usage. 130: interrupted; what was
+found of a long video by then is written all the same.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from molmo2_ground import __version__, _cli_eval, _cli_export, _cli_train
+from molmo2_ground import __version__, _cli_batch, _cli_eval, _cli_export, _cli_train
 from molmo2_ground._cli_output import Bar, one_line, say
-from molmo2_ground.errors import GroundError, SourceError
+from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
 if TYPE_CHECKING:
     from molmo2_ground.grounder import Grounder
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     runner = _runner(common)
     for task, words in _TASKS.items():
         _add_task(commands.add_parser(task, help=words, description=words, parents=[runner]), task)
+    _cli_batch.add_parser(commands, runner=runner)
     demo = commands.add_parser(
         "demo", help="make a toy street clip and track the red car in it", parents=[runner]
     )
@@ -195,6 +197,13 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
         parser.add_argument(
             "--at", metavar="TIME_S,X_PX,Y_PX", type=_place, help="follow what is under this point"
         )
+        parser.add_argument(
+            "--deadline",
+            metavar="SECONDS",
+            type=float,
+            help="of a long video, look at no further part once so many seconds have passed since the start, "
+            "and give what was found by then",
+        )
     parser.set_defaults(call=_ask, task=task)
 
 
@@ -208,9 +217,12 @@ def _place(text: str) -> tuple[float, float, float]:
 
 def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`track`, `point`, `count` and `ask`."""
+    from molmo2_ground.deadline import Deadline
     from molmo2_ground.query import Decoding
     from molmo2_ground.sources import probe
 
+    seconds = arguments.deadline if arguments.task == "track" else None
+    deadline = None if seconds is None else Deadline.after(seconds)
     query = _query(arguments)
     decoding = Decoding(max_new_tokens=arguments.max_new_tokens, cut_runaways=not arguments.keep_repeats)
     paths: list[str] = [arguments.media] if isinstance(arguments.media, str) else arguments.media
@@ -219,15 +231,21 @@ def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
     probe(media)  # a bad file is told before seconds go into loading the model
     grounder = _load(arguments, loader)
     bar = Bar(quiet=arguments.quiet)
+    code = DONE
     try:
-        with grounder.open(media, on_progress=bar.tell) as session:
-            result = session.answer(query, decoding=decoding)
+        try:
+            with grounder.open(media, on_progress=bar.tell) as session:
+                result = session.answer(query, decoding=decoding, deadline=deadline)
+        except Interrupted as stop:
+            result, code = stop.partial, INTERRUPTED
+            bar.clear()
+            say(f"\nmolmo2-ground: {stop}; objects kept: {len(result)} (Ctrl-C again drops them)")
         bar.clear()
         _print_result(result, as_json=arguments.json == "-", quiet=arguments.quiet)
         _write_outputs(result, media, arguments, bar)
     finally:
         bar.clear()
-    return DONE
+    return code
 
 
 def _query(arguments: argparse.Namespace) -> Query:

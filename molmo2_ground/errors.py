@@ -6,11 +6,13 @@ GroundError
 ├── PromptTooLongError   the question and its frames do not fit the model's context
 ├── AnswerError          the model answered, and no place could be read from what it wrote
 ├── BackendError         the model could not be run
+├── DeadlineError        the time that a call may take was over before anything was found
 ├── TrainingError        a training run stopped, or cannot go on from what was saved
 └── MissingExtraError    an optional library is needed and not installed
 
 Each message says what went wrong, what was expected, what was found, and what to do.
 Wrong arguments (an empty phrase, a negative rate) raise `ValueError`, as everywhere in Python.
+Beside the tree stands `Interrupted`: Ctrl-C, with what was found by then.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molmo2_ground.answer import RawAnswer
+    from molmo2_ground.results import Tracks
 
 
 class GroundError(Exception):
@@ -49,9 +52,25 @@ class BackendError(GroundError):
     """The model could not be run, or the server that runs it did not answer."""
 
 
+class DeadlineError(GroundError, TimeoutError):
+    """The time that a call may take was over before anything was found."""
+
+
 class TrainingError(GroundError):
     """A training run stopped itself, or cannot go on from what was saved."""
 
 
 class MissingExtraError(GroundError):
     """An optional library is needed; the message says what to install."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a long video was tracked; `partial` holds the tracks of the windows answered by then.
+
+    It is a `KeyboardInterrupt`, so a program that does not catch it ends, with a traceback. Its exit code is
+    then 1: Python keeps an end by the signal itself for the plain class.
+    """
+
+    def __init__(self, message: str, *, partial: Tracks) -> None:
+        super().__init__(message)
+        self.partial = partial

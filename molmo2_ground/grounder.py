@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
+from molmo2_ground.batches import Failed, OnError, ask_all
+from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import BackendError
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.replay import Result
@@ -28,7 +30,7 @@ _Kind = TypeVar("_Kind", Points, Tracks, Count, Answer)
 
 
 class Grounder:
-    """A model that is ready to be asked: track, point, count, ask, or open for several questions.
+    """A model that is ready to be asked: track, point, count, ask, open for several questions, or batch.
 
     backend: what runs the model; `load` makes one from a name, a folder or a hub id.
     """
@@ -59,16 +61,24 @@ class Grounder:
         show_fps: float | None = None,
         decoding: Decoding | None = None,
         on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
     ) -> Tracks:
         """Follow everything that `phrase` names, `fps` places a second, however long the video is.
 
         at: (time_s, x_px, y_px), to follow what is under this point.
         show_fps: up to so many frames a second are shown to the model, also between the places asked for.
-        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read.
+        deadline_s: seconds that the call may take. A long video is looked at in windows; once the time is
+        over no further window is read, and the tracks so far come with a note that says up to which second
+        the video was looked at. It is looked at between windows only: a short video, which takes one look,
+        and the windows at hand are finished.
+        Raises `ValueError` for wrong arguments, `SourceError`, `AnswerError` when no answer can be read,
+        `DeadlineError` when the time was over before the first window. Ctrl-C during a long video raises
+        `Interrupted`, a `KeyboardInterrupt` whose `partial` holds the tracks of the windows answered so far.
         """
+        deadline = None if deadline_s is None else Deadline.after(deadline_s)
         query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
         with self.open(media, on_progress=on_progress) as session:
-            return expect(Tracks, session.answer(query, decoding=decoding))
+            return expect(Tracks, session.answer(query, decoding=decoding, deadline=deadline))
 
     def point(
         self,
@@ -118,6 +128,47 @@ class Grounder:
         query = Query.ask(text)
         with self.open(media, on_progress=on_progress) as session:
             return expect(Answer, session.answer(query, decoding=decoding))
+
+    @overload
+    def batch(
+        self,
+        medias: Iterable[MediaLike],
+        query: Query,
+        *,
+        decoding: Decoding | None = None,
+        on_error: OnError = "keep",
+    ) -> Iterator[Result | Failed]: ...
+    @overload
+    def batch(
+        self,
+        medias: Iterable[MediaLike],
+        query: Sequence[Query],
+        *,
+        decoding: Decoding | None = None,
+        on_error: OnError = "keep",
+    ) -> Iterator[tuple[Result, ...] | Failed]: ...
+    def batch(
+        self,
+        medias: Iterable[MediaLike],
+        query: Query | Sequence[Query],
+        *,
+        decoding: Decoding | None = None,
+        on_error: OnError = "keep",
+    ) -> Iterator[Result | tuple[Result, ...] | Failed]:
+        """Ask the same about many clips: results one by one, in the order of `medias`, as they are there.
+
+        Clips are read when their turn comes and asked together as memory allows; each result is what the clip
+        alone would give. A long video is tracked by itself.
+        query: a `Query` gives a result for each clip; several of them are all asked of each clip, and give a
+        tuple of results for each.
+        on_error: "keep" puts a `Failed`, which holds the clip and its error, in the place of a clip that
+        cannot be read or answered, and the others go on; "raise" ends there with the error.
+        Raises `ValueError` for wrong arguments.
+        """
+        alone = isinstance(query, Query)
+        queries = [query] if isinstance(query, Query) else query
+        found = ask_all(self._backend, medias, queries, decoding=decoding, on_error=on_error)
+        return (one[0] if alone and isinstance(one, tuple) else one for one in found)
 
     def render(
         self,
@@ -182,8 +233,12 @@ def track(
     show_fps: float | None = None,
     decoding: Decoding | None = None,
     on_progress: OnProgress | None = None,
+    deadline_s: float | None = None,
 ) -> Tracks:
-    """`Grounder.track` with `model`, or with the default one, which is loaded once a process."""
+    """`Grounder.track` with `model`, or with the default one, which is loaded once a process.
+
+    Loading the model does not count against `deadline_s`.
+    """
     grounder = _grounder(model)
     return grounder.track(
         media,
@@ -194,6 +249,7 @@ def track(
         show_fps=show_fps,
         decoding=decoding,
         on_progress=on_progress,
+        deadline_s=deadline_s,
     )
 
 
@@ -233,6 +289,36 @@ def ask(
 ) -> Answer:
     """`Grounder.ask` with `model`, or with the default one, which is loaded once a process."""
     return _grounder(model).ask(media, text, decoding=decoding, on_progress=on_progress)
+
+
+@overload
+def batch(
+    medias: Iterable[MediaLike],
+    query: Query,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_error: OnError = "keep",
+) -> Iterator[Result | Failed]: ...
+@overload
+def batch(
+    medias: Iterable[MediaLike],
+    query: Sequence[Query],
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_error: OnError = "keep",
+) -> Iterator[tuple[Result, ...] | Failed]: ...
+def batch(
+    medias: Iterable[MediaLike],
+    query: Query | Sequence[Query],
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    decoding: Decoding | None = None,
+    on_error: OnError = "keep",
+) -> Iterator[Result | tuple[Result, ...] | Failed]:
+    """`Grounder.batch` with `model`, or with the default one, which is loaded once a process."""
+    return _grounder(model).batch(medias, query, decoding=decoding, on_error=on_error)
 
 
 def _grounder(model: str | os.PathLike[str] | Grounder | None) -> Grounder:

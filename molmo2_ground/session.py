@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from molmo2_ground._heap import return_large_blocks
 from molmo2_ground.answer import RawAnswer
 from molmo2_ground.clip import Clip
+from molmo2_ground.deadline import Deadline
+from molmo2_ground.errors import Interrupted
 from molmo2_ground.placement import make_receipt
 from molmo2_ground.query import Decoding, Prompt, Query, build_prompt
 from molmo2_ground.replay import Result, derive, keep_first
@@ -42,6 +44,20 @@ class _Looked:
     session: BackendSession
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A question about an open clip that can be asked together with questions about others.
+
+    clip      the frames that it is about.
+    asked     what `Backend.answer_together` takes.
+    derived   from what the backend answers, and how it was asked to, to the result.
+    """
+
+    clip: Clip
+    asked: tuple[BackendSession, Prompt]
+    derived: Callable[[RawAnswer, Decoding], Result]
+
+
 class Session:
     """One video or some images, open for questions; use it in a `with` block or close it.
 
@@ -65,7 +81,8 @@ class Session:
         """The answers to several questions, in their order; each is what the question alone would give.
 
         They are written in step over one reading of the frames; a video too long for one look is tracked
-        for each question by itself. Raises what the first question that fails raises.
+        for each question by itself. Raises what the first question that fails raises, and `Interrupted` on
+        Ctrl-C during the windows of a long video.
         """
         decoding = decoding or Decoding()
         self._check_open()
@@ -90,10 +107,12 @@ class Session:
         at: tuple[float, float, float] | None = None,
         show_fps: float | None = None,
         decoding: Decoding | None = None,
+        deadline_s: float | None = None,
     ) -> Tracks:
         """As `Grounder.track`, over the frames that this session holds."""
         query = Query.track(phrase, fps=fps, max_objects=max_objects, at=at, show_fps=show_fps)
-        return expect(Tracks, self.answer(query, decoding=decoding))
+        deadline = None if deadline_s is None else Deadline.after(deadline_s)
+        return expect(Tracks, self.answer(query, decoding=decoding, deadline=deadline))
 
     def point(
         self, phrase: str, *, max_objects: int | None = None, decoding: Decoding | None = None
@@ -109,9 +128,33 @@ class Session:
         """As `Grounder.ask`, over the frames that this session holds."""
         return expect(Answer, self.answer(Query.ask(text), decoding=decoding))
 
-    def answer(self, query: Query, *, decoding: Decoding | None = None) -> Result:
-        """Answer one question: `Tracks`, `Points`, `Count` or `Answer`, as the query's task says."""
+    def answer(
+        self, query: Query, *, decoding: Decoding | None = None, deadline: Deadline | None = None
+    ) -> Result:
+        """Answer one question: `Tracks`, `Points`, `Count` or `Answer`, as the query's task says.
+
+        deadline: looked at between the windows of a long video, as `Grounder.track` says of `deadline_s`; a
+        question that one look answers takes the time it takes.
+        """
+        self._check_open()
+        if deadline is not None and self._by_windows(query):
+            return self._track_by_windows(query, decoding or Decoding(), deadline=deadline)
         return self.run([query], decoding=decoding)[0]
+
+    def prepare(self, query: Query) -> Prepared | None:
+        """Read the frames of a question, to ask it together with questions about other clips.
+
+        None for tracking in a video too long for one look: `answer` reads that window by window.
+        """
+        self._check_open()
+        if self._by_windows(query):
+            return None
+        looked = self._looked(query)
+        return Prepared(
+            clip=looked.clip,
+            asked=(looked.session, looked.prompt),
+            derived=functools.partial(self._derived, looked),
+        )
 
     def close(self) -> None:
         """Let go of the frames and of what the model keeps for them."""
@@ -217,7 +260,9 @@ class Session:
         duration_s, at_once = self._info.duration_s, self._backend.limits.frames_tracked_at_once
         return duration_s is None or len(rate_grid(duration_s, rate=rate, max_frames=at_once + 1)) > at_once
 
-    def _track_by_windows(self, query: Query, decoding: Decoding) -> Tracks:
+    def _track_by_windows(
+        self, query: Query, decoding: Decoding, *, deadline: Deadline | None = None
+    ) -> Tracks:
         shown_fps = self._look(query) or query.fps
         frames, overlap = window_rule(
             rate=query.fps,
@@ -232,18 +277,26 @@ class Session:
             overlap_frames=overlap,
             resize=self._backend.resize_frame,
         )
-        joined = track_windows(
-            self._backend,
-            windows,
-            query,
-            decoding=decoding,
-            duration_s=self._info.duration_s,
-            on_progress=self._on_progress,
-        )
-        recipe = f"{joined.receipt.recipe}; {self._sampling(query)}; windows-{frames}-{overlap}/1"
+        recipe = f"{self._sampling(query)}; windows-{frames}-{overlap}/2"
+        try:
+            joined = track_windows(
+                self._backend,
+                windows,
+                query,
+                decoding=decoding,
+                duration_s=self._info.duration_s,
+                on_progress=self._on_progress,
+                deadline=deadline,
+            )
+        except Interrupted as stop:
+            raise Interrupted(str(stop), partial=self._finished(stop.partial, query, recipe)) from None
+        return self._finished(joined, query, recipe)
+
+    def _finished(self, joined: Tracks, query: Query, recipe: str) -> Tracks:
+        """The tracks of some windows with what the session knows about how they came about."""
         notes = (*joined.receipt.notes, *self._notes_on_rate(query))
-        receipt = joined.receipt.model_copy(update={"recipe": recipe, "notes": notes})
-        return keep_first(joined.model_copy(update={"receipt": receipt}))
+        update = {"recipe": f"{joined.receipt.recipe}; {recipe}", "notes": notes}
+        return keep_first(joined.model_copy(update={"receipt": joined.receipt.model_copy(update=update)}))
 
     def _sampling(self, query: Query) -> str:
         """How frames were chosen, in a word for receipts; the number rises when the same word means more."""

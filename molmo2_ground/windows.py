@@ -10,38 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from molmo2_ground.answer import parse_answer
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clip import Clip
-from molmo2_ground.errors import AnswerError, SourceError
+from molmo2_ground.deadline import Deadline
+from molmo2_ground.errors import AnswerError, DeadlineError, Interrupted, SourceError
 from molmo2_ground.placement import frame_refs, make_receipt, place_tracks
 from molmo2_ground.query import Decoding, Query, build_prompt
-from molmo2_ground.results import ParseReport, Receipt, Sample, Track, Tracks
+from molmo2_ground.results import ParseReport, Receipt, Tracks
+from molmo2_ground.stitcher import Stitcher
 
 WINDOW_S = 60.0
 """Longest window, seconds: the released models were trained to track in clips of about a minute."""
 
 OVERLAP_SHARE = 1 / 8
 MIN_OVERLAP_FRAMES = 2  # with one, the car of `molmo2-ground demo` comes from under its bridge as a new one
-
-SHARED_GATE = 0.08
-"""Two windows mean one object when its places on shared frames lie at most this far apart on average.
-
-Distances are shares of the picture: the length of (dx / width, dy / height). Both windows look at the same
-pixels, so they differ only by the model's scatter, which is a few per cent for an object of ordinary size.
-"""
-
-CARRY_GATE = 0.12
-CARRY_S = 2.0
-"""Without a shared frame (hidden there in one of the windows), an object is carried on in a straight line
-for at most this many seconds, and taken up again within `CARRY_GATE` of where it should be."""
-
-_FAR = 1e6  # cost of a pair that may not be matched: above any sum of distances
 
 OnProgress = Callable[[str, float], None]
 """Told what is being done, in words, and the share that is done, 0 to 1."""
@@ -75,43 +61,114 @@ def track_windows(
     decoding: Decoding,
     duration_s: float | None = None,
     on_progress: OnProgress | None = None,
+    deadline: Deadline | None = None,
 ) -> Tracks:
     """Track in one window after the other and join what they found.
 
     As many windows of pixels are held at a time as the backend takes together (`Backend.at_once`).
     windows: clips in order on one time grid, each sharing its first frames with the one before.
-    duration_s: length of the whole video in seconds, for progress.
+    duration_s: length of the whole video in seconds, for progress and notes.
+    deadline: once it has passed no further window is read; those at hand are still asked, and a note says
+    up to where the video was looked at.
     Raises `SourceError` when there is no frame, `ValueError` when the point to follow lies outside the
-    video, `AnswerError` when no window's answer could be read.
+    video, `AnswerError` when no window's answer could be read, `DeadlineError` when none was asked in time;
+    on Ctrl-C `Interrupted` with the tracks so far, or `KeyboardInterrupt` when there are none yet.
     """
-    receipts: list[Receipt] = []
-    starts_s: list[float] = []
-    skipped: list[str] = []
-    for batch in _batches(backend, windows, query):
-        asked = []
+    seen = _Seen(duration_s=duration_s)
+    try:
+        _ask_all(seen, backend, windows, query, decoding, on_progress=on_progress, deadline=deadline)
+        return seen.joined(query)
+    except KeyboardInterrupt:
+        if not seen.answers:
+            raise
+    # Outside of the `except`, so that the error does not keep the frames that were at hand.
+    seen.stopped = "interrupted"
+    try:
+        partial = seen.joined(query)
+    except AnswerError as error:
+        raise KeyboardInterrupt from error
+    raise Interrupted(seen.how_far(), partial=partial)
+
+
+def _ask_all(
+    seen: _Seen,
+    backend: Backend,
+    windows: Iterable[Clip],
+    query: Query,
+    decoding: Decoding,
+    *,
+    on_progress: OnProgress | None,
+    deadline: Deadline | None,
+) -> None:
+    """Ask about every window and keep the answers in `seen`."""
+    for batch in _batches(backend, seen.in_time(windows, deadline), query):
+        asked, starts_s = [], []
         for clip in batch:
-            aimed, reason = _aim(query, clip, receipts)
+            aimed, reason = _aim(query, clip, [receipt for receipt, _ in seen.answers])
+            start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
             if aimed is None:
-                start_s, end_s = float(clip.shown_times_s[0]), float(clip.shown_times_s[-1])
-                skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
+                seen.skipped.append(f"window {start_s:.1f}–{end_s:.1f} s was not asked: {reason}")
             else:
                 asked.append((clip, aimed))
-                starts_s.append(float(clip.shown_times_s[0]))
-        end_s = float(batch[-1].shown_times_s[-1])
-        receipts.extend(_ask(backend, asked, decoding))
+                starts_s.append(start_s)
+        # In one step: Ctrl-C finds an answer with its time or not at all.
+        seen.answers.extend(zip(_ask(backend, asked, decoding), starts_s, strict=True))
         del batch, clip, asked  # pixels
         if on_progress is not None:
-            on_progress("tracking", min(1.0, end_s / duration_s) if duration_s else 0.0)
-    if not receipts and query.at is not None and skipped:
-        raise ValueError(f"at= names the time {query.at[0]:g} s, after the end of the video")
-    if not receipts:
-        raise SourceError("the video has no frame to track in; check that it plays")
-    joined = join(receipts, starts_s=starts_s)
-    if not skipped:
-        return joined
-    return joined.model_copy(
-        update={"receipt": joined.receipt.model_copy(update={"notes": (*skipped, *joined.receipt.notes)})}
-    )
+            on_progress("tracking", min(1.0, end_s / seen.duration_s) if seen.duration_s else 0.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Seen:
+    """What has been asked of a video so far.
+
+    answers  a receipt for each window that was asked, and when the window starts, seconds of the video.
+    skipped  a line for each window that was not asked, for want of a place to follow.
+    read_s   time of the last frame that was read.   next_s  the time of the grid after it.
+    stopped  why the video was not looked at to its end; empty when it was.
+    """
+
+    duration_s: float | None
+    answers: list[tuple[Receipt, float]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    read_s: float = 0.0
+    next_s: float = 0.0
+    stopped: str = ""
+
+    def in_time(self, windows: Iterable[Clip], deadline: Deadline | None) -> Iterator[Clip]:
+        """The windows, each read only if the deadline has not passed by then."""
+        source = iter(windows)
+        while deadline is None or not deadline.passed():
+            clip = next(source, None)
+            if clip is None:
+                return
+            times_s = np.append(self.read_s, clip.shown_times_s)
+            self.read_s = float(times_s[-1])
+            self.next_s = float(2 * times_s[-1] - times_s[-2])
+            yield clip
+            del clip
+        if self.duration_s is None or self.next_s < self.duration_s:
+            self.stopped = f"the deadline of {deadline.seconds:g} s passed"
+
+    def how_far(self) -> str:
+        """Why the tracking stopped, and up to which second the video was looked at."""
+        receipt, start_s = self.answers[-1]
+        end_s = start_s + receipt.shown_times_s[-1]
+        whole = "" if self.duration_s is None else f" of {self.duration_s:.1f} s"
+        return f"{self.stopped}; the video was looked at up to {end_s:.1f} s{whole}"
+
+    def joined(self, query: Query) -> Tracks:
+        """The tracks of the windows asked so far; raises as `track_windows` says."""
+        if not self.answers and self.stopped:
+            raise DeadlineError(f"{self.stopped} before any window of the video was read; allow more time")
+        if not self.answers and query.at is not None and self.skipped:
+            raise ValueError(f"at= names the time {query.at[0]:g} s, after the end of the video")
+        if not self.answers:
+            raise SourceError("the video has no frame to track in; check that it plays")
+        found = join([r for r, _ in self.answers], starts_s=[start_s for _, start_s in self.answers])
+        stopped = (self.how_far(),) if self.stopped else ()
+        notes = (*self.skipped, *found.receipt.notes, *stopped)
+        return found.model_copy(update={"receipt": found.receipt.model_copy(update={"notes": notes})})
 
 
 def join(receipts: Sequence[Receipt], *, starts_s: Sequence[float] | None = None) -> Tracks:
@@ -140,154 +197,6 @@ def join(receipts: Sequence[Receipt], *, starts_s: Sequence[float] | None = None
         for receipt, tracks in zip(receipts, found, strict=True)
     ]
     return Tracks(tracks=stitcher.tracks, receipt=_merge(children, starts, tuple(stitcher.notes)))
-
-
-@dataclass(slots=True)
-class Stitcher:
-    """Identities across windows: give it each window's tracks in order of time.
-
-    tracks  the objects so far, by id. The first window's ids are kept; an object first seen later gets
-            the next free number.
-    notes   one line for each object of each later window: what it was matched with and why.
-    """
-
-    notes: list[str] = field(default_factory=list)
-    _labels: dict[int, str] = field(default_factory=dict)
-    _samples: dict[int, dict[int, Sample]] = field(default_factory=dict)
-    _begun: bool = False
-
-    @property
-    def tracks(self) -> tuple[Track, ...]:
-        """The objects so far, by id, samples in order of time."""
-        return tuple(
-            Track(
-                object_id=object_id,
-                label=self._labels[object_id],
-                samples=tuple(sorted(samples.values(), key=lambda s: s.time_s)),
-            )
-            for object_id, samples in sorted(self._samples.items())
-        )
-
-    def add(self, name: str, window: Sequence[Track]) -> None:
-        """Join the tracks of the next window; `name` is what the notes call it."""
-        tracks = [track for track in sorted(window, key=lambda t: t.object_id) if track.samples]
-        if not self._begun:
-            self._begun = True
-            for track in tracks:
-                self._extend(track.object_id, track)
-            return
-        matches = _match(self._recent(tracks), tracks)
-        next_id = max(self._samples, default=0) + 1
-        for track in tracks:
-            if track.object_id in matches:
-                object_id, reason = matches[track.object_id]
-            else:
-                object_id, reason = next_id, "no earlier object is near enough, so it is new"
-                next_id += 1
-            self._extend(object_id, track)
-            self.notes.append(f"{name}: its object {track.object_id} is object {object_id}; {reason}")
-
-    def _recent(self, tracks: Sequence[Track]) -> dict[int, list[Sample]]:
-        """The samples that can matter for these tracks, by object id, in order of time."""
-        since_s = min((t.first.time_s for t in tracks), default=0.0) - 2 * CARRY_S
-        recent = {
-            object_id: sorted((s for s in places.values() if s.time_s >= since_s), key=lambda s: s.time_s)
-            for object_id, places in self._samples.items()
-        }
-        return {object_id: samples for object_id, samples in recent.items() if samples}
-
-    def _extend(self, object_id: int, track: Track) -> None:
-        self._labels.setdefault(object_id, track.label)
-        samples = self._samples.setdefault(object_id, {})
-        for sample in track.samples:
-            # On a shared frame the earlier window's place stands: it had seen what led up to it.
-            samples.setdefault(sample.source_index, sample)
-
-
-def _match(known: dict[int, list[Sample]], tracks: Sequence[Track]) -> dict[int, tuple[int, str]]:
-    """For each track that is a known object: the object's id and the reason, by the track's own id."""
-    ids = list(known)
-    shared = np.full((len(ids), len(tracks)), np.nan)
-    frames = np.zeros((len(ids), len(tracks)), dtype=np.int64)
-    for row, object_id in enumerate(ids):
-        for column, track in enumerate(tracks):
-            shared[row, column], frames[row, column] = _apart_on_shared_frames(known[object_id], track)
-    matches = {}
-    for row, column in _assign(shared, SHARED_GATE):
-        words = (
-            f"on {frames[row, column]} shared frames they lie {100 * shared[row, column]:.1f} % apart "
-            f"(at most {100 * SHARED_GATE:.0f} %)"
-        )
-        matches[tracks[column].object_id] = (ids[row], words)
-    taken = {object_id for object_id, _ in matches.values()}
-    carried = np.full(shared.shape, np.nan)
-    gaps_s = np.zeros(shared.shape)
-    for row, object_id in enumerate(ids):
-        for column, track in enumerate(tracks):
-            # Seen apart on a shared frame is proof of two objects: such a pair is never carried on.
-            if object_id not in taken and track.object_id not in matches and not frames[row, column]:
-                carried[row, column], gaps_s[row, column] = _off_the_straight_line(known[object_id], track)
-    for row, column in _assign(carried, CARRY_GATE):
-        words = (
-            f"no frame shows it in both; carried on for {gaps_s[row, column]:.1f} s it is "
-            f"{100 * carried[row, column]:.1f} % off (at most {100 * CARRY_GATE:.0f} %)"
-        )
-        matches[tracks[column].object_id] = (ids[row], words)
-    return matches
-
-
-def _assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, int]]:
-    """Pairs (row, column) no farther apart than `gate`: as many as possible, then as near as possible."""
-    if not distance.size:
-        return []
-    # Imported here: a quarter of a second that a short video never needs.
-    from scipy.optimize import linear_sum_assignment
-
-    allowed = np.nan_to_num(distance, nan=np.inf) <= gate
-    rows, columns = linear_sum_assignment(np.where(allowed, distance, _FAR))
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
-
-
-def _distance(a: Sample, b: Sample) -> float:
-    return float(np.hypot(a.x_norm - b.x_norm, a.y_norm - b.y_norm))
-
-
-def _apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[float, int]:
-    """Mean distance on the frames where both are seen, and their number; nan and 0 without one."""
-    places = {sample.source_index: sample for sample in track.samples}
-    apart = [_distance(s, places[s.source_index]) for s in known if s.source_index in places]
-    return (float(np.mean(apart)), len(apart)) if apart else (float("nan"), 0)
-
-
-def _off_the_straight_line(known: Sequence[Sample], track: Track) -> tuple[float, float]:
-    """How far the track's first place is from where the known object should be then, and the gap, seconds."""
-    first = track.samples[0]
-    at = min(range(len(known)), key=lambda i: abs(known[i].time_s - first.time_s))
-    last = known[at]
-    gap_s = first.time_s - last.time_s
-    if abs(gap_s) > CARRY_S:
-        return float("nan"), gap_s
-    vx_norm_s, vy_norm_s = _velocity(known[: at + 1])
-    expected = last.model_copy(
-        update={"x_norm": last.x_norm + vx_norm_s * gap_s, "y_norm": last.y_norm + vy_norm_s * gap_s}
-    )
-    return _distance(expected, first), abs(gap_s)
-
-
-def _velocity(samples: Sequence[Sample]) -> tuple[float, float]:
-    """How fast an object was going lately, shares of the picture a second: the median over its steps.
-
-    Not its last step: what is being covered shows less and less of itself, and the middle of what shows
-    falls behind.
-    """
-    recent = [s for s in samples if samples[-1].time_s - s.time_s <= CARRY_S]
-    steps = [(a, b, b.time_s - a.time_s) for a, b in pairwise(recent) if b.time_s > a.time_s]
-    if not steps:
-        return 0.0, 0.0
-    return (
-        float(np.median([(b.x_norm - a.x_norm) / step_s for a, b, step_s in steps])),
-        float(np.median([(b.y_norm - a.y_norm) / step_s for a, b, step_s in steps])),
-    )
 
 
 def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query | None, str]:

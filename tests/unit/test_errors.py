@@ -31,6 +31,7 @@ def test_every_error_is_a_ground_error_and_drawn_in_the_tree() -> None:
         "AnswerError",
         "BackendError",
         "CheckpointError",
+        "DeadlineError",
         "GroundError",
         "MissingExtraError",
         "PromptTooLongError",
@@ -40,6 +41,9 @@ def test_every_error_is_a_ground_error_and_drawn_in_the_tree() -> None:
     for name, kind in kinds.items():
         assert issubclass(kind, GroundError)
         assert name in (errors.__doc__ or "")
+    # Those who catch Exception must not catch Ctrl-C with it.
+    assert issubclass(errors.Interrupted, KeyboardInterrupt)
+    assert not issubclass(errors.Interrupted, Exception)
     # Those who catch ValueError for a wrong argument must not catch a broken video with it.
     assert not issubclass(GroundError, ValueError | OSError)
 

@@ -253,7 +253,7 @@ def test_windows_of_a_long_video_are_shown_more_than_they_are_asked_for(media: S
     assert starts == [0.0, 54.0, 108.0]
     assert [len(child.frame_times_s) for child in tracks.receipt.windows] == [60, 60, 32]
     assert all(start % 2 == 0 for start in starts)  # each window asks about the one grid
-    assert tracks.receipt.recipe == "track-fps/1; scripted/1; grid-1fps-asked-0.5fps/1; windows-60-6/1"
+    assert tracks.receipt.recipe == "track-fps/1; scripted/1; grid-1fps-asked-0.5fps/1; windows-60-6/2"
     assert differences(tracks, derive(tracks.receipt)) == ()
 
 
@@ -290,7 +290,7 @@ def test_a_long_video_is_tracked_by_windows(media: Shelf) -> None:
     assert [(times[0], times[-1]) for times in windows] == [(0.0, 2.5), (2.0, 4.5), (4.0, 5.5)]
     assert [t.object_id for t in tracks] == [1]
     assert tracks[0].times_s.tolist() == pytest.approx([0.0, 2.5, 3.5, 5.5])
-    assert tracks.receipt.recipe == "track-default/1; scripted/1; grid-2fps/1; windows-6-2/1"
+    assert tracks.receipt.recipe == "track-default/1; scripted/1; grid-2fps/1; windows-6-2/2"
     assert [share for _, share in told] == sorted(share for _, share in told)
 
 

@@ -16,16 +16,8 @@ from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.errors import AnswerError, SourceError
 from molmo2_ground.query import Decoding, Prompt, Query
 from molmo2_ground.results import Sample, Track, Tracks
-from molmo2_ground.windows import (
-    CARRY_GATE,
-    CARRY_S,
-    SHARED_GATE,
-    Stitcher,
-    join,
-    shift_to_zero,
-    track_windows,
-    window_rule,
-)
+from molmo2_ground.stitcher import CARRY_GATE, CARRY_S, SHARED_GATE, Stitcher
+from molmo2_ground.windows import join, shift_to_zero, track_windows, window_rule
 
 SIZE_PX = (200, 100)
 
@@ -115,6 +107,41 @@ def test_pairs_are_chosen_together_not_greedily() -> None:
     second = [track(1, {1: 0.49, 2: 0.49}), track(2, {1: 0.53, 2: 0.53})]
     found, _ = stitched(first, second)
     assert found == {1: {0: 0.50, 1: 0.50, 2: 0.53}, 2: {0: 0.44, 1: 0.44, 2: 0.49}}
+
+
+def test_a_window_that_mixes_objects_up_in_its_first_frame_renames_nobody() -> None:
+    # A standing car, and a window whose objects each are somewhere else in its first frame, time and again.
+    mixed = [track(1, {0: 0.1, 1: 0.5, 2: 0.5, 3: 0.5}), track(2, {0: 0.5, 1: 0.8, 2: 0.8, 3: 0.8})]
+
+    def later(start: int) -> list[Track]:
+        return [
+            track(one.object_id, {start + n: s.x_norm for n, s in enumerate(one.samples)}) for one in mixed
+        ]
+
+    found, _ = stitched(*(later(start) for start in (0, 2, 4, 6, 8)))
+    assert sorted(found) == [1, 2]
+    assert {x for frame, x in found[1].items() if frame} == {0.5}
+    assert {x for frame, x in found[2].items() if frame} == {0.8}
+
+
+@pytest.mark.parametrize(
+    ("off", "same"),
+    [
+        pytest.param((0.3, 0.0, 0.0), True, id="first-of-three"),
+        pytest.param((0.3, 0.3, 0.0), True, id="the-later-half-counts"),
+        pytest.param((0.0, 0.0, 0.3), True, id="one-of-three"),
+        pytest.param((0.0, 0.3, 0.3), False, id="two-later-of-three"),
+        pytest.param((0.3, 0.0), True, id="first-of-two"),
+        pytest.param((0.0, 0.3), False, id="last-of-two"),
+        pytest.param((0.3,), False, id="the-only-one"),
+    ],
+)
+def test_later_shared_frames_count_more(off: tuple[float, ...], same: bool) -> None:
+    frames = len(off)
+    first = [track(1, dict.fromkeys(range(frames), 0.3))]
+    second = [track(1, {n: 0.3 + x for n, x in enumerate(off)} | {frames: 0.3})]
+    found, _ = stitched(first, second)
+    assert len(found) == (1 if same else 2)
 
 
 def test_a_newcomer_gets_the_next_free_number() -> None:

@@ -1,0 +1,235 @@
+"""`molmo2-ground batch`: one question about many clips, a result file for each."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground.errors import GroundError, SourceError
+
+if TYPE_CHECKING:
+    from molmo2_ground.grounder import Grounder
+    from molmo2_ground.query import Query
+    from molmo2_ground.replay import Result
+
+Loader = Callable[..., "Grounder"]
+
+TASKS = ("track", "point", "count", "ask")
+_LIST_SUFFIXES = (".txt", ".list", ".lst")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One clip of a batch, and where its result goes."""
+
+    media: Path
+    result: Path
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], *, runner: argparse.ArgumentParser
+) -> None:
+    """Add `batch`."""
+    words = "ask one question about many clips; a result file for each"
+    parser = commands.add_parser("batch", help=words, description=words.capitalize() + ".", parents=[runner])
+    parser.add_argument(
+        "media",
+        metavar="LIST",
+        nargs="+",
+        help="a text file (.txt, .list, .lst) with a path a line, or the clips themselves: files, patterns "
+        "such as 'videos/*.mp4', folders of images",
+    )
+    parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
+    parser.add_argument("--task", choices=TASKS, default="track", help="what to do (default: track)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("molmo2-ground-batch"),
+        help="where the result files go; a clip whose result is there is not asked again, whatever options "
+        "it was made with (default: %(default)s)",
+    )
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
+    parser.add_argument(
+        "--keep-repeats", action="store_true", help="keep places that the model writes in circles"
+    )
+    parser.add_argument("--max-objects", metavar="N", type=int, help="keep at most N objects (track, point)")
+    parser.add_argument(
+        "--fps", metavar="N", type=float, default=2.0, help="places a second to track (default: 2)"
+    )
+    parser.add_argument("--show-fps", metavar="N", type=float, help="as for `track`")
+    parser.set_defaults(call=run_batch)
+
+
+def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    """`batch`: 0 when every clip has its result, 1 when one has none."""
+    query = _query(arguments)
+    jobs = jobs_of(_listed(arguments.media), arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    left, there, failures = [], 0, 0
+    for job in jobs:
+        try:
+            done_by = _done_by(job, query)
+        except SourceError as error:
+            failures += 1
+            say(f"{job.media}: {one_line(error)}")
+            continue
+        if done_by is None:
+            left.append(job)
+            continue
+        there += 1
+        if not arguments.quiet:
+            say(f"{job.media}: {job.result} is there, by {done_by}; not asked again")
+    done = 0
+    try:
+        if left:
+            for found in _asked(left, query, arguments, loader, of=len(jobs), before=there + failures):
+                done, failures = done + found, failures + (not found)
+    except KeyboardInterrupt:
+        say(f"\n{done + there} of {len(jobs)} results are in {arguments.out}; the same command goes on")
+        raise
+    if not arguments.quiet:
+        say(f"{len(jobs)} clips: {done} done, {there} there before, {failures} failed; {arguments.out}")
+    return 1 if failures else 0
+
+
+def _asked(
+    jobs: Sequence[Job],
+    query: Query,
+    arguments: argparse.Namespace,
+    loader: Loader | None,
+    *,
+    of: int,
+    before: int,
+) -> Iterable[bool]:
+    """Ask, write and print clip by clip; True for each that has its result now."""
+    from molmo2_ground.batches import Failed
+    from molmo2_ground.export import write_result
+    from molmo2_ground.grounder import default_model, load
+    from molmo2_ground.query import Decoding
+
+    model = arguments.model or default_model()
+    grounder = (loader or load)(model, device=arguments.device, dtype=arguments.dtype)
+    decoding = Decoding(max_new_tokens=arguments.max_new_tokens, cut_runaways=not arguments.keep_repeats)
+    bar = Bar(quiet=arguments.quiet)
+    results = grounder.batch([job.media for job in jobs], query, decoding=decoding)
+    try:
+        for number, job in enumerate(jobs, start=before):
+            bar.tell("asking", number / of, f"{number} of {of}")
+            found = next(results)
+            bar.clear()
+            if isinstance(found, Failed):
+                say(f"{job.media}: {one_line(found.error)}")
+            else:
+                write_result(found, job.result)
+                print(f"{job.media}: {_found_words(found)}, {job.result}", flush=True)
+            yield not isinstance(found, Failed)
+    finally:
+        bar.clear()
+
+
+def _query(arguments: argparse.Namespace) -> Query:
+    from molmo2_ground.query import Query
+
+    if arguments.task == "track":
+        return Query.track(
+            arguments.query, fps=arguments.fps, max_objects=arguments.max_objects, show_fps=arguments.show_fps
+        )
+    if arguments.task == "point":
+        return Query.point(arguments.query, max_objects=arguments.max_objects)
+    return Query.count(arguments.query) if arguments.task == "count" else Query.ask(arguments.query)
+
+
+def _found_words(result: Result) -> str:
+    from molmo2_ground.results import Answer, Count
+
+    if isinstance(result, Count):
+        return f"{result.value} counted"
+    if isinstance(result, Answer):
+        return f"{len(result.text)} letters"
+    return f"{len(result)} found"
+
+
+def _done_by(job: Job, query: Query) -> str | None:
+    """The model that gave the result that is there; None without one.
+
+    Raises `SourceError` when the file is something else: it is neither kept for a result nor written over.
+    """
+    from molmo2_ground.export import read_result
+
+    if not job.result.exists():
+        return None
+    try:
+        receipt = read_result(job.result).receipt
+    except (GroundError, OSError, ValueError) as error:
+        raise SourceError(
+            f"{job.result} is there and is no result ({one_line(error)}); move it away, or choose another "
+            "--out"
+        ) from error
+    if (receipt.task, receipt.query) != (query.task, query.phrase):
+        raise SourceError(
+            f"{job.result} is there and answers another question ({receipt.task} {receipt.query!r}); move it "
+            "away, or choose another --out"
+        )
+    return receipt.model_id
+
+
+def jobs_of(media: Sequence[Path], folder: Path) -> list[Job]:
+    """A result file for each clip, each clip once.
+
+    The file is named for the clip; where two clips share a name, as much of their paths is put before it as
+    tells them apart.
+    """
+    clips = {path.absolute(): path for path in media}
+    left = {full: [full.stem, full.name, *_longer_names(full)] for full in clips}
+    chosen: dict[Path, str] = {}
+    for level in range(max((len(names) for names in left.values()), default=0)):
+        now = {full: names[min(level, len(names) - 1)] for full, names in left.items()}
+        taken = [*now.values(), *chosen.values()]
+        chosen |= {full: name for full, name in now.items() if taken.count(name) == 1}
+        left = {full: names for full, names in left.items() if full not in chosen}
+    # Names of files that hold the sign which stands between folders can still be alike.
+    chosen |= {full: f"{names[-1]}__{number}" for number, (full, names) in enumerate(left.items(), start=1)}
+    return [Job(media=path, result=folder / f"{chosen[full]}.json") for full, path in clips.items()]
+
+
+def _longer_names(path: Path) -> list[str]:
+    """`b__clip.mp4`, `a__b__clip.mp4`, … up to the whole path."""
+    parts = path.parts[1:]
+    return ["__".join(parts[-count:]) for count in range(2, len(parts) + 1)]
+
+
+def _listed(words: Sequence[str]) -> list[Path]:
+    """The clips that the command line names: in a list, by a pattern, or one by one. Raises `ValueError`."""
+    found: list[Path] = []
+    for word in words:
+        path = Path(word)
+        if path.suffix.lower() in _LIST_SUFFIXES:
+            found += _lines_of(path)
+        elif not path.exists() and glob.has_magic(word):
+            matches = sorted(glob.glob(word, recursive=True))
+            if not matches:
+                raise ValueError(f"no file matches {word}")
+            found += [Path(match) for match in matches]
+        else:
+            found.append(path)
+    if not found:
+        raise ValueError(f"{' '.join(words)} names no clip; expected a path a line")
+    return found
+
+
+def _lines_of(path: Path) -> list[Path]:
+    """The paths in a list: as from here, else as from the list's own folder; lines after # are left out."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no list {path}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8; expected a path a line") from error
+    wanted = [Path(line) for line in lines if line and not line.startswith("#")]
+    return [one if one.exists() or not (path.parent / one).exists() else path.parent / one for one in wanted]
