@@ -319,8 +319,8 @@ def measure(options: argparse.Namespace, film: Path) -> int:
     how = "its steps, written out in torch" if options.torchvision is None else "Molmo2VideoProcessor itself"
     size = f"{about.width_px}×{about.height_px}, {film.stat().st_size / 2**20:.0f} MiB"
     print(
-        f"{about.duration_s:g} s of {size}; {len(visual.units)} frames to {flags.image_size_px} px; one thread; "
-        f"{time.strftime('%Y-%m-%d')}"
+        f"{about.duration_s:g} s of {size}; {len(visual.units)} frames to {flags.image_size_px} px; "
+        f"one thread; {time.strftime('%Y-%m-%d')}"
     )
     print(f"decoding against bare PyAV; the rest against the library's video processor: {how}")
     print(f"{'':15} {'ours':>8} {'':3} {'other':>9} {'':3} {'ratio':>7}  goal")
