@@ -1,11 +1,11 @@
 """Peak memory of encoding a video: our vision encoder against the library's `get_video_features`.
 
-`python benchmarks/vision.py [--frames 384] [--smaller 8]`. Linux; minutes. A network of random weights with the
-8B's vision tower and connector: the 25 layers that are run, heads of 72, 729 patches and 81 tokens a frame, and
-every width divided by `--smaller` (8: 144 in the tower, 512 out of the connector). Both encode the same frames
-in float32 on one thread: the library the whole video at once, ours eight frames at once as on any CPU. Peaks
-are those of fresh processes above what they hold with the network and their inputs loaded. At a smaller width
-what does not depend on it weighs more, which is to our disadvantage.
+`python benchmarks/vision.py [--frames 384] [--smaller 8]`. Linux; minutes. A network of random weights with
+the 8B's vision tower and connector: 25 layers, heads of 72, 729 patches and 81 tokens a frame,
+and every width divided by `--smaller` (8: 144 in the tower, 512 out of the connector). Both encode the same
+frames in float32 on one thread: the library the whole video at once, ours eight frames at once as on any CPU.
+Peaks are those of fresh processes above what they hold with the network and their inputs loaded. At a smaller
+width what does not depend on it weighs more, which is to our disadvantage.
 
 Exits with 1 when features differ.
 """
