@@ -27,16 +27,24 @@ def resize_rgb(rgb_hwc: RgbArray, *, height_px: int, width_px: int) -> RgbArray:
     """
     if rgb_hwc.shape[:2] == (height_px, width_px):
         return rgb_hwc
-    # Pictures of three channels go to one of two kernels of torch, by the number of threads, and the two
-    # round a few values differently. With a fourth, thrown away again, it is the same kernel everywhere: the
-    # one that a process with one thread, such as a loader's worker, uses for three.
     pixels = torch.from_numpy(cv2.cvtColor(np.ascontiguousarray(rgb_hwc), cv2.COLOR_RGB2RGBA)).float()
-    resized = torch.nn.functional.interpolate(
-        pixels.permute(2, 0, 1)[None], size=(height_px, width_px), mode="bilinear", antialias=False
-    )
-    whole = resized[0, :3].round_().clamp_(0, 255).to(torch.uint8)
-    result: RgbArray = whole.permute(1, 2, 0).contiguous().numpy()
+    resized = resize_float(pixels, height_px=height_px, width_px=width_px)[..., :3]
+    result: RgbArray = resized.round_().clamp_(0, 255).to(torch.uint8).contiguous().numpy()
     return result
+
+
+def resize_float(pixels_HW4: torch.Tensor, *, height_px: int, width_px: int) -> torch.Tensor:
+    """Stretch float32[h, w, 4] to float32[height_px, width_px, 4], before rounding.
+
+    Pictures of three channels go to one of two kernels of torch, by the number of threads, and the two round
+    a few values differently. With a fourth it is the same kernel everywhere: the one that a process with one
+    thread, such as a loader's worker, uses for three.
+    """
+    channels_first = pixels_HW4.permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(
+        channels_first, size=(height_px, width_px), mode="bilinear", antialias=False
+    )
+    return resized[0].permute(1, 2, 0)
 
 
 def choose_tiling(height_px: int, width_px: int, *, window_px: int, max_crops: int) -> tuple[int, int]:

@@ -25,10 +25,10 @@ from molmo2_ground.model.crops import (
     patch_image,
     patches_of,
     pooling_windows,
-    resize_rgb,
     square_grid,
 )
 from molmo2_ground.model.flags import InputFlags
+from molmo2_ground.model.resize_plan import resize_frame
 from molmo2_ground.model.text_codec import TextCodec
 
 Media = Clip | Sequence[RgbArray]
@@ -172,9 +172,12 @@ def video_pooling(flags: InputFlags, frames: int) -> IndexArray:
 
 def patch_frames(frames: Sequence[RgbArray], *, flags: InputFlags) -> RgbArray:
     """Stretch frames to the model's square and cut them: uint8[frames, N, P]."""
-    side = flags.image_size_px
-    squares = [resize_rgb(frame, height_px=side, width_px=side) for frame in frames]
-    return patches_of(np.stack(squares), patch_size_px=flags.patch_size_px)
+    side, patch = flags.image_size_px, flags.patch_size_px
+    patches = np.empty((len(frames), flags.patches_per_side**2, patch * patch * 3), dtype=np.uint8)
+    for place, frame in zip(patches, frames, strict=True):  # one at a time: no second copy of the whole video
+        square = resize_frame(frame, height_px=side, width_px=side)
+        place[:] = patches_of(square[None], patch_size_px=patch)[0]
+    return patches
 
 
 def video_inputs(

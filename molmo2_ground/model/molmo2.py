@@ -12,12 +12,12 @@ import torch
 
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.model.checkpoint import Checkpoint, load_network, open_checkpoint
-from molmo2_ground.model.crops import resize_rgb
 from molmo2_ground.model.decoding import Sampling, embed, run_prompt, word_logits
 from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assemble, visual_inputs
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
+from molmo2_ground.model.resize_plan import resize_frame
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.token_table import TokenTable
 from molmo2_ground.model.vision import FeatureCache, TorchTower, VisionEncoder, VisionTower
@@ -98,7 +98,7 @@ class Molmo2:
     def resize_frame(self, rgb_hwc: RgbArray) -> RgbArray:
         """Stretch a video frame to the square that the model reads; uint8[side, side, 3]."""
         side = self.flags.image_size_px
-        return resize_rgb(rgb_hwc, height_px=side, width_px=side)
+        return resize_frame(rgb_hwc, height_px=side, width_px=side)
 
     def build_visual(
         self, media: Media, *, max_crops: int | None = None, shown_times_s: Sequence[float] | None = None

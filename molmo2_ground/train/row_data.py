@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.model.crops import resize_rgb
+from molmo2_ground.model.resize_plan import resize_frame
 from molmo2_ground.train.example import CropRule
 from molmo2_ground.train.example_source import ExampleMaker, RowSource
 from molmo2_ground.train.mixture import Group, Member, Mixture
@@ -101,7 +101,7 @@ def row_maker(
     """
     side = flags.image_size_px
     sampling = RowSampling(max_frames=stage.max_frames, max_fps=stage.max_fps)
-    resize = partial(resize_rgb, height_px=side, width_px=side)  # only small frames are kept in memory
+    resize = partial(resize_frame, height_px=side, width_px=side)  # only small frames are kept in memory
     sources = {
         name: RowSource(
             rows=rows,
