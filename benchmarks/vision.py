@@ -28,7 +28,7 @@ from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import VisualInputs, video_inputs
 from molmo2_ground.model.random_checkpoint import byte_tokenizer, random_config, random_flags
 from molmo2_ground.model.text_codec import TextCodec
-from molmo2_ground.model.vision import VisionEncoder, normalised
+from molmo2_ground.model.vision import TorchTower, VisionEncoder, normalised
 
 GOAL = 6.0
 SAME_FEATURE = 1e-4
@@ -77,7 +77,7 @@ def own_peak(options: argparse.Namespace) -> None:
     codec = TextCodec(tokenizer, bos_word="<|im_end|>", eos_word="<|im_end|>")
     network = build_network(flags, smaller=options.smaller)
     visual = make_inputs(flags, codec, frames=options.frames[0])
-    encoder = VisionEncoder(network, flags=flags, crops_at_once=CROPS_AT_ONCE)
+    encoder = VisionEncoder(TorchTower(network, flags=flags, crops_at_once=CROPS_AT_ONCE))
     pixels = normalised(visual.patches_CNP, flags=flags, dtype=torch.float32)
     if options.peak == "ours":
         del pixels
