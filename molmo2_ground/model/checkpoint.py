@@ -14,6 +14,7 @@ import torch
 
 from molmo2_ground.errors import CheckpointError
 from molmo2_ground.model.flags import InputFlags, SpecialIds
+from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.weight_files import WeightEntry, read_json, weight_entries
 from molmo2_ground.model.weights import HUB_EMBEDDING, HUB_NEW_EMBEDDING, to_hub
@@ -57,6 +58,18 @@ class Checkpoint:
         """Most tokens of a prompt and its answer together."""
         text: Any = self.config.text_config
         return int(text.max_position_embeddings)
+
+    @property
+    def limits(self) -> ModelLimits:
+        """What the checkpoint reads at most."""
+        flags = self.flags
+        return ModelLimits(
+            max_frames=flags.max_frames,
+            track_frames=flags.track_frames,
+            max_fps=flags.max_fps,
+            max_crops=flags.max_crops,
+            context_tokens=self.context_tokens,
+        )
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         """Memory that each token of a prompt takes for its keys and values, bytes."""

@@ -67,13 +67,7 @@ class Molmo2:
     @property
     def limits(self) -> ModelLimits:
         """What the checkpoint reads at most."""
-        return ModelLimits(
-            max_frames=self.flags.max_frames,
-            track_frames=self.flags.track_frames,
-            max_fps=self.flags.max_fps,
-            max_crops=self.flags.max_crops,
-            context_tokens=self.checkpoint.context_tokens,
-        )
+        return self.checkpoint.limits
 
     def resize_frame(self, rgb_hwc: RgbArray) -> RgbArray:
         """Stretch a video frame to the square that the model reads; uint8[side, side, 3]."""
