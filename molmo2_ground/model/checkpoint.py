@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_STORED_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 TINY_FOLDER = Path(__file__).parent / "tiny"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WORDS_FILE = "processor_config.json"
@@ -52,6 +53,15 @@ class Checkpoint:
     def parameters(self) -> int:
         """Numbers in all weight files."""
         return sum(math.prod(entry.shape) for entry in self.entries.values())
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the numbers take in the weight files."""
+        return sum(entry.bytes for entry in self.entries.values())
+
+    def stored_as(self, dtype: torch.dtype) -> bool:
+        """Whether the weight files hold numbers of this type, so that loading converts none."""
+        return {entry.dtype for entry in self.entries.values()} == {_STORED_NAMES.get(dtype)}
 
     @property
     def context_tokens(self) -> int:

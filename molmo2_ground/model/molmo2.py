@@ -18,14 +18,15 @@ from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assembl
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.model.text_codec import TextCodec
-from molmo2_ground.model.vision import FeatureCache, VisionEncoder
+from molmo2_ground.model.vision import (
+    FeatureCache,
+    VisionEncoder,
+    crops_at_once,
+    feature_cache_bytes,
+)
 
 if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
-
-# On an accelerator, features of a few hundred frames of a large model; on a CPU, hundreds of a small one's.
-_FEATURE_CACHE_BYTES = 256 * 2**20
-_FEATURE_CACHE_BYTES_CPU = 32 * 2**20
 
 
 class Molmo2:
@@ -36,12 +37,11 @@ class Molmo2:
         self.checkpoint = checkpoint
         self.network = network
         self.device: torch.device = network.lm_head.weight.device
-        on_cpu = self.device.type == "cpu"
         self.vision = VisionEncoder(
             network,
             flags=checkpoint.flags,
-            crops_at_once=8 if on_cpu else 32,
-            cache=FeatureCache(max_bytes=_FEATURE_CACHE_BYTES_CPU if on_cpu else _FEATURE_CACHE_BYTES),
+            crops_at_once=crops_at_once(self.device),
+            cache=FeatureCache(max_bytes=feature_cache_bytes(self.device)),
         )
 
     @property
@@ -155,7 +155,7 @@ def load_checkpoint(
     float32 on a CPU. Raises `CheckpointError` naming the file that is missing or damaged.
     """
     where = chosen_device(device)
-    numbers = _dtype(dtype, where)
+    numbers = chosen_dtype(dtype, where)
     checkpoint = open_checkpoint(path_or_id, revision=revision)
     return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers))
 
@@ -168,7 +168,8 @@ def chosen_device(device: str | torch.device) -> torch.device:
     return torch.device("cpu") if found is None else found
 
 
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+def chosen_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The type of numbers of a name; `auto` is bfloat16 on an accelerator and float32 on a CPU."""
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype

@@ -220,7 +220,7 @@ class VideoFile:
         return False
 
     def close(self) -> None:
-        """Let go of the frame in hand and of the decoder's; without it they wait for a round of Python's gc."""
+        """Let go of the frame in hand and of the decoder's, which would wait for a round of Python's gc."""
         self._first = None
         self._decoded.close()
 

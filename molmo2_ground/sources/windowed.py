@@ -84,12 +84,12 @@ def _clip_windows(clip: Clip, window_frames: int, overlap_frames: int) -> Iterat
 
 
 def grid_times(duration_s: float, *, rate: float) -> Iterator[float]:
-    """k / rate for k = 0, 1, 2, … below the duration: the times of a whole video's windows, seconds."""
+    """Times of a whole video's windows, seconds: k / rate for k = 0, 1, 2, … below the duration."""
     return takewhile(lambda time_s: time_s < duration_s, (k / rate for k in count()))
 
 
 def cut(frames: Iterator[_Item], *, size: int, overlap: int) -> Iterator[tuple[_Item, ...]]:
-    """Runs of `size` frames (or of their times), the first `overlap` of which were the last of the run before.
+    """Runs of `size` frames, or of their times; the first `overlap` were the last of the run before.
 
     A full one waits for the next frame, so that the last tells of the end.
     """
