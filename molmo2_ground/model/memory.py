@@ -19,9 +19,10 @@ from molmo2_ground.model.decoding import mask_entries
 from molmo2_ground.model.prefix import ANSWER_ROOM
 from molmo2_ground.model.vision import crops_at_once, feature_cache_bytes
 
-# What the libraries load and keep when they are first used: kernels, decoders, tables. Measured on Linux with
-# torch 2.13 and PyAV 18, above what their import takes; it hardly changes with the model.
-_LIBRARIES_BYTES = 36 * 2**20
+# What the libraries load and keep when they are first used: kernels and tables, and decoders for a video.
+# Measured on Linux, above what their import takes; it hardly changes with the model.
+_LIBRARIES_BYTES = 30 * 2**20
+_DECODERS_BYTES = 10 * 2**20
 # A reader holds a wanted frame as RGB, as RGBA and as float32 RGBA, and the decoder some frames of its own.
 _READING_BYTES_A_PIXEL = 3 + 4 + 16
 _DECODER_FRAMES, _DECODER_BYTES_A_PIXEL = 12, 1.5
@@ -59,7 +60,7 @@ class Sight:
     pixel_bytes   of the pictures of one look as they are read.
     together      looks that are held and answered at the same time.
     all_tokens    patch tokens of all looks, a frame that two windows share counted once.
-    frame_pixels  of a picture of the source, width times height.
+    frame_pixels  of a frame of a video file, width times height; 0 for what is no such file.
     """
 
     tokens: int
@@ -103,7 +104,8 @@ class _Estimate:
         self._float32 = dtype == torch.float32
         self._weights = checkpoint.parameters * dtype.itemsize
         self._converts = not checkpoint.stored_as(dtype)
-        self._libraries = _LIBRARIES_BYTES if self._on_cpu else 0
+        decoders = _DECODERS_BYTES if sight.frame_pixels else 0
+        self._libraries = _LIBRARIES_BYTES + decoders if self._on_cpu else 0
 
     def loading(self) -> Memory:
         # Stored numbers of another type are mapped until all of them are converted.

@@ -46,20 +46,18 @@ class Course:
     together: int
     words: int
     runs: float
-    answer_tokens: int
 
 
 @torch.inference_mode()
 def measured_time(model: Molmo2, course: Course) -> PlannedTime:
     """Run a part of each stage and say how long the whole will take."""
     prefill_s = _prefill_s(model, course.tokens) * course.all_tokens / course.tokens
-    answer_s = _run_s(model, course) * course.runs
     return PlannedTime(
         reading_s=_reading_s(model, course),
         vision_s=_vision_s(model, course.crops),
         prefill_s=prefill_s,
-        answer_s=answer_s,
-        answer_token_s=answer_s / max(1, course.answer_tokens),
+        runs=course.runs,
+        run_s=_run_s(model, course),
     )
 
 

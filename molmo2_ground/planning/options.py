@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -54,12 +55,16 @@ def _less_to_see(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
     if isinstance(media, Clip) or duration_s is None:
         return
     after_s = 0.0 if query.at is None else query.at[0]
-    shorter_s = duration_s * 0.75
+    shorter_s = _tenths(duration_s * 0.75)
     while shorter_s > max(_SHORTEST_S, after_s):
         info = replace(prospect.looking.info, duration_s=shorter_s)
         other = replace(prospect, looking=replace(prospect.looking, info=info))
-        yield f"a part of at most {shorter_s:.0f} s", other
-        shorter_s *= 0.75
+        yield f"a part of at most {shorter_s:g} s", other
+        shorter_s = _tenths(shorter_s * 0.75)
+
+
+def _tenths(time_s: float) -> float:
+    return math.floor(10 * time_s) / 10
 
 
 def _fewer_images(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:

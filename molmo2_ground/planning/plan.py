@@ -83,14 +83,20 @@ class PlannedMemory(_Value):
 class PlannedTime(_Value):
     """Seconds by stage, from a short run of the model on this machine; without loading the model.
 
-    answer_s rests on the estimated length of the answers: `answer_token_s` is of one token of them.
+    answer_s is `runs` of the network, each of `run_s`; how many there are is an estimate, as the length of
+    the answers is.
     """
 
     reading_s: float
     vision_s: float
     prefill_s: float
-    answer_s: float
-    answer_token_s: float
+    runs: float
+    run_s: float
+
+    @property
+    def answer_s(self) -> float:
+        """Of writing the answers."""
+        return self.runs * self.run_s
 
     @property
     def total_s(self) -> float:

@@ -145,7 +145,6 @@ def _course(prospect: Prospect, looks: Sequence[Look]) -> Course:
         together=sight.together,
         words=longest.answer.words_a_run,
         runs=rounds * longest.answer.runs,
-        answer_tokens=sum(look.answer.tokens for look in looks),
     )
 
 
