@@ -72,7 +72,7 @@ def cases(folder: Path) -> list[Case]:
     write_street(Path(videos["sharp"]), duration_s=12, size_px=(1920, 1080))
     picture = str(folder / "street.png")
     Image.fromarray(make_scene(11, duration_s=2.0).render(0.0)[0]).save(picture)
-    shape = {"image_size_px": 168, "max_frames": 384}
+    shape: dict[str, Any] = {"image_size_px": 168, "max_frames": 384}
     larger = str(write_random_checkpoint(folder / "larger", sizes=SIZES, **shape))
     halves = str(write_random_checkpoint(folder / "halves", sizes=SIZES, dtype=torch.bfloat16, **shape))
     return [

@@ -67,6 +67,8 @@ def _problem(prospect: Prospect, looks: Sequence[Look], memory: Memory, free: in
     why = prospect.too_long(looks)
     if why is None and (free is None or memory.total <= free):
         return None
+    if why is not None and "It fits with" in why:
+        return why  # the error knows the option itself
     option = fitting_option(prospect, free_bytes=free)
     if why is None:
         why = (

@@ -192,29 +192,38 @@ def test_a_plan_survives_json(folder: Path, media: Shelf) -> None:
 # What does not fit
 
 
+def shortened(folder: Path, target: Path, *, context: int) -> Path:
+    """The checkpoint with a context of so many tokens."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = context
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
 def test_a_prompt_that_is_too_long_is_a_problem_with_an_option(
     folder: Path, media: Shelf, tmp_path: Path
 ) -> None:
-    short = tmp_path / "checkpoint"
-    shutil.copytree(folder, short)
-    config = json.loads((short / "config.json").read_text())
-    config["text_config"]["max_position_embeddings"] = 165
-    (short / "config.json").write_text(json.dumps(config))
-    path = media(constant_rate, frame_count=40)
-    planned = plan(path, Query.point("mugs"), model=short, device="cpu")
+    short = shortened(folder, tmp_path / "checkpoint", context=165)
+    path, query = media(constant_rate, frame_count=40), Query.point("mugs")
+    planned = plan(path, query, model=short, device="cpu")
     assert planned.problem is not None
     assert planned.time is None
     assert "too many" in planned.problem
     option = planned.problem.split("It would fit with a part of at most ")[1]
     part = media(constant_rate, frame_count=int(10 * float(option.split()[0])))
-    assert plan(part, Query.point("mugs"), model=short, device="cpu", calibrate=False).fits
-    large = [np.zeros((1500, 700, 3), np.uint8)]
-    closer = plan(large, Query.point("mugs"), model=short, device="cpu", calibrate=False).problem
-    assert closer is not None
-    crops = int(closer.split("It would fit with pointing_crops=")[1].split(".")[0])
+    assert plan(part, query, model=short, device="cpu", calibrate=False).fits
+
+
+def test_a_picture_that_is_too_large_is_a_problem_with_an_option(folder: Path, tmp_path: Path) -> None:
+    short = shortened(folder, tmp_path / "checkpoint", context=150)
+    large, query = [np.zeros((600, 300, 3), np.uint8)], Query.point("mugs")
+    problem = plan(large, query, model=short, device="cpu").problem
+    assert problem is not None
+    crops = int(problem.rsplit("pointing_crops=", 1)[1].split(".")[0])
     room = dataclasses.replace(room_of(short), pointing_crops=crops)
-    assert plan_question(large, Query.point("mugs"), room=room).fits
-    wordy = plan(large, Query.ask("1" * 300), model=short, device="cpu", calibrate=False).problem
+    assert plan_question(large, query, room=room).fits
+    wordy = plan(large, Query.ask("1" * 300), model=short, device="cpu").problem
     assert wordy is not None
     assert wordy.endswith("shorten it.")
 
