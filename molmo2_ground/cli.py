@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from molmo2_ground import __version__, _cli_batch, _cli_eval, _cli_export, _cli_train
+from molmo2_ground import __version__, _cli_batch, _cli_eval, _cli_export, _cli_plan, _cli_train
 from molmo2_ground._cli_output import Bar, one_line, say
 from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("media", metavar="MEDIA", nargs="?", help="default: the source that the result names")
     view.add_argument("--out", metavar="FILE", type=Path, help="write the page there and open no browser")
     view.set_defaults(call=_view)
+    _cli_plan.add_parser(commands, runner=runner, place=_place)
     _cli_eval.add_parser(commands, runner=runner, common=common)
     _cli_train.add_parser(commands, common=common)
     _cli_export.add_parser(commands, common=common)

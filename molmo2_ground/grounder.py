@@ -21,6 +21,7 @@ from molmo2_ground.windows import OnProgress
 
 if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend
+    from molmo2_ground.planning import Plan
 
 MODEL_VARIABLE = "MOLMO2_GROUND_MODEL"
 BUNDLED_MODEL = "tiny"
@@ -170,6 +171,22 @@ class Grounder:
         found = ask_all(self._backend, medias, queries, decoding=decoding, on_error=on_error)
         return (one[0] if alone and isinstance(one, tuple) else one for one in found)
 
+    def plan(self, media: MediaLike, query: Query, *, calibrate: bool = True) -> Plan:
+        """What asking `query` would look at, need and take; a short run of the model measures the time.
+
+        calibrate: False leaves the time out. A question that does not fit is no error: the plan's `problem`
+        says why, and what would. Raises `ValueError` for wrong arguments, `SourceError`, and `BackendError`
+        when the model does not run here.
+        """
+        # Imported here: torch takes seconds, and who has a model that runs here has it loaded.
+        from molmo2_ground.backends.native import NativeBackend
+        from molmo2_ground.planning.planner import plan_question
+
+        backend = self._backend
+        if not isinstance(backend, NativeBackend):
+            raise BackendError(f"a plan is made for a model that runs here; {self.model_id} does not")
+        return plan_question(media, query, room=backend.room, loaded=backend.model, calibrate=calibrate)
+
     def render(
         self,
         media: MediaLike,
@@ -203,11 +220,7 @@ def load(
     `MissingExtraError` when onnxruntime is not installed.
     """
     name = os.fspath(model)
-    if "://" in name:
-        raise BackendError(
-            f"{name} is the address of a server, and this version runs models itself; "
-            f"expected {BUNDLED_MODEL!r}, a folder or a hub id"
-        )
+    _check_runs_here(name)
     # Imported here: torch takes seconds, and results, replay and messages do without it.
     from molmo2_ground.backends.native import NativeBackend
     from molmo2_ground.model import load_checkpoint
@@ -319,6 +332,49 @@ def batch(
 ) -> Iterator[Result | tuple[Result, ...] | Failed]:
     """`Grounder.batch` with `model`, or with the default one, which is loaded once a process."""
     return _grounder(model).batch(medias, query, decoding=decoding, on_error=on_error)
+
+
+def plan(
+    media: MediaLike,
+    query: Query,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    calibrate: bool = True,
+) -> Plan:
+    """`Grounder.plan` with `model`, or with the default one.
+
+    Frames, tokens and memory are told from the checkpoint's files; its weights are loaded only to measure
+    the time, and only when the question fits. device, dtype: as for `load`; a `Grounder` has its own.
+    Raises `CheckpointError` when the checkpoint is missing or damaged, and what `Grounder.plan` raises.
+    """
+    if isinstance(model, Grounder):
+        return model.plan(media, query, calibrate=calibrate)
+    from molmo2_ground.backends.prompt_room import PromptRoom
+    from molmo2_ground.model.checkpoint import open_checkpoint
+    from molmo2_ground.model.molmo2 import chosen_device, chosen_dtype
+    from molmo2_ground.planning.planner import plan_question
+
+    if dtype == "int8":
+        raise ValueError("a plan counts float numbers; plan with dtype='bfloat16', int8 needs less than that")
+    name = default_model() if model is None else os.fspath(model)
+    _check_runs_here(name)
+    where = chosen_device(device)
+    numbers = chosen_dtype(dtype, where)
+    room = PromptRoom(checkpoint=open_checkpoint(name), device=where, dtype=numbers)
+    planned = plan_question(media, query, room=room)
+    if not calibrate or not planned.fits:
+        return planned
+    return load(name, device=device, dtype=dtype).plan(media, query)
+
+
+def _check_runs_here(name: str) -> None:
+    if "://" in name:
+        raise BackendError(
+            f"{name} is the address of a server, and this version runs models itself; "
+            f"expected {BUNDLED_MODEL!r}, a folder or a hub id"
+        )
 
 
 def _grounder(model: str | os.PathLike[str] | Grounder | None) -> Grounder:

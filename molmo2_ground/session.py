@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from molmo2_ground._heap import return_large_blocks
+from molmo2_ground._heap import return_freed_blocks, return_large_blocks
 from molmo2_ground.answer import RawAnswer
 from molmo2_ground.clip import Clip
 from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import Interrupted
+from molmo2_ground.look import Looking
 from molmo2_ground.placement import make_receipt
 from molmo2_ground.query import Decoding, Prompt, Query, build_prompt
 from molmo2_ground.replay import Result, derive, keep_first
 from molmo2_ground.results import Answer, Count, Points, Tracks
 from molmo2_ground.sources import MediaLike, open_clip, open_windows, probe
-from molmo2_ground.sources.sampling import rate_grid, shown_rate, uniform_last_frame
-from molmo2_ground.windows import WINDOW_S, OnProgress, track_windows, window_rule
+from molmo2_ground.windows import OnProgress, track_windows
 
 if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend, BackendSession
@@ -71,6 +71,7 @@ class Session:
         self._backend = backend
         self._media = media
         self._info = probe(media)
+        self._looking = Looking.at(media, info=self._info, limits=backend.limits)
         self._on_progress = on_progress
         self._clips: dict[float | None, Clip] = {}
         self._sessions: dict[float | None, BackendSession] = {}
@@ -86,7 +87,7 @@ class Session:
         """
         decoding = decoding or Decoding()
         self._check_open()
-        alone = [n for n, query in enumerate(queries) if self._by_windows(query)]
+        alone = [n for n, query in enumerate(queries) if self._looking.by_windows(query)]
         looked = {n: self._looked(query) for n, query in enumerate(queries) if n not in alone}
         found: dict[int, Result] = {}
         if looked:
@@ -137,7 +138,7 @@ class Session:
         question that one look answers takes the time it takes.
         """
         self._check_open()
-        if deadline is not None and self._by_windows(query):
+        if deadline is not None and self._looking.by_windows(query):
             return self._track_by_windows(query, decoding or Decoding(), deadline=deadline)
         return self.run([query], decoding=decoding)[0]
 
@@ -147,7 +148,7 @@ class Session:
         None for tracking in a video too long for one look: `answer` reads that window by window.
         """
         self._check_open()
-        if self._by_windows(query):
+        if self._looking.by_windows(query):
             return None
         looked = self._looked(query)
         return Prepared(
@@ -175,33 +176,9 @@ class Session:
         if self._on_progress is not None:
             self._on_progress(what, share)
 
-    def _look(self, query: Query) -> float | None:
-        """Which frames a query looks at: the rate of a steady grid, or None for evenly spread ones."""
-        sampled = self._info.kind == "video" and not isinstance(self._media, Clip)
-        return self._shown_fps(query) if sampled and query.task == "track" else None
-
-    def _shown_fps(self, query: Query) -> float:
-        """Frames a second that are shown to track: those asked for, or more where the query wants them."""
-        if query.show_fps is None:
-            return query.fps
-        duration_s = self._info.duration_s
-        if duration_s is None or self._too_long_for_one_look(query.fps):
-            # A window is a clip of its own, and holds at least one of the times asked for.
-            duration_s = max(WINDOW_S, 1 / query.fps)
-        return shown_rate(
-            duration_s,
-            asked=query.fps,
-            at_most=query.show_fps,
-            video_fps=self._info.fps,
-            max_frames=self._backend.limits.frames_tracked_at_once,
-        )
-
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError("this session is closed; open another with Grounder.open(media)")
-
-    def _by_windows(self, query: Query) -> bool:
-        return query.task == "track" and self._too_long_for_one_look(query.fps)
 
     def _looked(self, query: Query) -> _Looked:
         """The frames that a question is about, read, and its words."""
@@ -216,7 +193,7 @@ class Session:
         return derive(
             receipt.model_copy(
                 update={
-                    "recipe": f"{receipt.recipe}; {self._sampling(query)}",
+                    "recipe": f"{receipt.recipe}; {self._looking.sampling(query)}",
                     "timings_ms": {"decode": looked.read_ms, **receipt.timings_ms},
                     "notes": (*receipt.notes, *self._notes(query, clip)),
                 }
@@ -225,59 +202,40 @@ class Session:
 
     def _clip_for(self, query: Query) -> tuple[Clip, float]:
         """The frames that this query looks at, and the milliseconds spent on reading them now."""
-        limits = self._backend.limits
-        rate = self._look(query)
+        rate = self._looking.rate(query)
         if rate in self._clips:
             return self._clips[rate], 0.0
-        if rate is None:
-            times = functools.partial(
-                uniform_last_frame, max_fps=limits.max_fps, max_frames=limits.max_frames
-            )
-        else:
-            times = functools.partial(rate_grid, rate=rate, max_frames=limits.frames_tracked_at_once)
+        return_large_blocks()
         began = time.perf_counter()
         clip = open_clip(
             self._media,
-            times=times,
+            times=self._looking.times(query),
             resize=self._backend.resize_frame,
             on_progress=functools.partial(self._tell, "reading"),
         )
         self._clips[rate] = clip
+        return_freed_blocks()
         return clip, 1000 * (time.perf_counter() - began)
 
     def _session_for(self, query: Query, clip: Clip) -> BackendSession:
-        rate = self._look(query)
+        rate = self._looking.rate(query)
         if rate not in self._sessions:
             self._sessions[rate] = self._open_sessions.enter_context(self._backend.open(clip))
         return self._sessions[rate]
 
-    def _too_long_for_one_look(self, rate: float) -> bool:
-        if self._info.kind != "video":
-            return False
-        if isinstance(self._media, Clip):
-            return len(self._media) > self._backend.limits.frames_tracked_at_once
-        # Without a duration in the header the windows find out; a short file gives one window.
-        duration_s, at_once = self._info.duration_s, self._backend.limits.frames_tracked_at_once
-        return duration_s is None or len(rate_grid(duration_s, rate=rate, max_frames=at_once + 1)) > at_once
-
     def _track_by_windows(
         self, query: Query, decoding: Decoding, *, deadline: Deadline | None = None
     ) -> Tracks:
-        shown_fps = self._look(query) or query.fps
-        frames, overlap = window_rule(
-            rate=query.fps,
-            max_frames=self._backend.limits.frames_tracked_at_once,
-            shown_a_place=round(shown_fps / query.fps),
-        )
+        frames, overlap = self._looking.window(query)
         return_large_blocks()
         windows = open_windows(
             self._media,
-            rate=shown_fps,
+            rate=self._looking.shown_fps(query),
             window_frames=frames,
             overlap_frames=overlap,
             resize=self._backend.resize_frame,
         )
-        recipe = f"{self._sampling(query)}; windows-{frames}-{overlap}/2"
+        recipe = f"{self._looking.sampling(query)}; windows-{frames}-{overlap}/2"
         try:
             joined = track_windows(
                 self._backend,
@@ -298,21 +256,10 @@ class Session:
         update = {"recipe": f"{joined.receipt.recipe}; {recipe}", "notes": notes}
         return keep_first(joined.model_copy(update={"receipt": joined.receipt.model_copy(update=update)}))
 
-    def _sampling(self, query: Query) -> str:
-        """How frames were chosen, in a word for receipts; the number rises when the same word means more."""
-        limits = self._backend.limits
-        if self._info.kind == "images" or isinstance(self._media, Clip):
-            return "frames-as-given/1"
-        if query.task == "track" and query.show_fps is not None:
-            return f"grid-{self._shown_fps(query):g}fps-asked-{query.fps:g}fps/1"
-        if query.task == "track":
-            return f"grid-{query.fps:g}fps/1"
-        return f"uniform-last-{limits.max_fps:g}fps-max{limits.max_frames}/1"
-
     def _notes(self, query: Query, clip: Clip) -> tuple[str, ...]:
         limits = self._backend.limits
         times_s = clip.shown_times_s
-        if self._look(query) is not None:
+        if self._looking.rate(query) is not None:
             return self._notes_on_rate(query)
         if isinstance(self._media, Clip) or len(times_s) < limits.max_frames:
             return ()
@@ -325,7 +272,7 @@ class Session:
         )
 
     def _notes_on_rate(self, query: Query) -> tuple[str, ...]:
-        if query.show_fps is None or self._look(query) != query.fps or query.fps == query.show_fps:
+        if query.show_fps is None or self._looking.rate(query) != query.fps or query.fps == query.show_fps:
             return ()
         own = "is not known" if self._info.fps is None else f"is {self._info.fps:g} a second"
         return (

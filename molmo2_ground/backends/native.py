@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import bisect
-import dataclasses
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from molmo2_ground.answer import RawAnswer
 from molmo2_ground.backends.base import BackendSession
+from molmo2_ground.backends.prompt_room import PromptRoom
 from molmo2_ground.clip import Clip, RgbArray
-from molmo2_ground.errors import BackendError, PromptTooLongError
+from molmo2_ground.errors import BackendError
 from molmo2_ground.model.answer_rules import AnswerRules
 from molmo2_ground.model.decoding import Sampling
 from molmo2_ground.model.drafting import Expected
-from molmo2_ground.model.inputs import prompt_ids, visual_length
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.molmo2 import Molmo2
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.query import Decoding, Prompt
 from molmo2_ground.thousandths import spell_seconds
-
-# A prompt that leaves room for fewer tokens than this could not be answered in any useful way.
-_LEAST_ANSWER_TOKENS = 64
-_POINTING = ("point", "count")
-# Clips that are asked together hold their keys and values at the same time: at most so many bytes of them.
-_TOGETHER_BYTES = 2 * 2**30
-_TOGETHER_BYTES_CPU = 128 * 2**20
-_TOGETHER_CLIPS = 16  # a run is well filled by then
-_ROOM_FOR_ANSWER = 1024  # tokens of question and answer; an answer may grow longer
 
 
 class NativeBackend:
@@ -49,7 +37,17 @@ class NativeBackend:
         if pointing_crops is not None and pointing_crops < 1:
             raise ValueError(f"pointing_crops must be 1 or more, or None; got {pointing_crops}")
         self._model = model
-        self._pointing_crops = pointing_crops
+        self.room = PromptRoom(
+            checkpoint=model.checkpoint,
+            device=model.device,
+            dtype=model.network.lm_head.weight.dtype,
+            pointing_crops=pointing_crops,
+        )
+
+    @property
+    def model(self) -> Molmo2:
+        """The loaded checkpoint that answers."""
+        return self._model
 
     @property
     def model_id(self) -> str:
@@ -67,17 +65,11 @@ class NativeBackend:
 
     def open(self, clip: Clip) -> NativeSession:
         """Take a clip for questions; its frames are encoded with the first of them."""
-        return NativeSession(self._model, clip, pointing_crops=self._pointing_crops)
+        return NativeSession(self._model, clip, room=self.room)
 
     def at_once(self, clip: Clip) -> int:
         """How many clips of this length may be asked together, by the memory for their keys and values."""
-        model = self._model
-        text: Any = model.checkpoint.config.text_config
-        tokens = visual_length(clip, codec=model.codec, flags=model.flags) + _ROOM_FOR_ANSWER
-        size = model.network.lm_head.weight.element_size()
-        token_bytes = 2 * size * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
-        budget = _TOGETHER_BYTES_CPU if model.device.type == "cpu" else _TOGETHER_BYTES
-        return min(_TOGETHER_CLIPS, max(1, int(budget // (tokens * token_bytes))))
+        return self.room.at_once(clip)
 
     def answer_together(
         self, asked: Sequence[tuple[BackendSession, Prompt]], *, decoding: Decoding
@@ -105,11 +97,11 @@ class NativeBackend:
 class NativeSession:
     """One clip: its pictures are read once, and every question continues from there."""
 
-    def __init__(self, model: Molmo2, clip: Clip, *, pointing_crops: int | None) -> None:
+    def __init__(self, model: Molmo2, clip: Clip, *, room: PromptRoom) -> None:
         """Made by `NativeBackend.open`."""
         self._model = model
         self._clip: Clip | None = clip
-        self._pointing_crops = pointing_crops
+        self._room = room
         # By number of crops: a pointing question may look closer than the others.
         self._prefixes: dict[int | None, Prefix] = {}
 
@@ -137,8 +129,8 @@ class NativeSession:
         clip = self._clip
         if clip is None:
             raise ValueError("this session is closed; open the clip again to ask more")
-        crops = self._crops(prompt, clip)
-        self._check_length(prompt, clip, crops)
+        crops = self._room.crops(prompt, clip)
+        self._room.check(prompt, clip)
         timings_ms: dict[str, float] = {}
         prefix = self._prefixes.get(crops)
         if prefix is None:
@@ -159,44 +151,6 @@ class NativeSession:
     def forget(self) -> None:
         """Let go of what was read of the pictures; the next question reads them again."""
         self._prefixes.clear()
-
-    def _crops(self, prompt: Prompt, clip: Clip) -> int | None:
-        closer = prompt.task in _POINTING and clip.kind == "images"
-        return self._pointing_crops if closer else None
-
-    def _check_length(self, prompt: Prompt, clip: Clip, crops: int | None) -> None:
-        model = self._model
-        question = 1 + len(prompt_ids(model.codec, prompt.text))
-        pictures = visual_length(clip, codec=model.codec, flags=model.flags, max_crops=crops)
-        room = model.limits.context_tokens - _LEAST_ANSWER_TOKENS - question
-        if pictures <= room:
-            return
-        raise PromptTooLongError(
-            f"{clip.source}: the prompt needs {pictures + question:,} tokens and "
-            f"{_LEAST_ANSWER_TOKENS} for an answer, the model reads {model.limits.context_tokens:,}: "
-            f"{pictures - room:,} too many. {self._what_fits(prompt, clip, room)}"
-        )
-
-    def _what_fits(self, prompt: Prompt, clip: Clip, room: int) -> str:
-        if room <= 0:
-            return "The question alone is too long: shorten it."
-        model = self._model
-        length = functools.partial(visual_length, codec=model.codec, flags=model.flags)
-        fitting = bisect.bisect_right(
-            range(1, len(clip) + 1),
-            room,
-            key=lambda count: length(dataclasses.replace(clip, frames=clip.frames[:count])),
-        )
-        if clip.kind == "video":
-            return (
-                f"The first {fitting} of its {len(clip)} frames fit: ask about a shorter part, "
-                "or at a lower fps."
-            )
-        if prompt.task in _POINTING:
-            for crops in range(model.limits.max_crops, 0, -1):
-                if length(clip, max_crops=crops) <= room:
-                    return f"It fits with pointing_crops={crops}."
-        return f"The first {fitting} of its {len(clip)} images fit: ask about fewer, or smaller ones."
 
     def close(self) -> None:
         """Let go of the clip and of what was read of it."""

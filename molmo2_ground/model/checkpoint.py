@@ -15,6 +15,7 @@ import torch
 from molmo2_ground.errors import CheckpointError
 from molmo2_ground.model.flags import InputFlags, SpecialIds
 from molmo2_ground.model.int8 import saved_parameters, to_int8
+from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.weight_files import WeightEntry, read_json, weight_entries
 from molmo2_ground.model.weights import HUB_EMBEDDING, HUB_NEW_EMBEDDING, to_hub
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_STORED_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 TINY_FOLDER = Path(__file__).parent / "tiny"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WORDS_FILE = "processor_config.json"
@@ -54,10 +56,31 @@ class Checkpoint:
         return sum(math.prod(entry.shape) for entry in self.entries.values())
 
     @property
+    def stored_bytes(self) -> int:
+        """What the numbers take in the weight files."""
+        return sum(entry.bytes for entry in self.entries.values())
+
+    def stored_as(self, dtype: torch.dtype) -> bool:
+        """Whether the weight files hold numbers of this type, so that loading converts none."""
+        return {entry.dtype for entry in self.entries.values()} == {_STORED_NAMES.get(dtype)}
+
+    @property
     def context_tokens(self) -> int:
         """Most tokens of a prompt and its answer together."""
         text: Any = self.config.text_config
         return int(text.max_position_embeddings)
+
+    @property
+    def limits(self) -> ModelLimits:
+        """What the checkpoint reads at most."""
+        flags = self.flags
+        return ModelLimits(
+            max_frames=flags.max_frames,
+            track_frames=flags.track_frames,
+            max_fps=flags.max_fps,
+            max_crops=flags.max_crops,
+            context_tokens=self.context_tokens,
+        )
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         """Memory that each token of a prompt takes for its keys and values, bytes."""

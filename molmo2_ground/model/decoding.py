@@ -93,13 +93,17 @@ def attend_by(
 ) -> torch.Tensor:
     """The library's SDPA by blocks of rows under a rule; [1, Q, N, H]. Shapes as in `text_layers`."""
     count = query.shape[2]
-    entries = _MASK_ENTRIES_CPU if query.device.type == "cpu" else _MASK_ENTRIES
-    block = max(1, entries // key.shape[2])
+    block = max(1, mask_entries(query.device) // key.shape[2])
     parts = []
     for start in range(0, count, block):
         stop = min(count, start + block)
         parts.append(_sdpa(module, query[:, :, start:stop], key, value, rule.rows(start, stop)))
     return torch.cat(parts, dim=1)
+
+
+def mask_entries(device: torch.device) -> int:
+    """Entries of a mask that are held at once on a device, at most, unless one row has more."""
+    return _MASK_ENTRIES_CPU if device.type == "cpu" else _MASK_ENTRIES
 
 
 def _sdpa(

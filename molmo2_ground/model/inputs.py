@@ -272,6 +272,24 @@ def visual_ids(
     return ids
 
 
+def visual_units(media: Media, *, flags: InputFlags, max_crops: int | None = None) -> tuple[VisualUnit, ...]:
+    """The `units` that `visual_inputs` would give for the same arguments, without touching a pixel."""
+    if not isinstance(media, Clip):
+        media = Clip.from_arrays(media)
+    if media.kind == "video":
+        rows, cols = flags.frame_grid
+        return (VisualUnit(crops=1, tokens=rows * cols),) * len(media)
+    crops = flags.max_crops if max_crops is None else max_crops
+    low_rows, low_cols = flags.low_res_grid
+    units = []
+    for frame in media.frames:
+        rows, cols = image_tiling(frame.rgb.shape[0], frame.rgb.shape[1], flags=flags, max_crops=crops)
+        high_rows, high_cols = high_res_grid(rows, cols, flags=flags)
+        tokens = low_rows * low_cols + high_rows * high_cols
+        units.append(VisualUnit(crops=1 + rows * cols, tokens=tokens))
+    return tuple(units)
+
+
 def visual_length(
     media: Media,
     *,

@@ -20,15 +20,18 @@ from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.model.resize_plan import resize_frame
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.token_table import TokenTable
-from molmo2_ground.model.vision import FeatureCache, TorchTower, VisionEncoder, VisionTower
+from molmo2_ground.model.vision import (
+    FeatureCache,
+    TorchTower,
+    VisionEncoder,
+    VisionTower,
+    crops_at_once,
+    feature_cache_bytes,
+)
 from molmo2_ground.model.vision_choice import VisionChoice
 
 if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
-
-# On an accelerator, features of a few hundred frames of a large model; on a CPU, hundreds of a small one's.
-_FEATURE_CACHE_BYTES = 256 * 2**20
-_FEATURE_CACHE_BYTES_CPU = 32 * 2**20
 
 # Words of one run up to which guesses branch. Where a run waits for the weights to be read, some hundred
 # words cost hardly more than one; on a CPU each costs, and branching does not pay (`benchmarks/decode.py`).
@@ -52,11 +55,10 @@ class Molmo2:
         self.checkpoint = checkpoint
         self.network = network
         self.device: torch.device = network.lm_head.weight.device
-        on_cpu = self.device.type == "cpu"
-        self.tree_rows = 0 if on_cpu else _TREE_ROWS
+        self.tree_rows = 0 if self.device.type == "cpu" else _TREE_ROWS
         self.vision = VisionEncoder(
             tower or TorchTower(network, flags=checkpoint.flags, crops_at_once=crops_at_once(self.device)),
-            cache=FeatureCache(max_bytes=_FEATURE_CACHE_BYTES_CPU if on_cpu else _FEATURE_CACHE_BYTES),
+            cache=FeatureCache(max_bytes=feature_cache_bytes(self.device)),
         )
 
     @property
@@ -87,13 +89,7 @@ class Molmo2:
     @property
     def limits(self) -> ModelLimits:
         """What the checkpoint reads at most."""
-        return ModelLimits(
-            max_frames=self.flags.max_frames,
-            track_frames=self.flags.track_frames,
-            max_fps=self.flags.max_fps,
-            max_crops=self.flags.max_crops,
-            context_tokens=self.checkpoint.context_tokens,
-        )
+        return self.checkpoint.limits
 
     def resize_frame(self, rgb_hwc: RgbArray) -> RgbArray:
         """Stretch a video frame to the square that the model reads; uint8[side, side, 3]."""
@@ -186,7 +182,7 @@ def load_checkpoint(
     choice = VisionChoice.parse(vision)
     where = chosen_device(device)
     whole = dtype == "int8"
-    numbers = _dtype("auto" if whole else dtype, where)
+    numbers = chosen_dtype("auto" if whole else dtype, where)
     checkpoint = open_checkpoint(path_or_id, revision=revision)
     if choice.runtime == "torch":
         return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers, int8=whole))
@@ -202,11 +198,6 @@ def load_checkpoint(
     return Molmo2(checkpoint, network, tower=tower)
 
 
-def crops_at_once(device: torch.device) -> int:
-    """Most crops that go through the vision tower in one run: more only take memory."""
-    return 8 if device.type == "cpu" else 32
-
-
 def chosen_device(device: str | torch.device) -> torch.device:
     """The device of a name; `auto` takes an accelerator when there is one."""
     if device != "auto":
@@ -215,7 +206,8 @@ def chosen_device(device: str | torch.device) -> torch.device:
     return torch.device("cpu") if found is None else found
 
 
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+def chosen_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The type of numbers of a name; `auto` is bfloat16 on an accelerator and float32 on a CPU."""
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype

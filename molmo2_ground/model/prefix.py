@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from molmo2_ground.model.molmo2 import Molmo2
 
 # Room in the cache for an answer before it has to grow.
-_ANSWER_ROOM = 512
+ANSWER_ROOM = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Prefix:
         self._check_room(self._head)
         text: Any = model.checkpoint.config.text_config
         self._cache = BranchCache(layers=text.num_hidden_layers)
-        self._cache.reserve(self._head + _ANSWER_ROOM)
+        self._cache.reserve(self._head + ANSWER_ROOM)
         self.timings_ms: dict[str, float] = {}
         self._read(inputs)
 

@@ -6,6 +6,7 @@ shape, input settings, block structure), so code that runs on them runs on the r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -151,17 +152,22 @@ def write_random_checkpoint(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     max_shard_bytes: int | None = None,
+    sizes: Mapping[str, Mapping[str, Any]] | None = None,
     **flag_changes: Any,
 ) -> Path:
     """Write a random checkpoint of one kind and return its folder.
 
+    sizes: keys of `random_config` to replace, by section, such as {"text_config": {"num_hidden_layers": 8}}.
     flag_changes: fields of `InputFlags` to replace, such as `use_frame_special_tokens=True`.
     """
     from transformers import Molmo2Config, Molmo2ForConditionalGeneration
 
     tokenizer = byte_tokenizer()
     flags = random_flags(kind, tokenizer=tokenizer, **flag_changes)
-    config = Molmo2Config(**random_config(kind, flags=flags), image_patch_id=flags.special.image_patch)
+    sections = random_config(kind, flags=flags)
+    for name, changes in (sizes or {}).items():
+        sections[name] |= changes
+    config = Molmo2Config(**sections, image_patch_id=flags.special.image_patch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Molmo2ForConditionalGeneration(config)

@@ -17,6 +17,20 @@ import torch
 from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import VisualInputs
 
+# On an accelerator, features of a few hundred frames of a large model; on a CPU, hundreds of a small one's.
+_CACHE_BYTES = 256 * 2**20
+_CACHE_BYTES_CPU = 32 * 2**20
+
+
+def feature_cache_bytes(device: torch.device) -> int:
+    """Bytes of features that a loaded model keeps on a device, at most."""
+    return _CACHE_BYTES_CPU if device.type == "cpu" else _CACHE_BYTES
+
+
+def crops_at_once(device: torch.device) -> int:
+    """Crops that a loaded model's picture tower runs together on a device."""
+    return 8 if device.type == "cpu" else 32
+
 
 class FeatureCache:
     """Features of pictures seen lately, by their pixels; the oldest go first.

@@ -25,10 +25,16 @@ _BITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightEntry:
-    """One tensor in a file."""
+    """One tensor in a file. dtype: its name in the safetensors format, such as `BF16`."""
 
     file: str
     shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in the file."""
+        return math.prod(self.shape) * _BITS[self.dtype] // 8
 
 
 def weight_entries(folder: Path) -> dict[str, WeightEntry]:
@@ -80,7 +86,7 @@ def read_header(path: Path) -> dict[str, WeightEntry]:
             if (end - begin) * 8 != math.prod(shape) * _BITS[entry["dtype"]]:
                 raise CheckpointError(f"{path}: {name} has another size than its shape {list(shape)} says")
             data_bytes = max(data_bytes, end)
-            entries[name] = WeightEntry(file=path.name, shape=shape)
+            entries[name] = WeightEntry(file=path.name, shape=shape, dtype=entry["dtype"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}: its header cannot be read ({error}). Fetch it again") from error
     expected = 8 + length + data_bytes

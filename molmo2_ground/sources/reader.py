@@ -66,7 +66,7 @@ def open_clip(
     if isinstance(found, Clip):
         return found
     with found.opened() as film:
-        wanted = _wanted_times(film.duration_s, times)
+        wanted = wanted_times(film.duration_s, times)
         frames = tuple(frames_at(film, iter(wanted), resize=resize, on_progress=on_progress))
         lost = film.losses.take()
         if not frames:
@@ -74,7 +74,8 @@ def open_clip(
         return Clip(frames=frames, fps=film.fps, duration_s=film.duration_s, source=film.name, lost=lost)
 
 
-def _wanted_times(duration_s: float, times: Callable[[float], npt.NDArray[np.float64]] | None) -> list[float]:
+def wanted_times(duration_s: float, times: Callable[[float], npt.NDArray[np.float64]] | None) -> list[float]:
+    """The times that `open_clip` asks a video of this duration for, seconds; `times` as it takes them."""
     if times is None:
         return [float(t) for t in uniform_last_frame(duration_s, max_frames=DEFAULT_MAX_FRAMES)]
     wanted = np.asarray(times(duration_s), dtype=np.float64).reshape(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
@@ -145,7 +145,7 @@ class VideoFile:
         fps = self._rate if abs(average / self._rate - 1) < 0.005 else average
         return float((between + length) * self._time_base), float(fps)
 
-    def _decode(self) -> Iterator[VideoFrame]:
+    def _decode(self) -> Generator[VideoFrame, None, None]:
         """Frames as they leave the decoder: in order of presentation."""
         packets = self._container.demux(self._stream)
         while True:
@@ -219,6 +219,11 @@ class VideoFile:
             return True
         return False
 
+    def close(self) -> None:
+        """Let go of the frame in hand and of the decoder's, which would wait for a round of Python's gc."""
+        self._first = None
+        self._decoded.close()
+
     def _seconds(self, pts: int) -> float:
         return float((pts - self._origin) * self._time_base)
 
@@ -232,4 +237,8 @@ def open_video(path: Path, *, measured: bool = True) -> Iterator[VideoFile]:
     """
     extent = measure(path) if measured else None
     with opened(path) as (container, stream):
-        yield VideoFile(path, container, stream, extent)
+        video = VideoFile(path, container, stream, extent)
+        try:
+            yield video
+        finally:
+            video.close()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import count, takewhile
+from typing import TypeVar
 
-from molmo2_ground.clip import Clip, Frame, RgbArray
+from molmo2_ground.clip import Clip, RgbArray
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.media import FilmFile, MediaLike, recognise
 from molmo2_ground.sources.shots import frames_at
+
+_Item = TypeVar("_Item")
 
 
 def open_windows(
@@ -55,9 +58,8 @@ def _film_windows(
 ) -> Iterator[Clip]:
     with film_file.opened() as film:
         duration_s, nothing = film.duration_s, True
-        grid = takewhile(lambda time_s: time_s < duration_s, (k / rate for k in count()))
-        frames = frames_at(film, grid, resize=resize, on_progress=on_progress)
-        for window in _cut(frames, size=window_frames, overlap=overlap_frames):
+        frames = frames_at(film, grid_times(duration_s, rate=rate), resize=resize, on_progress=on_progress)
+        for window in cut(frames, size=window_frames, overlap=overlap_frames):
             nothing = False
             yield Clip(
                 frames=window,
@@ -71,7 +73,7 @@ def _film_windows(
 
 
 def _clip_windows(clip: Clip, window_frames: int, overlap_frames: int) -> Iterator[Clip]:
-    for number, window in enumerate(_cut(iter(clip.frames), size=window_frames, overlap=overlap_frames)):
+    for number, window in enumerate(cut(iter(clip.frames), size=window_frames, overlap=overlap_frames)):
         yield Clip(
             frames=window,
             fps=clip.fps,
@@ -81,9 +83,17 @@ def _clip_windows(clip: Clip, window_frames: int, overlap_frames: int) -> Iterat
         )
 
 
-def _cut(frames: Iterator[Frame], *, size: int, overlap: int) -> Iterator[tuple[Frame, ...]]:
-    """Runs of `size` frames. A full one waits for the next frame, so that the last tells of the end."""
-    window: list[Frame] = []
+def grid_times(duration_s: float, *, rate: float) -> Iterator[float]:
+    """Times of a whole video's windows, seconds: k / rate for k = 0, 1, 2, … below the duration."""
+    return takewhile(lambda time_s: time_s < duration_s, (k / rate for k in count()))
+
+
+def cut(frames: Iterator[_Item], *, size: int, overlap: int) -> Iterator[tuple[_Item, ...]]:
+    """Runs of `size` frames, or of their times; the first `overlap` were the last of the run before.
+
+    A full one waits for the next frame, so that the last tells of the end.
+    """
+    window: list[_Item] = []
     for frame in frames:
         if len(window) == size:
             yield tuple(window)
