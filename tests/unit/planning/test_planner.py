@@ -123,7 +123,7 @@ def test_tokens_of_all_windows_are_what_their_receipts_add_up_to(media: Shelf) -
     assert planned.tokens.prompt_total == receipt.tokens_in
     assert planned.frames.count == len(receipt.frame_source_indices)
     assert planned.frames.sampling in receipt.recipe
-    assert f"windows-{planned.frames.window_frames}-{planned.frames.overlap_frames}/1" in receipt.recipe
+    assert f"windows-{planned.frames.window_frames}-{planned.frames.overlap_frames}/2" in receipt.recipe
     assert planned.tokens.exact
 
 
