@@ -28,7 +28,7 @@ class Guide:
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """Why elements had to end where the model might have gone on, one reason each."""
+        """Why elements had to end where the model would have gone on, one reason each."""
         return tuple(self._cuts)
 
     def admits(self, token: int) -> bool:
@@ -40,12 +40,16 @@ class Guide:
         allowed = self._allowed(self._state).to(logits_V.device)
         return torch.full_like(logits_V, float("-inf")).index_copy(0, allowed, logits_V[allowed])
 
-    def take(self, token: int) -> None:
-        """Go on behind a word that may come next. Raises ValueError for one that may not."""
+    def take(self, token: int, *, likeliest: int | None = None) -> None:
+        """Go on behind a word that may come next. Raises ValueError for one that may not.
+
+        likeliest: the word that the model would have liked best; where it may not come, it was held back.
+        """
         after = self._table.step(self._rules, self._state, token)
         if after is None:
             raise ValueError(f"token {token} may not stand here")
-        if cut := self._rules.cut(self._state):
+        cut = self._rules.cut(self._state)
+        if cut and likeliest is not None and not self.admits(likeliest):
             self._cuts.append(cut)
         self._state = after
 

@@ -123,13 +123,12 @@ class Writing:
         guide, sampling = self._guide, self._sampling
         if guide is None:
             return choose(logits_V, sampling=sampling, generator=self._generator)
-        if sampling.temperature > 0:
-            logits_V = guide.masked(logits_V)
-        token = choose(logits_V, sampling=sampling, generator=self._generator)
-        # Nearly always the likeliest word may come, and then nothing has to be masked.
-        if not guide.admits(token):
+        likeliest = choose(logits_V, sampling=Sampling(), generator=self._generator)
+        # Nearly always the likeliest word may come, and a greedy answer then needs no mask.
+        token = likeliest
+        if sampling.temperature > 0 or not guide.admits(likeliest):
             token = choose(guide.masked(logits_V), sampling=sampling, generator=self._generator)
-        guide.take(token)
+        guide.take(token, likeliest=likeliest)
         return token
 
     def _end(self, reason: Literal["end", "length"]) -> None:

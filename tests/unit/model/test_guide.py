@@ -167,8 +167,16 @@ def test_a_cut_is_told() -> None:
         guide.take(words.index(char))
     assert not guide.cuts
     assert "".join(words[token] for token in guide.ahead([], at_most=9)) == '">'
-    guide.take(words.index('"'))
+    guide.take(words.index('"'), likeliest=words.index(" "))
     assert guide.cuts == ("no more than 1 asked for",)
+
+
+def test_an_answer_that_ends_by_itself_is_not_cut() -> None:
+    words = ["", "", *dict.fromkeys(LETTERS)]
+    guide = Guide(AnswerRules(KEYS, most=1), table_of(words))
+    for char in '<points coords="0.0 1 100 200"':
+        guide.take(words.index(char), likeliest=words.index(char))
+    assert not guide.cuts
 
 
 def test_a_checkpoints_words_write_what_they_decode_to(model: Molmo2) -> None:
