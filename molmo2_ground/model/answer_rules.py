@@ -65,6 +65,7 @@ class AnswerRules:
         limit. cut_runaways: whether an element ends where `runaway` says that it runs in circles.
         """
         self._coords = CoordsRules(keys, most=most, cut_runaways=cut_runaways)
+        self.facts = (self._coords.keys, most, cut_runaways)  # rules with the same facts are the same
 
     def step(self, state: State, char: str) -> State | None:
         """The state behind one more character; None when it may not stand here."""

@@ -23,7 +23,6 @@ class Guide:
         self._rules = rules
         self._table = table
         self._state = START
-        self._free: dict[State, torch.Tensor] = {}
         self._cuts: list[str] = []
 
     @property
@@ -37,8 +36,8 @@ class Guide:
 
     def masked(self, logits_V: torch.Tensor) -> torch.Tensor:
         """The logits, those of words that may not come next at minus infinity."""
-        allowed = self._allowed(self._state).to(logits_V.device)
-        return torch.full_like(logits_V, float("-inf")).index_copy(0, allowed, logits_V[allowed])
+        closed = self._closed_V().to(logits_V.device)
+        return logits_V.masked_fill(closed, float("-inf"))
 
     def take(self, token: int, *, likeliest: int | None = None) -> None:
         """Go on behind a word that may come next. Raises ValueError for one that may not.
@@ -123,15 +122,19 @@ class Guide:
         allowed = self._allowed(state)
         return int(allowed[0]) if len(allowed) == 1 else None
 
+    def _closed_V(self) -> torch.Tensor:
+        """bool[V]: the words that may not come next."""
+        if self._state.free:
+            return self._table.closed_in_prose(self._rules, self._state)
+        return torch.ones(len(self._table), dtype=torch.bool).index_fill_(
+            0, self._allowed(self._state), False
+        )
+
     def _allowed(self, state: State) -> torch.Tensor:
-        if state in self._free:
-            return self._free[state]
         found = self._table.fitting(self._rules, state)
         if not len(found):
             raise BackendError(
                 "the model's vocabulary cannot spell what has to come next in this answer; expected a word "
                 "for each digit and mark. Ask with Decoding(constrained=False)."
             )
-        if state.free:  # these take a walk through the whole vocabulary, and come again
-            self._free[state] = found
         return found

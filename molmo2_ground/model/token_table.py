@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +12,8 @@ from molmo2_ground.model.answer_rules import AnswerRules, State
 
 if TYPE_CHECKING:
     from molmo2_ground.model.text_codec import TextCodec
+
+_MOST_KEPT = 64  # masks, a byte a word each
 
 
 class TokenTable:
@@ -30,6 +32,10 @@ class TokenTable:
         )
         self._ids = order
         self._sorted = [self._texts[token] for token in order]
+        self._closed: dict[tuple[Hashable, State], torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
     @classmethod
     def of(cls, codec: TextCodec, *, size: int) -> TokenTable:
@@ -65,6 +71,19 @@ class TokenTable:
                 found += ids[low:ended]
             stack += self._branches(rules, behind, ended, high, depth)
         return torch.tensor(sorted(found), dtype=torch.int64)
+
+    def closed_in_prose(self, rules: AnswerRules, state: State) -> torch.Tensor:
+        """bool[V]: the tokens that may not come next where the model writes freely.
+
+        Kept from one answer to the next: it takes a walk through the whole vocabulary.
+        """
+        key = (rules.facts, state)
+        if key not in self._closed:
+            if len(self._closed) >= _MOST_KEPT:
+                self._closed.clear()
+            open_ids = self.fitting(rules, state)
+            self._closed[key] = torch.ones(len(self), dtype=torch.bool).index_fill_(0, open_ids, False)
+        return self._closed[key]
 
     def _branches(
         self, rules: AnswerRules, state: State, low: int, high: int, depth: int
