@@ -2,7 +2,7 @@
 
 `pip install llguidance; python benchmarks/grammar.py [--frames 120] [--things 4] [--rounds 5]`. Both
 follow the same track, digit by digit. llguidance gets what its grammar can hold: form and rising times; ids
-that come once and count on, places that come once and circles are in ours alone. Times are the best of the
+that come once and count on, and circles, are in ours alone. Times are the best of the
 rounds, in microseconds a word; a mask says of every word of the vocabulary whether it may come next.
 """
 

@@ -232,6 +232,7 @@ class _Placer:
         self._rejected = [Rejected(text=piece.text, reason=piece.reason) for piece in parsed.rejected]
         self._notes = list(receipt.notes)
         self._repeats_cut = 0
+        self._prefer = prefer
         times = [frame.shown_time_s for frame in self._frames if frame.shown_time_s is not None]
         self._times = np.array(times, dtype=np.float64)
         steps = np.diff(self._times)
@@ -293,7 +294,7 @@ class _Placer:
             for group in element.groups:
                 number, problem = self._frame_of(group.key)
                 for point in group.points:
-                    if _mark(element, group, point) in repeated:
+                    if self._mark(element, group, point) in repeated:
                         continue
                     text = _spelled(group.key, point)
                     if number is None:
@@ -317,16 +318,22 @@ class _Placer:
             return set()
         pairs = [(group, point) for group in element.groups for point in group.points]
         # The first place of each: a thing is what has a mark of its own.
-        new = {_mark(element, group, point): (group.key, (point.x, point.y)) for group, point in pairs[::-1]}
-        marks = list(dict.fromkeys(_mark(element, group, point) for group, point in pairs))
-        found = repeats([new[mark] for mark in marks])
-        repeated = {marks[number] for number in found}
-        left_out = sum(_mark(element, group, point) in repeated for group, point in pairs)
+        new: dict[_Mark, tuple[float, tuple[int, int]]] = {}
+        for group, point in pairs:
+            new.setdefault(self._mark(element, group, point), (group.key, (point.x, point.y)))
+        found = repeats(new.values(), film=bool(self._times.size))
+        repeated = {mark for number, mark in enumerate(new) if number in found}
+        left_out = sum(self._mark(element, group, point) in repeated for group, point in pairs)
         self._repeats_cut += left_out
         if left_out:
             rules = ", ".join(dict.fromkeys(found.values()))
             self._note(f"the answer went round in circles ({rules}): {left_out} places were left out")
         return repeated
+
+    def _mark(self, element: Element, group: Group, point: ParsedPoint) -> _Mark:
+        """What tells one thing of an element from another: an id in tracks, in points also the picture."""
+        tracked = "tracks" in (element.tag, self._prefer)
+        return (0.0 if tracked else float(group.key), point.object_id)
 
     def _frame_of(self, key: int | float) -> tuple[int | None, str]:
         """The number of the picture that a key means, or None and the reason why there is none."""
@@ -346,11 +353,6 @@ class _Placer:
 
 
 _Mark = tuple[float, int]
-
-
-def _mark(element: Element, group: Group, point: ParsedPoint) -> _Mark:
-    """What tells one thing of an element from another: an id in tracks, in points also the picture."""
-    return (0.0 if element.tag == "tracks" else float(group.key), point.object_id)
 
 
 def _spelled(key: int | float, point: ParsedPoint) -> str:

@@ -65,7 +65,7 @@ class AnswerRules:
         limit. cut_runaways: whether an element ends where `runaway` says that it runs in circles.
         """
         self._coords = CoordsRules(keys, most=most, cut_runaways=cut_runaways)
-        self.facts = (self._coords.keys, most, cut_runaways)  # rules with the same facts are the same
+        self.pointing = bool(self._coords.keys)  # whether elements can be written at all
 
     def step(self, state: State, char: str) -> State | None:
         """The state behind one more character; None when it may not stand here."""
@@ -112,6 +112,14 @@ class AnswerRules:
     def cut(self, state: State) -> str:
         """Why the element that is being written has to end now; empty when it need not."""
         return "" if state.coords is None else self._coords.cut(state.coords)
+
+    def limit(self, state: State) -> str:
+        """Why no new thing may come; empty where one may."""
+        return "" if state.coords is None else self._coords.limit(state.coords)
+
+    def ends_place(self, state: State) -> bool:
+        """Whether a place is whole, so that something else than a digit may follow."""
+        return state.coords is not None and self._coords.may_end(state.coords)
 
     def in_number(self, state: State) -> bool:
         """Whether a digit of a coordinate is due, or what ends it."""

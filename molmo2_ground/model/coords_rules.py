@@ -3,12 +3,12 @@
     coords = group { ";" group }      group = key { " " id " " x " " y }
 
 Keys rise; ids of points count up through all groups, ids of tracks name what was named before or the next new
-thing, no id twice in a group; x and y are three digits or 1000; no two points of a picture are in one place.
+thing, no id twice in a group; x and y are three digits or 1000.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from molmo2_ground.runaway import Run
@@ -25,7 +25,7 @@ class CoordsState(NamedTuple):
     """How far an element's places have come.
 
     part, read: which number is being written, and its digits so far. key: number of the group's key, -1 at
-    the beginning. ids, taken: of the tracks and places of this group. highest: the highest id so far.
+    the beginning. ids: of the tracks of this group. highest: the highest id so far.
     object_id, x: of the point that is being written. run: how new things followed each other.
     """
 
@@ -34,7 +34,6 @@ class CoordsState(NamedTuple):
     read: str = ""
     key: int = -1
     ids: frozenset[int] = frozenset()
-    taken: frozenset[tuple[int, int]] = frozenset()
     highest: int = 0
     object_id: int = 0
     x: int = 0
@@ -49,10 +48,12 @@ class CoordsRules:
         """Take the keys in order."""
         self.keys = tuple(dict.fromkeys(keys))
         self._most = most
+        self._limited = f"no more than {most} asked for"
         self._cut_runaways = cut_runaways
         self._number = {key: number for number, key in enumerate(self.keys)}
         # The last key that begins with these characters: what may still come is later than the last one.
         self._reach = {key[:n]: number for number, key in enumerate(self.keys) for n in range(len(key) + 1)}
+        self._film = any("." in key for key in self.keys)  # seconds, not numbers of images
         self._key_chars = "".join(sorted(set("".join(self.keys))))
 
     def start(self, name: str) -> CoordsState:
@@ -84,6 +85,13 @@ class CoordsRules:
             return ""
         return self._stop(self._placed(state))
 
+    def limit(self, state: CoordsState) -> str:
+        """Why the next thing can be no new one; empty when it can."""
+        if self._most is None or state.part == "key":
+            return ""
+        whole = state.part == "y" and self._is_whole(state)
+        return self._limited if (self._placed(state) if whole else state).highest >= self._most else ""
+
     def _in_key(self, state: CoordsState, char: str) -> CoordsState | None:
         if char == " ":
             number = self._number.get(state.read, -1)
@@ -93,9 +101,7 @@ class CoordsRules:
         return state._replace(read=read) if self._reach.get(read, -1) > state.key else None
 
     def _next_group(self, state: CoordsState, number: int) -> CoordsState:
-        return state._replace(
-            part="id", read="", key=number, ids=frozenset(), taken=frozenset(), new_here=False
-        )
+        return state._replace(part="id", read="", key=number, ids=frozenset(), new_here=False)
 
     def _in_id(self, state: CoordsState, char: str) -> CoordsState | None:
         if char == " ":
@@ -107,13 +113,13 @@ class CoordsRules:
         read = state.read + char
         return state._replace(read=read) if any(str(i).startswith(read) for i in self._ids(state)) else None
 
-    def _ids(self, state: CoordsState) -> list[int]:
+    def _ids(self, state: CoordsState) -> Iterator[int]:
         """The ids that the next point may have."""
         next_id = state.highest + 1
-        new = [next_id] if self._most is None or next_id <= self._most else []
-        if state.name == "points":
-            return new
-        return [i for i in range(1, next_id) if i not in state.ids] + new
+        if self._most is None or next_id <= self._most:
+            yield next_id
+        if state.name == "tracks":
+            yield from (i for i in range(1, next_id) if i not in state.ids)
 
     def _free_id(self, state: CoordsState, object_id: int) -> bool:
         next_id = state.highest + 1
@@ -127,7 +133,7 @@ class CoordsRules:
             longer = read + char
             if len(read) >= _PLACES and longer != _LAST:
                 return None
-            return state._replace(read=longer) if self._fits(state, longer) else None
+            return state._replace(read=longer)
         if not self._is_whole(state):
             return None
         if state.part == "x":
@@ -138,30 +144,12 @@ class CoordsRules:
         if self._stop(placed):
             return None
         if char == " ":
-            more = placed.name == "points" or bool(self._ids(placed))
+            more = next(self._ids(placed), None) is not None
             return placed._replace(part="id", read="") if more else None
         return placed._replace(part="key", read="") if placed.key + 1 < len(self.keys) else None
 
     def _is_whole(self, state: CoordsState) -> bool:
-        if len(state.read) < _PLACES:
-            return False
-        return state.part == "x" or (state.x, int(state.read)) not in state.taken
-
-    def _fits(self, state: CoordsState, read: str) -> bool:
-        """Whether a coordinate may begin so: no place of the picture that is taken already is meant."""
-        if state.part == "x" or not state.taken:
-            return True
-        taken = {y for x, y in state.taken if x == state.x}
-        if not taken:
-            return True
-        if read == _LAST:
-            return FULL not in taken
-        span = 10 ** (_PLACES - len(read))
-        low = int(read) * span
-        below = range(low, low + span)
-        free = span - sum(y in taken for y in below)
-        # "100" may go on to "1000".
-        return free > 0 or (_LAST.startswith(read) and FULL not in taken)
+        return len(state.read) >= _PLACES
 
     def _placed(self, state: CoordsState) -> CoordsState:
         """With the point that is whole now."""
@@ -169,9 +157,8 @@ class CoordsRules:
         new = state.object_id > state.highest
         return state._replace(
             ids=state.ids | {state.object_id} if state.name == "tracks" else state.ids,
-            taken=state.taken | {place} if state.name == "points" else state.taken,
             highest=max(state.highest, state.object_id),
-            run=state.run.then(place, same_picture=state.new_here) if new else state.run,
+            run=state.run.then(place, same_picture=state.new_here, film=self._film) if new else state.run,
             new_here=state.new_here or new,
         )
 
@@ -179,5 +166,5 @@ class CoordsRules:
         if self._cut_runaways and placed.run.rule:
             return placed.run.rule
         if placed.name == "points" and self._most is not None and placed.highest >= self._most:
-            return f"no more than {self._most} asked for"
+            return self._limited
         return ""

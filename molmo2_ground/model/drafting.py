@@ -100,14 +100,14 @@ def _between(current: str, *, first: bool) -> str:
     """
     fields = current.split(" ")
     number = fields[-1]
-    if len(fields) < 2 or not number.isdigit():
+    if len(fields) < 2 or not _is_number(number):
         return ""
     kind = (len(fields) - 2) % 3  # id, x, y
     if kind == 0 or (kind == 1 and len(number) == _DIGITS):
         return " "
     known = fields[-3]
     several = len(fields) > 4
-    return f" {int(known) + 1} " if first and several and len(number) == _DIGITS and known.isdigit() else ""
+    return f" {int(known) + 1} " if first and several and len(number) == _DIGITS and _is_number(known) else ""
 
 
 def _end(written: str, element: str, *, label: str) -> str:
@@ -142,7 +142,7 @@ def _next(groups: list[_Group], current: str) -> str:
     next_id = written[-1][0] + 1 if written else 1
     parts = [f"{tenths // 10}.{tenths % 10}", *fields[1 : 1 + 3 * whole]]
     if len(begun) > 1:  # the thing that is being written has its id
-        if not begun[0].isdigit():
+        if not _is_number(begun[0]):
             return " ".join(parts)
         object_id = int(begun[0])
         found = _meant(things, at, object_id, begun[1], renumbered=renumbered)
@@ -159,6 +159,11 @@ def _next(groups: list[_Group], current: str) -> str:
         parts += [str(next_id if renumbered else known), _number(x, ""), _number(y, "")]
         next_id += 1
     return " ".join(parts)
+
+
+def _is_number(text: str) -> bool:
+    # Other writings have digits too, and int() does not take all of them.
+    return text.isascii() and text.isdigit()
 
 
 _Thing = tuple[int, float, float]
@@ -187,7 +192,7 @@ def _apart(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 
 def _triples(fields: list[str]) -> list[tuple[str, str, str]]:
-    whole = [field for field in fields if field.isdigit()]
+    whole = [field for field in fields if _is_number(field)]
     return list(zip(whole[::3], whole[1::3], whole[2::3], strict=False))
 
 
@@ -216,7 +221,7 @@ def _number(guess: float, begun: str) -> str:
     if len(begun) >= _DIGITS:
         return begun
     value = min(max(round(guess), 0), _FULL)
-    if begun.isdigit() and not (begun == "100" or value == _FULL):
+    if _is_number(begun) and not (begun == "100" or value == _FULL):
         span = 10 ** (_DIGITS - len(begun))
         low = int(begun) * span
         value = min(max(value, low), low + span - 1)
@@ -232,7 +237,7 @@ def _read(text: str) -> _Group | None:
     fields = text.split(" ")
     if len(fields) % 3 != 1 or len(fields) < 4 or not _KEY.match(fields[0]):
         return None
-    if not all(field.isdigit() for field in fields[1:]) or any(
+    if not all(_is_number(field) for field in fields[1:]) or any(
         len(field) not in (3, 4) for at, field in enumerate(fields[1:]) if at % 3
     ):
         return None

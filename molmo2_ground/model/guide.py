@@ -34,10 +34,16 @@ class Guide:
         """Whether a word may come next."""
         return self._table.step(self._rules, self._state, token) is not None
 
-    def masked(self, logits_V: torch.Tensor) -> torch.Tensor:
-        """The logits, those of words that may not come next at minus infinity."""
-        closed = self._closed_V().to(logits_V.device)
-        return logits_V.masked_fill(closed, float("-inf"))
+    def masked(self, logits_V: torch.Tensor, *, likeliest: int) -> torch.Tensor:
+        """The logits, those of words that may not come next at minus infinity.
+
+        likeliest: the word that the model would like best. Where it may not come and ends a number, the
+        number ends: 100 does not become 1000 because of what may not follow it.
+        """
+        closed = self._closed_V()
+        if self._rules.ends_place(self._state) and not self._table.writes_digit(likeliest):
+            closed = closed | self._table.digits_V
+        return logits_V.masked_fill(closed.to(logits_V.device), float("-inf"))
 
     def take(self, token: int, *, likeliest: int | None = None) -> None:
         """Go on behind a word that may come next. Raises ValueError for one that may not.
@@ -47,9 +53,10 @@ class Guide:
         after = self._table.step(self._rules, self._state, token)
         if after is None:
             raise ValueError(f"token {token} may not stand here")
-        cut = self._rules.cut(self._state)
-        if cut and likeliest is not None and not self.admits(likeliest):
-            self._cuts.append(cut)
+        reason = self._rules.cut(self._state) or self._rules.limit(self._state)
+        held_back = reason and likeliest is not None and not self.admits(likeliest)
+        if held_back and reason not in self._cuts:
+            self._cuts.append(reason)
         self._state = after
 
     def ahead(self, guesses: Sequence[int], *, at_most: int) -> list[int]:
@@ -100,8 +107,8 @@ class Guide:
 
     def _beside(self, state: State, guess: Sequence[int]) -> list[int]:
         """The words that may come in place of a guessed digit, the nearest first."""
-        others = [word for word in self._allowed(state).tolist() if word not in guess]
-        return others if len(others) <= _FEW else []
+        fitting = self._table.fitting(self._rules, state, at_most=_FEW + 1).tolist()
+        return [word for word in fitting if word not in guess] if len(fitting) <= _FEW else []
 
     def _standing(self, state: State, word: int, tail: Sequence[int]) -> list[int]:
         """As much of a tail as may stand behind a word."""
@@ -124,8 +131,8 @@ class Guide:
 
     def _closed_V(self) -> torch.Tensor:
         """bool[V]: the words that may not come next."""
-        if self._state.free:
-            return self._table.closed_in_prose(self._rules, self._state)
+        if self._state.coords is None:
+            return self._table.closed_outside(self._rules, self._state)
         return torch.ones(len(self._table), dtype=torch.bool).index_fill_(
             0, self._allowed(self._state), False
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,8 @@ from molmo2_ground.model.answer_rules import AnswerRules, State
 if TYPE_CHECKING:
     from molmo2_ground.model.text_codec import TextCodec
 
+_DIGITS = frozenset("0123456789")
+_REACHING = re.compile(r'(?:^|=)"[0-9]')  # behind the opening quote of `coords` stands a digit
 _MOST_KEPT = 64  # masks, a byte a word each
 
 
@@ -32,7 +35,9 @@ class TokenTable:
         )
         self._ids = order
         self._sorted = [self._texts[token] for token in order]
-        self._closed: dict[tuple[Hashable, State], torch.Tensor] = {}
+        self._closed: dict[tuple[bool, State], torch.Tensor] = {}
+        self._reaching = [token for token in order if _REACHING.search(self._texts[token])]
+        self.digits_V = torch.tensor([text[:1] in _DIGITS for text in self._texts])
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -56,13 +61,17 @@ class TokenTable:
             state = after
         return state
 
-    def fitting(self, rules: AnswerRules, state: State) -> torch.Tensor:
-        """int64[N]: the tokens that may come next, rising."""
+    def writes_digit(self, token: int) -> bool:
+        """Whether a token's text begins with a digit."""
+        return self._texts[token][:1] in _DIGITS
+
+    def fitting(self, rules: AnswerRules, state: State, *, at_most: int | None = None) -> torch.Tensor:
+        """int64[N]: the tokens that may come next, rising; no more than so many are looked for."""
         found = [token for token in sorted(self.stop_ids) if rules.may_end(state)]
         texts, ids = self._sorted, self._ids
         # Tokens low..high share their first `depth` characters, and `behind` is the state behind these.
         stack = [(0, len(texts), 0, state)]
-        while stack:
+        while stack and (at_most is None or len(found) < at_most):
             low, high, depth, behind = stack.pop()
             ended = low
             while ended < high and len(texts[ended]) == depth:
@@ -72,18 +81,24 @@ class TokenTable:
             stack += self._branches(rules, behind, ended, high, depth)
         return torch.tensor(sorted(found), dtype=torch.int64)
 
-    def closed_in_prose(self, rules: AnswerRules, state: State) -> torch.Tensor:
-        """bool[V]: the tokens that may not come next where the model writes freely.
+    def closed_outside(self, rules: AnswerRules, state: State) -> torch.Tensor:
+        """bool[V]: the tokens that may not come next outside of the quotes of `coords`.
 
-        Kept from one answer to the next: it takes a walk through the whole vocabulary.
+        Kept from one answer to the next, because it takes a walk through the whole vocabulary; only tokens
+        that reach into the quotes depend on the clip, and are looked at each time.
         """
-        key = (rules.facts, state)
+        key = (rules.pointing, state)
         if key not in self._closed:
             if len(self._closed) >= _MOST_KEPT:
                 self._closed.clear()
             open_ids = self.fitting(rules, state)
             self._closed[key] = torch.ones(len(self), dtype=torch.bool).index_fill_(0, open_ids, False)
-        return self._closed[key]
+        closed = self._closed[key]
+        if self._reaching:
+            closed = closed.clone()
+            for token in self._reaching:
+                closed[token] = self.step(rules, state, token) is None
+        return closed
 
     def _branches(
         self, rules: AnswerRules, state: State, low: int, high: int, depth: int

@@ -127,7 +127,8 @@ class Writing:
         # Nearly always the likeliest word may come, and a greedy answer then needs no mask.
         token = likeliest
         if sampling.temperature > 0 or not guide.admits(likeliest):
-            token = choose(guide.masked(logits_V), sampling=sampling, generator=self._generator)
+            masked = guide.masked(logits_V, likeliest=likeliest)
+            token = choose(masked, sampling=sampling, generator=self._generator)
         guide.take(token, likeliest=likeliest)
         return token
 

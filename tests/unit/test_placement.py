@@ -389,6 +389,19 @@ def test_so_are_things_that_are_followed_and_never_move_on() -> None:
     assert found.receipt.report.repeats_cut == 9
 
 
+def test_a_parked_thing_told_in_points_is_followed_too() -> None:
+    clip = video(*(n / 2 for n in range(20)))
+    coords = ";".join(f"{n / 2:.1f} 1 500 400" for n in range(20))
+    found = tracks(f'<points coords="{coords}">the light</points>', clip)
+    assert len(found[0].samples) == 20
+
+
+def test_mugs_in_one_place_on_many_pictures_all_count() -> None:
+    coords = ";".join(f"{n + 1} {n + 1} 500 500" for n in range(10))
+    found = points(f'<points coords="{coords}">mug</points>', images(*[(64, 48)] * 10))
+    assert len(found) == 10
+
+
 def test_a_parked_thing_is_followed_as_long_as_it_is_there() -> None:
     clip = video(*(n / 2 for n in range(30)))
     coords = ";".join(f"{n / 2:.1f} 1 500 400" for n in range(30))

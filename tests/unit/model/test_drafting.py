@@ -85,6 +85,18 @@ def test_guesses_at_what_frames_the_places(written: str, expected: Expected, gue
     assert draft(written, expected) == guess
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tracks coords="0.0 ² 100 200;',
+        '<points coords="1 1 100 100 ² 200 200',
+        '<tracks coords="0.0 1 100 200;0.5 ² 1',
+    ],
+)
+def test_digits_of_other_writings_are_no_numbers(text: str) -> None:
+    assert isinstance(draft(text), str)
+
+
 @given(st.text(alphabet='<>tracks coords="0123456789.; ', max_size=80))
 def test_any_text_gets_a_guess_or_none(text: str) -> None:
     assert isinstance(draft(text), str)

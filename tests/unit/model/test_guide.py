@@ -157,7 +157,7 @@ def test_a_vocabulary_without_digits_is_told() -> None:
     words = ["", "", *(letter for letter in LETTERS if not letter.isdigit())]
     guide = guide_behind('<points coords="', words)
     with pytest.raises(BackendError, match="constrained=False"):
-        guide.masked(torch.zeros(len(words)))
+        guide.masked(torch.zeros(len(words)), likeliest=5)
 
 
 def test_a_cut_is_told() -> None:
@@ -185,3 +185,39 @@ def test_a_checkpoints_words_write_what_they_decode_to(model: Molmo2) -> None:
     texts = model.codec.texts(int(model.network.lm_head.weight.shape[0]))
     assert "".join(texts[token] for token in ids) == text
     assert all(texts[token] == "" for token in model.codec.stop_ids if token < len(texts))
+
+
+@pytest.mark.parametrize(("name", "rest"), [("points", "100"), ("tracks", "100")])
+def test_what_may_not_follow_a_number_does_not_make_it_longer(name: str, rest: str) -> None:
+    words = ["", "", *dict.fromkeys(LETTERS)]
+    guide = Guide(AnswerRules(KEYS, most=1), table_of(words))
+    for char in f'<{name} coords="1.5 1 300 {rest}':
+        guide.take(words.index(char))
+    logits = torch.zeros(len(words))
+    for char, liking in {" ": 3.0, "0": 2.0, '"': 1.0}.items():
+        logits[words.index(char)] = liking
+    assert words[int(guide.masked(logits, likeliest=words.index(" ")).argmax())] == '"'
+    assert words[int(guide.masked(logits, likeliest=words.index("0")).argmax())] == "0"
+
+
+def test_a_second_thing_that_nobody_asked_for_is_told() -> None:
+    words = ["", "", *dict.fromkeys(LETTERS)]
+    guide = Guide(AnswerRules(KEYS, most=1), table_of(words))
+    for char in '<tracks coords="0.0 1 300 200':
+        guide.take(words.index(char))
+    guide.take(words.index(";"), likeliest=words.index(" "))
+    assert guide.cuts == ("no more than 1 asked for",)
+
+
+def test_what_is_kept_of_one_clip_does_not_hold_for_another() -> None:
+    words = ["", "", *dict.fromkeys(LETTERS), ' coords="0.5 1', '"0.5', '</points><points coords="0.5 1']
+    table = table_of(words)
+    state: State | None = START
+    for char in "<points":
+        assert state is not None
+        state = RULES.step(state, char)
+    assert state is not None
+    for keys in (("0.5", "1.0"), ("0.0", "1.0"), ("0.5",)):
+        rules = AnswerRules(keys)
+        closed = table.closed_outside(rules, state)
+        assert [n for n in range(len(words)) if not closed[n]] == table.fitting(rules, state).tolist()
