@@ -143,8 +143,11 @@ def hostile_vocabulary(draw: random.Random) -> list[str]:
     return ["", "", *draw.sample(list(words), len(words))]
 
 
-def random_answer(seed: int) -> tuple[str, bool]:
-    """What a model without sense writes by the rules, and whether it came to an end."""
+def random_answer(seed: int, *, temperature: float | None = None) -> tuple[str, bool]:
+    """What a model without sense writes by the rules, and whether it came to an end.
+
+    temperature: None draws it as everything else.
+    """
     draw = random.Random(seed)
     words = hostile_vocabulary(draw)
     generator = torch.Generator().manual_seed(seed)
@@ -153,10 +156,11 @@ def random_answer(seed: int) -> tuple[str, bool]:
         keys = [str(n + 1) for n in range(draw.randint(1, 12))]
     rules = AnswerRules(keys, most=draw.choice([None, None, 1, 3]), cut_runaways=draw.random() < 0.5)
     liking = torch.tensor([draw.uniform(0, 3) if '"' in word or "<" in word else 0.0 for word in words])
+    drawn = draw.choice([0.0, 1.0])
     writing = Writing(
         max_new_tokens=120,
         stop_ids=[1],
-        sampling=Sampling(temperature=draw.choice([0.0, 1.0]), seed=seed),
+        sampling=Sampling(temperature=drawn if temperature is None else temperature, seed=seed),
         guide=Guide(rules, TokenTable(words, stop_ids=[1])),
     )
     count = 1
@@ -167,15 +171,21 @@ def random_answer(seed: int) -> tuple[str, bool]:
     return "".join(words[token] for token in answer.token_ids), answer.stop_reason == "end"
 
 
+def is_clean(text: str, *, whole: bool) -> bool:
+    """Whether all of an answer can be read; one that was stopped may lack its last place, no more."""
+    parsed = parse_answer(text)
+    if whole:
+        return not parsed.rejected and not parsed.truncated
+    return all(piece.reason == CUT for piece in parsed.rejected)
+
+
 def read_hostile(models: int) -> bool:
     """Whether every answer of so many senseless models can be read whole."""
     clean = ended = pointed = places = 0
     for seed in range(models):
         text, whole = random_answer(seed)
         parsed = parse_answer(text)
-        # An answer that was stopped in the middle may lack its last place, and nothing else.
-        fine = all(not whole and piece.reason == CUT for piece in parsed.rejected)
-        fine = fine and not (whole and parsed.truncated)
+        fine = is_clean(text, whole=whole)
         if not fine:
             print(f"model {seed} wrote {text!r}: {parsed.rejected}")
         clean += fine

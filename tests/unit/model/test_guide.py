@@ -10,92 +10,49 @@ from molmo2_ground.answer import parse_answer
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model import Molmo2
 from molmo2_ground.model.answer_rules import START, AnswerRules, State
-from molmo2_ground.model.decoding import Sampling
 from molmo2_ground.model.guide import Guide
 from molmo2_ground.model.token_table import TokenTable
-from molmo2_ground.model.writing import Writing
+from tests.benches import load_bench
 
 KEYS = ("0.0", "0.5", "1.0", "1.5")
 RULES = AnswerRules(KEYS)
-LETTERS = list('0123456789 .;"<>/=pointsrackcdlbeghuymwTC\n')
-PIECES = [
-    '<points coords="',
-    '<tracks coords="',
-    '">',
-    "</points>",
-    "</tracks>",
-    "</point",
-    'coords="0',
-    "coords=",
-]
-ODD = [
-    "0.",
-    ";0.",
-    " 1 ",
-    "00",
-    "000",
-    "1000",
-    "5 1 2",
-    '00">the',
-    '0 100 200"',
-    "<points",
-    '">x</points>There',
-]
+DECODE = load_bench("decode")
+LETTERS = list(DECODE.LETTERS)
 
 
 def vocabulary(seed: int) -> list[str]:
-    """Every letter, and a hostile choice of longer words; the first writes nothing, the second ends."""
-    draw = random.Random(seed)
-    random_words = ["".join(draw.choices(LETTERS, k=draw.randint(2, 6))) for _ in range(30)]
-    words = LETTERS + draw.sample(PIECES, 4) + draw.sample(ODD, 5) + random_words
-    return ["", "", *draw.sample(list(dict.fromkeys(words)), len(set(words)))]
+    words: list[str] = DECODE.hostile_vocabulary(random.Random(seed))
+    return words
 
 
 def table_of(words: Sequence[str]) -> TokenTable:
     return TokenTable(words, stop_ids=[1])
 
 
-def written(words: Sequence[str], seed: int, *, sampling: Sampling | None = None, most: int = 150) -> Writing:
-    """An answer by a model without sense, which likes markup."""
-    generator = torch.Generator().manual_seed(seed)
-    liking = torch.tensor([2.0 if '"' in word or "<" in word else 0.0 for word in words])
-    writing = Writing(
-        max_new_tokens=most,
-        stop_ids=[1],
-        sampling=sampling or Sampling(),
-        guide=Guide(RULES, table_of(words)),
-    )
-    writing.take(torch.randn(1, len(words), generator=generator) + liking)
-    while not writing.ended:
-        rows = torch.randn(len(writing.next_words().words), len(words), generator=generator)
-        writing.take(rows * 2 + liking)
-    return writing
-
-
-def is_clean(text: str, *, ended: bool) -> bool:
-    """Nothing rejected; an answer that was stopped in the middle may lack its last point."""
-    parsed = parse_answer(text)
-    if ended:
-        return not parsed.rejected and not parsed.truncated
-    return all(piece.reason == "the answer was cut off here" for piece in parsed.rejected)
-
-
 @pytest.mark.parametrize("seed", range(24))
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_no_vocabulary_and_no_model_breaks_the_rules(seed: int, temperature: float) -> None:
-    words = vocabulary(seed)
-    answer = written(words, seed, sampling=Sampling(temperature=temperature, seed=seed)).answer()
-    text = "".join(words[token] for token in answer.token_ids)
-    assert is_clean(text, ended=answer.stop_reason == "end"), text
+    text, whole = DECODE.random_answer(seed, temperature=temperature)
+    assert DECODE.is_clean(text, whole=whole), text
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "clean"),
+    [
+        pytest.param("There are none.", True, True, id="none"),
+        pytest.param('<points coords="0.5 1 10', False, True, id="stopped-in-the-middle"),
+        pytest.param('<points coords="0.5 1 10', True, False, id="ended-in-the-middle"),
+        pytest.param('<points coords="0.5 1 10 200">x</points>', False, False, id="two-digits"),
+        pytest.param("<points>x</points>", True, False, id="no-coords"),
+    ],
+)
+def test_what_counts_as_clean(text: str, whole: bool, clean: bool) -> None:
+    assert DECODE.is_clean(text, whole=whole) is clean
 
 
 def test_such_models_do_write_places() -> None:
-    pointed = 0
-    for seed in range(30):
-        words = vocabulary(seed)
-        text = "".join(words[token] for token in written(words, seed).answer().token_ids)
-        pointed += bool(parse_answer(text).elements)
-    assert pointed >= 10
+    texts = [DECODE.random_answer(seed)[0] for seed in range(30)]
+    assert sum(bool(parse_answer(text).elements) for text in texts) >= 10
 
 
 @pytest.mark.parametrize("seed", range(5))
