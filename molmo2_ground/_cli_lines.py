@@ -44,6 +44,8 @@ def _remarks_of(receipt: Receipt) -> Iterator[str]:
         yield "the answer was cut off at the token limit; what was complete by then is kept"
     for line in receipt.notes:
         yield f"note: {line}"
+    if receipt.joins:
+        yield f"joined from {len(receipt.windows)} windows; the receipt says which object is which, and why"
 
 
 def _track_line(track: Track) -> str:

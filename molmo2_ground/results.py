@@ -50,6 +50,7 @@ class Receipt(_Value):
     windows      one receipt a window when the video was longer than the model can see at once.
     cut_runaways whether places that a model writes in circles are left out (`molmo2_ground.runaway`).
     notes        what a reader should know: a cap that was hit, frames that were left out.
+    joins        for each object of each later window, which object of the video it is taken for, and why.
     """
 
     schema_version: int = 1
@@ -79,6 +80,7 @@ class Receipt(_Value):
     forwards: int = 0
     windows: tuple[Receipt, ...] = ()
     notes: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()
 
 
 class Point(_Value):

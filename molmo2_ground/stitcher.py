@@ -33,10 +33,10 @@ class Stitcher:
 
     tracks  the objects so far, by id. The first window's ids are kept; an object first seen later gets
             the next free number.
-    notes   one line for each object of each later window: what it was matched with and why.
+    joins   one line for each object of each later window: what it was matched with and why.
     """
 
-    notes: list[str] = field(default_factory=list)
+    joins: list[str] = field(default_factory=list)
     _labels: dict[int, str] = field(default_factory=dict)
     _samples: dict[int, list[Sample]] = field(default_factory=dict)  # in order of time
     _begun: bool = False
@@ -50,7 +50,7 @@ class Stitcher:
         )
 
     def add(self, name: str, window: Sequence[Track]) -> None:
-        """Join the tracks of the next window; `name` is what the notes call it."""
+        """Join the tracks of the next window; `name` is what `joins` calls it."""
         tracks = [track for track in sorted(window, key=lambda t: t.object_id) if track.samples]
         if not self._begun:
             self._begun = True
@@ -66,7 +66,7 @@ class Stitcher:
                 object_id, reason = next_id, "no earlier object is near enough, so it is new"
                 next_id += 1
             self._extend(object_id, track)
-            self.notes.append(f"{name}: its object {track.object_id} is object {object_id}; {reason}")
+            self.joins.append(f"{name}: its object {track.object_id} is object {object_id}; {reason}")
 
     def _recent(self, tracks: Sequence[Track]) -> dict[int, list[Sample]]:
         """The samples that can matter for these tracks, by object id, in order of time."""

@@ -186,17 +186,22 @@ def join(receipts: Sequence[Receipt], *, starts_s: Sequence[float] | None = None
     if not readable:
         raise next(error for error in found if isinstance(error, AnswerError))
     stitcher = Stitcher()
+    notes: list[str] = []
     for number, (receipt, tracks) in enumerate(zip(receipts, found, strict=True), start=1):
         name = f"window {number} ({receipt.frame_times_s[0]:.1f}–{receipt.frame_times_s[-1]:.1f} s)"
         if isinstance(tracks, Tracks):
             stitcher.add(name, tracks.tracks)
+            notes += [f"{name}: {note}" for note in tracks.receipt.notes]
         else:
-            stitcher.notes.append(f"{name}: its answer could not be read and is left out: {tracks}")
+            notes.append(f"{name}: its answer could not be read and is left out: {tracks}")
     children = [
         tracks.receipt if isinstance(tracks, Tracks) else receipt
         for receipt, tracks in zip(receipts, found, strict=True)
     ]
-    return Tracks(tracks=stitcher.tracks, receipt=_merge(children, starts, tuple(stitcher.notes)))
+    whole = _merge(children, starts).model_copy(
+        update={"notes": tuple(notes), "joins": tuple(stitcher.joins)}
+    )
+    return Tracks(tracks=stitcher.tracks, receipt=whole)
 
 
 def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query | None, str]:
@@ -270,7 +275,7 @@ def _read(receipt: Receipt) -> Tracks | AnswerError:
         return error.with_traceback(None)
 
 
-def _merge(children: Sequence[Receipt], starts_s: Sequence[float], notes: tuple[str, ...]) -> Receipt:
+def _merge(children: Sequence[Receipt], starts_s: Sequence[float]) -> Receipt:
     """One receipt for the whole video: frames without repeats, sums of what was spent, children inside."""
     frames: dict[int, tuple[float, float]] = {}
     for child, start_s in zip(children, starts_s, strict=True):
@@ -300,6 +305,5 @@ def _merge(children: Sequence[Receipt], starts_s: Sequence[float], notes: tuple[
             "tokens_out": sum(child.tokens_out for child in children),
             "forwards": sum(child.forwards for child in children),
             "windows": tuple(children),
-            "notes": notes,
         }
     )

@@ -226,7 +226,18 @@ def _receipt(receipt: Receipt) -> str:
     whole = escaped(receipt.model_dump_json(indent=1))
     return (
         f"<section><h2>How it came about</h2><details><summary>Receipt</summary>"
-        f"{table(('What', 'Value'), rows)}"
+        f"{table(('What', 'Value'), rows)}{_joins(receipt)}"
         f"<details><summary>In full, as in the result file</summary><pre>{whole}</pre></details>"
         f"</details></section>"
+    )
+
+
+def _joins(receipt: Receipt) -> str:
+    """Which object of each window is which, folded up."""
+    if not receipt.joins:
+        return ""
+    shown = "".join(f"<li>{escaped(line)}</li>" for line in receipt.joins[:_MOST_ROWS])
+    return (
+        f"<details><summary>How {len(receipt.windows)} windows were joined</summary><ul>{shown}</ul>"
+        f"{_and_more(len(receipt.joins))}</details>"
     )

@@ -41,14 +41,14 @@ def track(object_id: int, places: dict[int, float], y_norm: float = 0.5) -> Trac
 
 
 def stitched(*windows: Sequence[Track]) -> tuple[dict[int, dict[int, float]], list[str]]:
-    """From the joined object's id to its places, and the notes."""
+    """From the joined object's id to its places, and which object is which."""
     stitcher = Stitcher()
     for number, window in enumerate(windows, start=1):
         stitcher.add(f"window {number}", window)
     found = {
         t.object_id: {s.source_index // 15: round(s.x_norm, 6) for s in t.samples} for t in stitcher.tracks
     }
-    return found, stitcher.notes
+    return found, stitcher.joins
 
 
 @pytest.mark.parametrize(
@@ -298,8 +298,15 @@ def test_the_receipt_holds_one_a_window_and_sums() -> None:
     assert receipt.frame_source_indices == tuple(15 * k for k in range(8))
     assert receipt.lost == ("from 0", "from 2", "from 4")
     assert receipt.tokens_out == sum(child.tokens_out for child in receipt.windows)
-    assert len(receipt.notes) == 3
-    assert receipt.notes[0].startswith("window 2 (1.0–2.5 s): its object 1 is object 1; on 2 shared frames")
+    assert len(receipt.joins) == 3
+    assert receipt.joins[0].startswith("window 2 (1.0–2.5 s): its object 1 is object 1; on 2 shared frames")
+    assert receipt.notes == ()
+
+
+def test_what_a_window_has_to_say_is_said_of_the_whole() -> None:
+    told = '<points coords="0.0 1 300 500;0.5 1 400 500">the red car</points>'
+    receipt = tracked((ANSWERS[0], told, ANSWERS[2]), WINDOWS).receipt
+    assert receipt.notes == ("window 2 (1.0–2.5 s): the answer is in <points>, where <tracks> was expected",)
 
 
 def test_the_receipts_alone_give_the_same_tracks() -> None:
@@ -307,6 +314,7 @@ def test_the_receipts_alone_give_the_same_tracks() -> None:
     again = join(tracks.receipt.windows)
     assert again.tracks == tracks.tracks
     assert again.receipt.notes == tracks.receipt.notes
+    assert again.receipt.joins == tracks.receipt.joins
 
 
 def test_one_window_gives_a_plain_receipt() -> None:

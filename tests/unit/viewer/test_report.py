@@ -11,6 +11,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.render import Result
 from molmo2_ground.results import Answer, Count, ParseReport, Rejected, Tracks
 from molmo2_ground.viewer import write_report
+from molmo2_ground.viewer.words import cautions
 from tests import media as shelf
 from tests.found import points, receipt, track, tracks
 from tests.media import Shelf
@@ -163,6 +164,14 @@ def test_long_tables_end_with_what_is_left_out(tmp_path: Path) -> None:
     long = track({i / 2: (1.0, 2.0) for i in range(1234)})
     out = write_report(tracks(long, looked_s=[i / 2 for i in range(1234)]), None, tmp_path / "page.html")
     assert "734 more in the result file." in _Page(out).text
+
+
+def test_how_windows_were_joined_is_folded_up_and_no_caution(tmp_path: Path) -> None:
+    joins = tuple(f"window {n}: its object 1 is object 1; {EVIL}" for n in range(2, 602))
+    page = _Page(write_report(_car(joins=joins), None, tmp_path / "page.html"))
+    assert page.text.count(f"its object 1 is object 1; {EVIL}") >= 500
+    assert "100 more in the result file." in page.text
+    assert cautions(_car(joins=joins)) == cautions(_car())
 
 
 def test_a_page_that_cannot_be_made_leaves_nothing(media: Shelf, tmp_path: Path) -> None:
