@@ -48,7 +48,12 @@ class State(NamedTuple):
     @property
     def free(self) -> bool:
         """Whether the model writes as it likes here, also words that are no text."""
-        return self.where is Where.PROSE or (self.where is Where.LABEL and not self.read)
+        return self.where is Where.PROSE or (self.where is Where.LABEL and not self.closing)
+
+    @property
+    def closing(self) -> bool:
+        """Whether a closing tag has been begun."""
+        return self.where is Where.LABEL and self.read.startswith("</")
 
 
 START = State()
@@ -99,7 +104,7 @@ class AnswerRules:
                 return ">"
             case Where.TAG | Where.AFTER_ALT:
                 return "".join(dict.fromkeys(text[len(state.read)] for text in self._due(state)))
-            case Where.LABEL if state.read:
+            case Where.LABEL if state.closing:
                 return f"</{state.name}>"[len(state.read)]
             case _:
                 return None
@@ -162,13 +167,17 @@ class AnswerRules:
         return State(read=_WORD if word else "")
 
     def _label(self, state: State, char: str) -> State | None:
-        closing = f"</{state.name}>"
-        if state.read or char == "<":
-            if closing[len(state.read)] != char:
-                return None
-            read = state.read + char
-            return START if read == closing else state._replace(read=read)
-        return state
+        """One character of a label; markup in it is the closing tag, or reads as prose."""
+        read = state.read + char
+        if state.closing or read == "</":
+            closing = f"</{state.name}>"
+            return (
+                START if read == closing else state._replace(read=read) if closing.startswith(read) else None
+            )
+        inside = self._prose(State(read=state.read), char)
+        if inside is None or inside.where is Where.TAG or read == "~</":
+            return None
+        return state._replace(read=inside.read if inside.read.startswith(("<", "~")) else "")
 
     def _tag(self, state: State, char: str) -> State | None:
         read = state.read + char
@@ -186,7 +195,7 @@ class AnswerRules:
     def _alt(self, state: State, char: str) -> State | None:
         if char == '"':
             return State(Where.AFTER_ALT, name=state.name)
-        if char in "<>":
+        if char == "<":
             return None
         inside = self._prose(State(read=state.read), char)
         return None if inside is None else state._replace(read=inside.read)

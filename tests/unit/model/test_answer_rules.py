@@ -54,6 +54,10 @@ def tracks(coords: str) -> str:
         pytest.param(tracks("0.0 1 031 625;0.5 1 045 625 2 156 156;10.0 2 1000 1000"), id="tracks"),
         pytest.param(tracks("0.0 1 031 625 2 040 100;0.5 2 045 625 1 156 156"), id="ids-in-any-order"),
         pytest.param('<points alt="two dogs, coords" coords="0.0 1 100 200">dogs</points>', id="alt"),
+        pytest.param('<points alt="a > b" coords="0.0 1 100 200">dogs</points>', id="angle-in-alt"),
+        pytest.param(
+            '<points coords="0.0 1 100 200">a < b, <b> and <pointsman</points>', id="angle-in-label"
+        ),
         pytest.param(f"{points('0.0 1 100 200')} and {points('0.0 1 100 200')}", id="two-elements"),
         pytest.param(points("0.0 1 100 200 2 100 200 3 101 200;0.5 4 100 200"), id="one-place"),
     ],
@@ -96,6 +100,9 @@ def test_trained_answers_may_be_written(text: str) -> None:
         pytest.param('<points alt="<', id="markup-in-alt"),
         pytest.param('<points alt="coords=', id="coords-in-alt"),
         pytest.param('<points coords="0.0 1 100 200">dogs</t', id="closed-by-another-tag"),
+        pytest.param('<points coords="0.0 1 100 200">dogs< /', id="closed-with-a-space"),
+        pytest.param('<points coords="0.0 1 100 200">dogs<tracks ', id="element-in-a-label"),
+        pytest.param('<points coords="0.0 1 100 200">dogs<Points>', id="opener-in-a-label"),
     ],
 )
 def test_what_no_reader_could_use_may_not(text: str) -> None:
@@ -213,7 +220,8 @@ def test_whatever_the_rules_let_through_is_read_whole(seed: int) -> None:
                 break
             state, text = after, text + char
     while not rules.may_end(state):
-        choices = rules.choices(state) or ("<" if state.where is Where.LABEL else "x")
+        to_close = {"": "<", "<": "/"} if state.where is Where.LABEL else {}
+        choices = rules.choices(state) or to_close.get(state.read, "x")
         char = '"' if '"' in choices else choices[0]
         after = rules.step(state, char)
         assert after is not None
