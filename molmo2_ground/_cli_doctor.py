@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from molmo2_ground import __version__
 from molmo2_ground._cli_output import one_line
+from molmo2_ground._optional import is_installed
 from molmo2_ground.errors import GroundError
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def onnxruntime(versions: Mapping[str, str] | None = None) -> Iterator[Finding]:
     from molmo2_ground.model.onnx_session import PACKAGES, conflict, really_runs
 
     if versions is None:
-        versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES if is_installed(name)}
     if not versions:
         return  # the line of the extra says how to get it
     clash = conflict(list(versions))
@@ -241,9 +242,9 @@ def extras(requirements: list[str], *, rivals: Mapping[str, str] = _RIVALS) -> I
         if found and found[1] not in ("dev", "test"):
             wanted.setdefault(found[1], []).append(_name(line))
     for extra, names in sorted(wanted.items()):
-        absent = [name for name in names if not _installed(name)]
+        absent = [name for name in names if not is_installed(name)]
         rival = rivals.get(extra)
-        if absent and rival is not None and _installed(rival):
+        if absent and rival is not None and is_installed(rival):
             words = f"not beside {rival}, which is here; to change: pip uninstall {rival}, then {_get(extra)}"
             yield Finding(state="missing", what=f"extra {extra}", words=words)
         elif absent:
@@ -255,14 +256,6 @@ def extras(requirements: list[str], *, rivals: Mapping[str, str] = _RIVALS) -> I
 
 def _get(extra: str) -> str:
     return f"pip install '{PACKAGE}[{extra}]'"
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _name(requirement: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from types import ModuleType
 
 from molmo2_ground.errors import MissingExtraError
@@ -21,3 +22,12 @@ def require(module: str, *, extra: str, hint: str = "") -> ModuleType:
             f"{module} is needed for this and could not be imported ({error}); "
             f"install it with: pip install 'molmo2-ground[{extra}]'{f' ({hint})' if hint else ''}"
         ) from error
+
+
+def is_installed(distribution: str) -> bool:
+    """Whether a package is installed, by the name under which pip knows it; nothing is imported."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

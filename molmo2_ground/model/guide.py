@@ -106,7 +106,7 @@ class Guide:
         return tree
 
     def _beside(self, state: State, guess: Sequence[int]) -> list[int]:
-        """The words that may come in place of a guessed digit, the nearest first."""
+        """The words that may come in place of a guessed digit; none where there are many."""
         fitting = self._table.fitting(self._rules, state, at_most=_FEW + 1).tolist()
         return [word for word in fitting if word not in guess] if len(fitting) <= _FEW else []
 

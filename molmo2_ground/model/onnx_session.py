@@ -6,14 +6,13 @@ session says of itself is the only word to trust.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from molmo2_ground._optional import require
+from molmo2_ground._optional import is_installed, require
 from molmo2_ground.errors import BackendError
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -64,21 +63,13 @@ def conflict(installed: Sequence[str] | None = None) -> str | None:
 
     installed: names of packages that are here, to look at in place of this Python's own.
     """
-    both = [name for name in PACKAGES if (_is_here(name) if installed is None else name in installed)]
+    both = [name for name in PACKAGES if (is_installed(name) if installed is None else name in installed)]
     if len(both) < 2:
         return None
     return (
         f"{' and '.join(both)} are both installed and have overwritten each other; remove both and keep one: "
         f"pip uninstall {' '.join(both)}, then pip install 'molmo2-ground[onnx]' or 'molmo2-ground[onnx-gpu]'"
     )
-
-
-def _is_here(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def open_session(graph: Path | bytes, *, provider: str | None = None, threads: int = 0) -> OnnxSession:
