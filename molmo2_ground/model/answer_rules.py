@@ -195,7 +195,8 @@ class AnswerRules:
     def _alt(self, state: State, char: str) -> State | None:
         if char == '"':
             return State(Where.AFTER_ALT, name=state.name)
-        if char == "<":
+        # The reader takes a `>` in an alt text of an answer that was stopped there for the end of the tag.
+        if char in "<>":
             return None
         inside = self._prose(State(read=state.read), char)
         return None if inside is None else state._replace(read=inside.read)

@@ -54,7 +54,6 @@ def tracks(coords: str) -> str:
         pytest.param(tracks("0.0 1 031 625;0.5 1 045 625 2 156 156;10.0 2 1000 1000"), id="tracks"),
         pytest.param(tracks("0.0 1 031 625 2 040 100;0.5 2 045 625 1 156 156"), id="ids-in-any-order"),
         pytest.param('<points alt="two dogs, coords" coords="0.0 1 100 200">dogs</points>', id="alt"),
-        pytest.param('<points alt="a > b" coords="0.0 1 100 200">dogs</points>', id="angle-in-alt"),
         pytest.param(
             '<points coords="0.0 1 100 200">a < b, <b> and <pointsman</points>', id="angle-in-label"
         ),
@@ -98,6 +97,7 @@ def test_trained_answers_may_be_written(text: str) -> None:
         pytest.param("coords=", id="coords-outside"),
         pytest.param("the Coords \n =", id="coords-outside-in-capitals"),
         pytest.param('<points alt="<', id="markup-in-alt"),
+        pytest.param('<points alt=">', id="angle-in-alt"),
         pytest.param('<points alt="coords=', id="coords-in-alt"),
         pytest.param('<points coords="0.0 1 100 200">dogs</t', id="closed-by-another-tag"),
         pytest.param('<points coords="0.0 1 100 200">dogs< /', id="closed-with-a-space"),
