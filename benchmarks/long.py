@@ -30,8 +30,8 @@ from molmo2_ground._atomic import atomic_path
 from molmo2_ground.eval.example import Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import Placed, identity_switches, placed_of, track_frames, track_scores
 from molmo2_ground.export import read_result, write_result
-from molmo2_ground.masks import Rle
 from molmo2_ground.results import Tracks
+from molmo2_ground.rle import Rle
 from molmo2_ground.sources import open_windows
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from molmo2_ground.train.toy.questions import PLURALS

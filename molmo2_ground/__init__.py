@@ -29,11 +29,14 @@ if TYPE_CHECKING:
         SourceError,
     )
     from molmo2_ground.grounder import Grounder, ask, batch, count, load, point, track
+    from molmo2_ground.masks import segment
     from molmo2_ground.query import Decoding, Query
     from molmo2_ground.render import render
     from molmo2_ground.results import (
         Answer,
         Count,
+        Mask,
+        Masks,
         ParseReport,
         Point,
         Points,
@@ -60,6 +63,8 @@ __all__ = [
     "GroundError",
     "Grounder",
     "Interrupted",
+    "Mask",
+    "Masks",
     "MissingExtraError",
     "ParseReport",
     "Point",
@@ -80,6 +85,7 @@ __all__ = [
     "open_clip",
     "point",
     "render",
+    "segment",
     "track",
 ]
 
@@ -97,11 +103,14 @@ _HOMES = {
         "SourceError",
     ),
     "grounder": ("Grounder", "ask", "batch", "count", "load", "point", "track"),
+    "masks": ("segment",),
     "query": ("Decoding", "Query"),
     "render": ("render",),
     "results": (
         "Answer",
         "Count",
+        "Mask",
+        "Masks",
         "ParseReport",
         "Point",
         "Points",

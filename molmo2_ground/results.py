@@ -8,11 +8,17 @@ frame of the video. All models are frozen and survive `model_validate_json(model
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+
+from molmo2_ground.rle import Rle
+
+if TYPE_CHECKING:
+    from shapely.geometry import MultiPolygon
 
 State = Literal["observed", "propagated", "interpolated", "predicted"]
 
@@ -173,6 +179,15 @@ class Tracks(_Value):
     tracks: tuple[Track, ...]
     receipt: Receipt
 
+    @property
+    def observed(self) -> Tracks:
+        """What the model itself said: the tracks without the samples that were carried or filled in."""
+        seen = (
+            track.model_copy(update={"samples": tuple(s for s in track.samples if s.state == "observed")})
+            for track in self.tracks
+        )
+        return self.model_copy(update={"tracks": tuple(track for track in seen if track.samples)})
+
     def at(self, time_s: float, *, tolerance_s: float = 0.05) -> Points:
         """Every object's place at `time_s`, for those that have a sample within `tolerance_s` seconds."""
         found = []
@@ -229,3 +244,178 @@ class Answer(_Value):
     points: Points | None = None
     tracks: Tracks | None = None
     receipt: Receipt
+
+
+MaskFlag = Literal["area_jump", "point_outside", "covers_frame"]
+
+
+class Mask(_Value):
+    """Which pixels of one picture belong to one object.
+
+    time_s  the frame's time, seconds; None for a still image.
+    size_px (width, height) of the picture as a player shows it, pixels.
+    counts  the runs of a COCO run-length mask, compressed (`Rle`).
+    state   `observed`: the model pointed to the object in this very frame; `propagated`: carried here from
+            a frame in which it did.
+    flags   why the mask is not to be trusted (empty: nothing speaks against it): `area_jump`, its area left
+            what it was before by more than a stated factor; `point_outside`, it does not hold the model's
+            point; `covers_frame`, it covers most of the picture. Where point and mask disagree, believe
+            the point.
+    """
+
+    object_id: int
+    source_index: int
+    time_s: float | None = None
+    size_px: tuple[int, int]
+    counts: str
+    state: State = "observed"
+    flags: tuple[MaskFlag, ...] = ()
+
+    @cached_property
+    def rle(self) -> Rle:
+        """The runs."""
+        width_px, height_px = self.size_px
+        return Rle(size_hw=(height_px, width_px), counts=self.counts.encode("ascii"))
+
+    @property
+    def area_px(self) -> int:
+        """How many pixels belong to the object."""
+        return self.rle.area_px
+
+    @property
+    def box_px(self) -> tuple[int, int, int, int] | None:
+        """(left, top, right, bottom), outer corners of pixels; None for an empty mask."""
+        return self.rle.box_px
+
+    def dense(self) -> npt.NDArray[np.bool_]:
+        """bool[height, width], True on the object."""
+        return self.rle.decode()
+
+    def boundary(self) -> npt.NDArray[np.bool_]:
+        """bool[height, width]: the object's pixels that touch, side by side, one that is not its own.
+
+        The rim of the picture counts as not its own.
+        """
+        mask = self.dense()
+        around = np.pad(mask, 1)
+        inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+        return mask & ~inner
+
+    def polygon(self) -> MultiPolygon:
+        """The outline as shapely polygons with their holes, along the pixels' edges, pixels."""
+        from molmo2_ground.outline import polygon_of
+
+        return polygon_of(self.dense())
+
+
+class Masks(_Value):
+    """Pixels of objects, picture by picture; a sequence of `Mask`, by frame and then by object id.
+
+    labels     what each object is called, by id.
+    segmenter  what made the masks, and with which weights.
+    receipt    how the points came about that they were made from.
+    notes      what a reader should know: where an object was lost, and why.
+    """
+
+    masks: tuple[Mask, ...]
+    labels: dict[int, str]
+    segmenter: str
+    receipt: Receipt
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[int, int], Mask]:
+        return {(mask.object_id, mask.source_index): mask for mask in self.masks}
+
+    @cached_property
+    def _by_frame(self) -> dict[int, tuple[Mask, ...]]:
+        frames: dict[int, list[Mask]] = {}
+        for mask in self.masks:
+            frames.setdefault(mask.source_index, []).append(mask)
+        return {index: tuple(masks) for index, masks in frames.items()}
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects, rising; also those of which no pixel was found."""
+        return tuple(sorted(self.labels))
+
+    @property
+    def source_indices(self) -> tuple[int, ...]:
+        """The frames in which at least one object has a mask, rising."""
+        return tuple(sorted(self._by_frame))
+
+    @property
+    def observed(self) -> Masks:
+        """The masks of the frames in which the model itself pointed to their object."""
+        return self.model_copy(update={"masks": tuple(m for m in self.masks if m.state == "observed")})
+
+    def in_frame(self, source_index: int) -> tuple[Mask, ...]:
+        """Every object's mask in this frame (number in the file, or of the image), by object id."""
+        return self._by_frame.get(source_index, ())
+
+    def of(self, object_id: int) -> tuple[Mask, ...]:
+        """One object's masks in order of time. Raises `ValueError` for an object that is not among these."""
+        self._check(object_id)
+        return tuple(mask for mask in self.masks if mask.object_id == object_id)
+
+    def get(self, object_id: int, source_index: int) -> Mask | None:
+        """One object's mask in one frame, None where it has none."""
+        return self._by_place.get((object_id, source_index))
+
+    def dense(self, object_id: int, source_index: int) -> npt.NDArray[np.bool_]:
+        """bool[height, width], all False where the object has no mask in this frame.
+
+        Raises `ValueError` for an object that is not among these.
+        """
+        self._check(object_id)
+        mask = self.get(object_id, source_index)
+        if mask is not None:
+            return mask.dense()
+        width_px, height_px = self.size_px(source_index)
+        return np.zeros((height_px, width_px), dtype=bool)
+
+    def union(self, source_index: int) -> npt.NDArray[np.bool_]:
+        """bool[height, width]: the pixels of any object in this frame."""
+        width_px, height_px = self.size_px(source_index)
+        covered = np.zeros((height_px, width_px), dtype=bool)
+        for mask in self.in_frame(source_index):
+            covered |= mask.dense()
+        return covered
+
+    def iou(self, other: Masks, object_id: int, source_index: int) -> float:
+        """How well one object's masks in a frame agree: shared over covered pixels, 0 to 1.
+
+        1 where neither has a mask, 0 where only one has.
+        """
+        mine, theirs = self.get(object_id, source_index), other.get(object_id, source_index)
+        if mine is None or theirs is None:
+            return 1.0 if mine is theirs else 0.0
+        return mine.rle.iou(theirs.rle)
+
+    def size_px(self, source_index: int) -> tuple[int, int]:
+        """(width, height) of a frame or image, pixels."""
+        found = self.in_frame(source_index)
+        if found:
+            return found[0].size_px
+        sizes = self.receipt.sizes_px
+        if 0 <= source_index < len(sizes):
+            return sizes[source_index]
+        return self.receipt.size_px
+
+    def _check(self, object_id: int) -> None:
+        if object_id not in self.labels:
+            known = ", ".join(map(str, self.object_ids)) or "none"
+            raise ValueError(f"object {object_id} is not among these masks; they hold: {known}")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __iter__(self) -> Iterator[Mask]:  # type: ignore[override]  # a sequence of masks, not of fields
+        return iter(self.masks)
+
+    @overload
+    def __getitem__(self, index: int) -> Mask: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Mask, ...]: ...
+    def __getitem__(self, index: int | slice) -> Mask | tuple[Mask, ...]:
+        return self.masks[index]

@@ -32,10 +32,10 @@ from molmo2_ground.eval.example import (
 )
 from molmo2_ground.eval.pace import OnProgress
 from molmo2_ground.grounder import Grounder
-from molmo2_ground.masks import Rle
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.query import Prompt, Query
 from molmo2_ground.results import Count, Points
+from molmo2_ground.rle import Rle
 
 WIDTH_PX, HEIGHT_PX = 120, 80
 SIDE_PX = 12

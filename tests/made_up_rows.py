@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.row_folder import write_rows
 from molmo2_ground.train.rows import Annotation, Moment, Place, Row
 from tests.media import SIZE_PX, Shelf, constant_rate

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from tests.media import SIZE_PX, picture, write_video
 
 WIDTH, HEIGHT = SIZE_PX

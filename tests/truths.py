@@ -8,7 +8,7 @@ import numpy as np
 
 from molmo2_ground.eval.example import Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import Placed
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 SIZE_PX = (40, 30)
 # (left, top, right, bottom), the right and bottom edge left out.

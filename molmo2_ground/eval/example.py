@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from molmo2_ground.eval.pace import OnProgress
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
 from molmo2_ground.results import Count, Points, Tracks
+from molmo2_ground.rle import Rle
 
 Result = Points | Tracks | Count
 

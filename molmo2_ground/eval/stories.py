@@ -89,8 +89,16 @@ def _in_turns(rows: Sequence[Row], count: int) -> list[Row]:
 def stories(run: Run, suite: Suite, rows: Iterable[Row]) -> list[Story]:
     """The rows with their pictures, in their order; without where the suite's data has changed since."""
     kept = read_predictions(run.folder / PREDICTIONS)
-    examples = {example.key: example for example in suite.examples()}
-    return [_story(run, suite, examples.get(row.key), row, kept.get(row.asked)) for row in rows]
+    examples = suite.examples()
+    return [_story(run, suite, _example_of(row, examples), row, kept.get(row.asked)) for row in rows]
+
+
+def _example_of(row: Row, examples: Sequence[Example]) -> Example | None:
+    """The example that a row is about: at its place, or wherever it stands now in a set that has changed."""
+    # A suite may make its examples as they are looked at: going through all of them for a few takes long.
+    if row.index < len(examples) and (example := examples[row.index]).key == row.key:
+        return example
+    return next((example for example in examples if example.key == row.key), None)
 
 
 def _story(run: Run, suite: Suite, example: Example | None, row: Row, kept: Prediction | None) -> Story:

@@ -1,7 +1,39 @@
-"""Masks: which pixels of a picture belong to an object."""
+"""Masks: which pixels of a picture belong to an object, and what finds them.
+
+Names load what they need when they are first used.
+"""
 
 from __future__ import annotations
 
-from molmo2_ground.masks.rle import Rle
+import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["Rle"]
+if TYPE_CHECKING:
+    from molmo2_ground.masks.prompts import PointPrompt, Prompts
+    from molmo2_ground.masks.segmenter import Segmenter, Walk
+    from molmo2_ground.masks.segmenting import MaskStream, segment
+
+__all__ = ["MaskStream", "PointPrompt", "Prompts", "Segmenter", "Walk", "segment"]
+
+_HOME_OF = {
+    "MaskStream": "molmo2_ground.masks.segmenting",
+    "PointPrompt": "molmo2_ground.masks.prompts",
+    "Prompts": "molmo2_ground.masks.prompts",
+    "Segmenter": "molmo2_ground.masks.segmenter",
+    "Walk": "molmo2_ground.masks.segmenter",
+    "segment": "molmo2_ground.masks.segmenting",
+}
+
+
+if not TYPE_CHECKING:  # a type checker reads the imports above, and is to find misspelt names
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

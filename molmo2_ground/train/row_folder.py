@@ -23,7 +23,7 @@ from molmo2_ground._atomic import atomic_path
 from molmo2_ground._optional import require
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.rows import Row, row_of, text_of
 
 # Masks make rows large, and a group is the least that can be read of a Parquet file.

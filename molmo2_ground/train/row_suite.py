@@ -21,8 +21,8 @@ from molmo2_ground.eval.suites.dataset import Row as SuiteRow
 from molmo2_ground.eval.suites.dataset import TrackingSuite, tagged
 from molmo2_ground.eval.suites.media import cut_film
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
+from molmo2_ground.rle import Rle
 from molmo2_ground.sources import SourceInfo, probe
 from molmo2_ground.train.row_checks import problems_of
 from molmo2_ground.train.row_folder import RowFolder

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 MediumKind = Literal["none", "image", "images", "video"]
 TaskName = Literal[

@@ -15,8 +15,8 @@ import numpy as np
 
 from molmo2_ground.eval.example import Example, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import Placed
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.toy.actors import ActorState
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from molmo2_ground.train.toy.questions import Group, Question

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from molmo2_ground.eval.metrics import jaccard
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 if importlib.util.find_spec("pycocotools") is None:
     pytest.skip("pycocotools is not installed: pip install '.[test]'", allow_module_level=True)

@@ -13,7 +13,7 @@ from molmo2_ground.results import Count, Point, Points, Receipt, Sample, Tracks
 
 if TYPE_CHECKING:
     from molmo2_ground.eval.example import Result
-    from molmo2_ground.masks import Rle
+    from molmo2_ground.rle import Rle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from molmo2_ground.thousandths import spell_seconds
 
 if TYPE_CHECKING:
     from molmo2_ground.eval.example import Result, Truth, TruthFrame
-    from molmo2_ground.masks import Rle
+    from molmo2_ground.rle import Rle
 
 POINT_BENCH_CATEGORIES = ("affordable", "counting", "reasoning", "spatial", "steerable")
 # Times are written in tenths of a second.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import linear_sum_assignment
 
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 Bools = npt.NDArray[np.bool_]
 # As true and false, or as numbers of which 0 is background.

@@ -18,7 +18,7 @@ from molmo2_ground.eval.metrics.placed import Placed, placed_of
 
 if TYPE_CHECKING:
     from molmo2_ground.eval.example import Result, Truth, TruthFrame
-    from molmo2_ground.masks import Rle
+    from molmo2_ground.rle import Rle
 
 # Times are written in tenths of a second, so a named time may be off by half of one.
 _TENTH_S = 0.05

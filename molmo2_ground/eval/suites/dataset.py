@@ -37,7 +37,7 @@ from molmo2_ground.eval.metrics import (
 from molmo2_ground.eval.pace import OnProgress, Pace
 from molmo2_ground.eval.suites.media import Shelf
 from molmo2_ground.eval.suites.records import BadRowError, Record, open_table
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 # What pooling adds up; their means say nothing.
 _COUNTS = frozenset({"hits", "predicted", "wanted", "hota_tp", "hota_fn", "hota_fp"})

@@ -23,8 +23,8 @@ from molmo2_ground.eval.suites.dataset import (
 )
 from molmo2_ground.eval.suites.media import Shelf, image_size
 from molmo2_ground.eval.suites.records import BadRowError, Record
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
+from molmo2_ground.rle import Rle
 
 
 class PixmoPoints(DatasetSuite):

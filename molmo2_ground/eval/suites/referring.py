@@ -30,8 +30,8 @@ from molmo2_ground.eval.suites.dataset import (
 )
 from molmo2_ground.eval.suites.media import Films
 from molmo2_ground.eval.suites.records import BadRowError, Record, read_json
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
+from molmo2_ground.rle import Rle
 
 FRAMES_PER_SECOND = 6.0
 TRACK_FPS = 1.0

@@ -25,8 +25,8 @@ from molmo2_ground.eval.suites.dataset import (
 )
 from molmo2_ground.eval.suites.media import Shelf
 from molmo2_ground.eval.suites.records import BadRowError, Record, pair
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
+from molmo2_ground.rle import Rle
 
 # The released evaluation asks for, and judges, one frame a second.
 TRACK_FPS = 1.0

@@ -9,9 +9,9 @@ from PIL import Image
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.example import Example, Result, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.pictures import MISSED, WRONG, frames_of, pictures_of
-from molmo2_ground.masks import Rle
 from molmo2_ground.query import Query
 from molmo2_ground.results import Count
+from molmo2_ground.rle import Rle
 from tests import media as shelf
 from tests.fake_suite import HEIGHT_PX, SIDE_PX, WIDTH_PX, picture_of, square_of
 from tests.found import points, track, tracks

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.answer import GroupSeparator, format_answer, parse_answer
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.thousandths import to_pixels
 from molmo2_ground.train.place_answers import draw_start, n_points, place_answer
 from molmo2_ground.train.rows import Moment, Place, Row, TaskName

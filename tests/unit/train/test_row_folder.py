@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.row_folder import RowFolder, write_rows
 from molmo2_ground.train.rows import Annotation, Moment, Place, Row, Subtitle, Turn, text_of
 from tests.made_up_rows import box, mask, moments, point, track_row

@@ -164,7 +164,7 @@ def test_the_words_of_a_question_do_not_depend_on_its_answer(task: TaskName) -> 
 _DIGEST = """
 import hashlib
 import numpy as np
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.mixture import ExampleKey, example_rng
 from molmo2_ground.train.row_tree import row_tree
 from molmo2_ground.train.rows import Moment, Place

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.progress_line import ProgressLine
 from molmo2_ground.train.row_checks import cautions_of, problems_of
 from molmo2_ground.train.row_folder import write_rows

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from molmo2_ground.eval.example import Example, Suite, TruthFrame
-from molmo2_ground.masks import Rle
 from molmo2_ground.results import Sample, Track, Tracks
+from molmo2_ground.rle import Rle
 from molmo2_ground.train.toy_examples import first_last_prompt
 from molmo2_ground.train.toy_held_out import CLIP_FPS, Asked, id_map
 from molmo2_ground.train.toy_suite import ToySuite

@@ -18,7 +18,7 @@ from molmo2_ground.eval.metrics import (
     pooled_matched,
 )
 from molmo2_ground.eval.metrics.pointing import time_reach_s
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 from molmo2_ground.sources.sampling import uniform_last_frame
 from tests.truths import SIZE_PX, Box, box_mask, frame_of, perfect, place, video_truth
 

@@ -7,7 +7,7 @@ import pytest
 
 from molmo2_ground.eval.metrics import boundary_f, j_and_f, jaccard
 from molmo2_ground.eval.metrics.regions import Mask
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 Masks = dict[int, list[Mask | None]]
 

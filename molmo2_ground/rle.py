@@ -107,6 +107,43 @@ class Rle:
         """How many pixels belong to the object."""
         return int(self.runs()[1::2].sum())
 
+    @property
+    def box_px(self) -> tuple[int, int, int, int] | None:
+        """(left, top, right, bottom) of the smallest rectangle that holds the object, None when it is empty.
+
+        Outer corners of pixels: right and bottom are the first column and row outside.
+        """
+        ends = np.cumsum(self.runs())
+        starts, stops = ends[0:-1:2], ends[1::2]
+        filled = stops > starts
+        starts, stops = starts[filled], stops[filled]
+        if not starts.size:
+            return None
+        height, _ = self.size_hw
+        first_columns, last_columns = starts // height, (stops - 1) // height
+        # A run that goes on into the next column touches the bottom of the one and the top of the other.
+        turns = first_columns != last_columns
+        tops = np.where(turns, 0, starts % height)
+        bottoms = np.where(turns, height - 1, (stops - 1) % height)
+        return int(first_columns[0]), int(tops.min()), int(last_columns[-1]) + 1, int(bottoms.max()) + 1
+
+    def overlap_px(self, other: Rle) -> int:
+        """How many pixels belong to both objects. Raises `ValueError` for masks of different sizes."""
+        if self.size_hw != other.size_hw:
+            raise ValueError(f"masks of one picture have one size; got {self.size_hw} and {other.size_hw}")
+        mine, theirs = np.cumsum(self.runs()), np.cumsum(other.runs())
+        ends = np.union1d(mine, theirs)
+        lengths = np.diff(ends, prepend=0)
+        # Between two ends nothing changes: inside both where both have passed an odd number of ends.
+        inside = np.searchsorted(mine, ends, side="left") % 2 & np.searchsorted(theirs, ends, side="left") % 2
+        return int(lengths[inside == 1].sum())
+
+    def iou(self, other: Rle) -> float:
+        """Shared pixels over covered pixels, 0 to 1; 1 for two empty masks."""
+        shared = self.overlap_px(other)
+        covered = self.area_px + other.area_px - shared
+        return shared / covered if covered else 1.0
+
     def covers(self, column: int, row: int) -> bool:
         """True when this pixel lies in the picture and belongs to the object."""
         height, width = self.size_hw

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from molmo2_ground.masks import Rle
+from molmo2_ground.rle import Rle
 
 FIXED = settings(derandomize=True, deadline=None)
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24))
