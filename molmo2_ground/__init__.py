@@ -107,7 +107,7 @@ _HOMES = {
     "results": (
         "Answer",
         "Count",
-            "Masks",
+        "Masks",
         "ParseReport",
         "Point",
         "Points",
