@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,10 +107,14 @@ def locate(path_or_id: str | Path, *, revision: str | None = None) -> tuple[Path
         raise CheckpointError(
             f"no checkpoint {name!r}: expected 'tiny', a folder, or a hub id like 'allenai/Molmo2-4B'"
         )
-    return _download(name, revision)
+    return download(name, revision)
 
 
-def _download(hub_id: str, revision: str | None) -> tuple[Path, str, str | None]:
+def download(hub_id: str, revision: str | None) -> tuple[Path, str, str | None]:
+    """Fetch a checkpoint from the hub unless it is here already: its folder, its name, the hub's commit.
+
+    Raises `CheckpointError`.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -121,7 +126,7 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str, str | None]
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{hub_id} is no folder here and could not be fetched from the hub: {str(error).strip()}"
+            f"{hub_id} is no folder here and could not be fetched from the hub: {one_line(error)}"
         ) from error
     return folder, hub_id, folder.name
 
@@ -177,7 +182,7 @@ def _network_config(folder: Path, raw: Mapping[str, Any]) -> Molmo2Config:
         return Molmo2Config.from_pretrained(folder)
     # The library checks a config in many places and with many kinds of error.
     except Exception as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {_one_line(error)}") from error
+        raise CheckpointError(f"{folder / 'config.json'}: {one_line(error)}") from error
 
 
 def _codec(folder: Path) -> TextCodec:
@@ -190,7 +195,7 @@ def _codec(folder: Path) -> TextCodec:
         tokenizer = Tokenizer.from_file(str(path))
     # The tokenizer library raises plain Exception for a file it cannot read.
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be read: {_one_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be read: {one_line(error)}") from error
     words = read_json(folder / "tokenizer_config.json")
     if (folder / "special_tokens_map.json").is_file():
         named = {key: word for key, word in words.items() if word is not None}
@@ -281,28 +286,23 @@ def load_network(
     Says in one log line how much memory it takes before it takes it. Raises `CheckpointError`.
     """
     from transformers import Molmo2ForConditionalGeneration
-    from transformers.utils import logging as library_logging
 
     _log.info("%s", memory_line(checkpoint, device=device, dtype=dtype, int8=int8))
-    bars = library_logging.is_progress_bar_enabled()
-    library_logging.disable_progress_bar()
     try:
-        loaded: Any = Molmo2ForConditionalGeneration.from_pretrained(
-            checkpoint.folder,
-            config=checkpoint.config,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with without_progress_bars():
+            loaded: Any = Molmo2ForConditionalGeneration.from_pretrained(
+                checkpoint.folder,
+                config=checkpoint.config,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(
-            f"{checkpoint.folder}: the weights cannot be read: {_one_line(error)}"
+            f"{checkpoint.folder}: the weights cannot be read: {one_line(error)}"
         ) from error
-    finally:
-        if bars:
-            library_logging.enable_progress_bar()
     network, report = loaded
     lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lost:
@@ -311,6 +311,20 @@ def load_network(
         to_int8(network)
     moved: Molmo2ForConditionalGeneration = network.to(device).eval()
     return moved.requires_grad_(False)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """The library loads weights without drawing its bars."""
+    from transformers.utils import logging as library_logging
+
+    bars = library_logging.is_progress_bar_enabled()
+    library_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            library_logging.enable_progress_bar()
 
 
 def memory_line(
@@ -332,5 +346,6 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks."""
     return " ".join(str(error).split())
