@@ -9,11 +9,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from molmo2_ground.masks.carry import carry
     from molmo2_ground.masks.prompts import PointPrompt, Prompts
     from molmo2_ground.masks.segmenter import Segmenter, Walk
     from molmo2_ground.masks.segmenting import MaskStream, segment
 
-__all__ = ["MaskStream", "PointPrompt", "Prompts", "Segmenter", "Walk", "segment"]
+__all__ = ["MaskStream", "PointPrompt", "Prompts", "Segmenter", "Walk", "carry", "segment"]
 
 _HOME_OF = {
     "MaskStream": "molmo2_ground.masks.segmenting",
@@ -21,6 +22,7 @@ _HOME_OF = {
     "Prompts": "molmo2_ground.masks.prompts",
     "Segmenter": "molmo2_ground.masks.segmenter",
     "Walk": "molmo2_ground.masks.segmenter",
+    "carry": "molmo2_ground.masks.carry",
     "segment": "molmo2_ground.masks.segmenting",
 }
 
