@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -33,10 +33,10 @@ class _Image:
 def read_coco(path: str | os.PathLike[str]) -> tuple[MarkedMedia, ...]:
     """Read annotations of objects; one medium a video, and all other pictures as one.
 
-    A picture with a `video_id` and a `frame_id` is a frame of a video, numbered from 0. `track_id` tells which
-    object it is (also CVAT's, among `attributes`); without it each annotation is an object. A
-    `segmentation` is a mask, a single visible key point a point, and a `bbox` a box where there is neither.
-    Crowds, and annotations without a place, are left out and named.
+    A picture with a `video_id` and a `frame_id` (or `frame_index`) is a frame of a video, numbered from 0.
+    `track_id` (or `instance_id`, or CVAT's among `attributes`) tells which object it is; without it each
+    annotation is an object. A `segmentation` is a mask, a single visible key point a point, and a `bbox` a
+    box where there is neither. Crowds, and annotations without a place, are left out and named.
     Raises `SourceError` when the file cannot be read or is none of COCO's.
     """
     document = read_json(path, what="COCO file")
@@ -83,9 +83,9 @@ def _images(entries: list[dict[str, Any]]) -> dict[Any, _Image]:
         size_px = int(entry["width"]), int(entry["height"])
         check_picture(size_px)
         frame = next((entry[name] for name in _FRAME_NAMES if name in entry), None)
-        video = entry.get("video_id") if frame is not None else None
-        if video is None:
-            frame, pictures = pictures, pictures + 1
+        video = entry.get("video_id")
+        if frame is None or video is None:
+            video, frame, pictures = None, pictures, pictures + 1
         images[entry["id"]] = _Image(
             medium=video,
             frame=int(frame),
@@ -173,7 +173,7 @@ def _state(annotation: Mapping[str, Any]) -> State:
     return cast(State, state) if state in get_args(State) else "observed"
 
 
-def _point(key_points: list[float]) -> tuple[float, float] | None:
+def _point(key_points: Sequence[float]) -> tuple[float, float] | None:
     """The place of the only key point that can be seen; a skeleton of several is no single place."""
     visible = [
         (float(key_points[at]), float(key_points[at + 1]))

@@ -22,7 +22,7 @@ def write_csv(media: MarkedMedia, path: str | os.PathLike[str], *, radius_px: fl
     without a value are empty. area_px counts the pixels of the mask. Raises `OSError`.
     """
     text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
+    table = csv.writer(text)  # ends lines as RFC 4180 does, and so quotes every kind of line end in a label
     table.writerow(COLUMNS)
     dropped = []
     for mark in media.marks:

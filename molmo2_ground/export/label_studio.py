@@ -1,4 +1,4 @@
-"""Label Studio: a list of tasks as its import takes them, with `VideoRectangle` tracks or shapes on pictures."""
+"""Label Studio: tasks as its import takes them, with `VideoRectangle` tracks or shapes on pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def label_config(media: MarkedMedia) -> str:
     if media.kind == "video":
         rate = f' frameRate="{media.fps:g}"' if media.fps else ""
         return (
-            f'<View>\n  <Labels name="videoLabels" toName="{VIDEO}" allowEmpty="true">\n{labels}\n  </Labels>\n'
+            f'<View>\n  <Labels name="videoLabels" toName="{VIDEO}">\n{labels}\n  </Labels>\n'
             f'  <Video name="{VIDEO}" value="$video"{rate}/>\n'
             f'  <VideoRectangle name="{BOX}" toName="{VIDEO}"/>\n</View>\n'
         )

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export back into marks: tracks of boxes in videos; boxes, points and outlines on pictures."""
+"""Label Studio's JSON export back into marks: tracks in videos; boxes, points and outlines on pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from molmo2_ground.export.label_studio import IMAGE, VIDEO
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.export.read_marks import Drawn, assembled, read_json
 from molmo2_ground.export.shapes import box_around, check_picture, mask_of_outlines
+from molmo2_ground.results import State
 
 _OURS = re.compile(r"object-(\d{1,9})")
 # An upload's name begins with eight letters of Label Studio's own.
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 _PICTURE_TYPES = ("rectanglelabels", "keypointlabels", "polygonlabels")
-# Places of a video come in percent, and the file does not say of what.
-PERCENT = (100, 100)
 
 
 def read_label_studio(path: str | os.PathLike[str]) -> tuple[MarkedMedia, ...]:
@@ -28,8 +27,8 @@ def read_label_studio(path: str | os.PathLike[str]) -> tuple[MarkedMedia, ...]:
 
     Of each task the last annotation that was not cancelled counts, else the last prediction. Keyframes are
     `observed`; frames that Label Studio filled in (`auto`) are `interpolated`. A key that is not `enabled` is
-    the last frame in which the object is seen. Places of a video stay in percent, of a picture of 100 by 100,
-    until the video says its size (`settled`). A turned box becomes the upright one around it. Results without
+    the last frame in which the object is seen. The file does not say how large a video is: its places stay in
+    percent until the video does (`settled`). A turned box becomes the upright one around it. Results without
     a place are left out and named.
     Raises `SourceError` when the file cannot be read or is none of Label Studio's.
     """
@@ -104,7 +103,8 @@ def _video(
     return MarkedMedia(
         name=_name(task["data"], VIDEO, name),
         kind="video",
-        size_px=PERCENT,
+        size_px=(100, 100),
+        percent=True,
         fps=max(rates, default=None),
         frame_count=max(counts, default=None),
         frames=tuple(sorted({mark.frame for mark in marks})),
@@ -119,7 +119,7 @@ def _keys(sequence: list[dict[str, Any]], label: str) -> Iterator[Mark]:
         box = left, top, left + float(key["width"]), top + float(key["height"])
         if key.get("rotation"):
             box = box_around(box, degrees=float(key["rotation"]), pivot=(left, top))
-        state = "interpolated" if key.get("auto") else "observed"
+        state: State = "interpolated" if key.get("auto") else "observed"
         yield Mark(object_id=0, label=label, frame=frame, state=state, box_px=box)
 
 

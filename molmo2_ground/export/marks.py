@@ -71,6 +71,7 @@ class MarkedMedia:
     frame_count  frames of the file, None when unknown.
     marks        by frame and then by object; one a frame and object.
     made_by      what made the marks: a model's id, or `annotation`.
+    percent      places are percents of a picture whose size is not known, and size_px is (100, 100).
     left_out     what could not be taken over, one line each.
     """
 
@@ -85,6 +86,7 @@ class MarkedMedia:
     times_s: Mapping[int, float] = field(default_factory=dict)
     frame_count: int | None = None
     made_by: str = "annotation"
+    percent: bool = False
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.export.mots import check_has_masks
 from molmo2_ground.export.written import Written, counted, write_json
+from molmo2_ground.rle import Rle
 
 
 def write_youtube_vis(media: MarkedMedia, path: str | os.PathLike[str]) -> Written:
@@ -71,11 +72,16 @@ def _annotation(media: MarkedMedia, object_id: int, category_id: int, number: in
         "length": len(media.frames),
         "iscrowd": 0,
         "segmentations": [
-            None if mark is None or mark.mask is None else mark.mask.to_coco() for mark in marks
+            None if mark is None or mark.mask is None else _runs(mark.mask) for mark in marks
         ],
         "bboxes": [_box(mark) for mark in marks],
         "areas": [None if mark is None or mark.mask is None else mark.mask.area_px for mark in marks],
     }
+
+
+def _runs(mask: Rle) -> dict[str, Any]:
+    """Runs as a list, as the data set has them: TrackEval reads no compressed ones in a truth."""
+    return {"size": list(mask.size_hw), "counts": mask.runs().tolist()}
 
 
 def _box(mark: Mark | None) -> list[float] | None:
