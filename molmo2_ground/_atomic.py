@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,3 +37,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             unfinished.unlink()
         raise
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new folder beside `path` to write into, and rename it to `path` when the block ends well.
+
+    On any exception, `KeyboardInterrupt` included, the new folder goes. Nothing that stands at `path` is
+    ever replaced: raises `FileExistsError` when there is a file or a folder with something in it;
+    `FileNotFoundError` when the folder that it should lie in does not exist.
+    """
+    target = Path(path)
+    _check_new(target)
+    unfinished = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        unfinished.mkdir()
+        yield unfinished
+        _check_new(target)
+        # An empty folder makes way by itself; one that has been filled meanwhile does not.
+        os.rename(unfinished, target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _check_new(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise FileExistsError(f"{target} exists; choose another folder, or move that one away")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it or write elsewhere")

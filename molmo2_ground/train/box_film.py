@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
-from molmo2_ground.errors import SourceError
-from molmo2_ground.sources.media import FilmFile, recognise
+from molmo2_ground.sources.film_facts import SAME_TIME_S, FilmFacts
 from molmo2_ground.train.box_table import BoxLine, LineProblem
 from molmo2_ground.train.rows import Place
 
@@ -27,39 +25,6 @@ Times = npt.NDArray[np.float64]
 _GAP = 1.5
 # Times are written in tenths of a second.
 _MOST_FPS = 10.0
-_SAME_TIME_S = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FilmFacts:
-    """What a file tells: its size as a player shows it, its length, and when each frame is shown.
-
-    times_s: float64[frames], seconds after the first one.
-    """
-
-    size_px: tuple[int, int]
-    duration_s: float
-    times_s: Times
-
-    @classmethod
-    def of(cls, path: Path) -> FilmFacts:
-        """Read a video once through, without making pictures; raises `SourceError` when it cannot be."""
-        found = recognise(path)
-        if not isinstance(found, FilmFile):
-            raise SourceError(f"{path.name} holds still pictures; expected a video")
-        with found.opened() as film:
-            times = np.array([shot.time_s for shot in film.shots()], dtype=np.float64)
-            return cls(size_px=(film.width_px, film.height_px), duration_s=film.duration_s, times_s=times)
-
-    @property
-    def half_frame_s(self) -> float:
-        """Half of how long a frame usually lasts."""
-        return self.duration_s / max(1, len(self.times_s)) / 2
-
-    def on_screen(self, time_s: float) -> float:
-        """The presentation time of the frame that is on screen at a time."""
-        at = int(np.searchsorted(self.times_s, time_s + _SAME_TIME_S, side="right")) - 1
-        return float(self.times_s[max(0, at)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +190,7 @@ def _grid_times(facts: FilmFacts, annotated: Times, *, rate: float, anchor_s: fl
     times = anchor_s + np.arange(count, dtype=np.float64) / rate
     slack_s = facts.half_frame_s
     return times[
-        (times < facts.duration_s - _SAME_TIME_S) & (times >= first_s - slack_s) & (times <= last_s + slack_s)
+        (times < facts.duration_s - SAME_TIME_S) & (times >= first_s - slack_s) & (times <= last_s + slack_s)
     ]
 
 
@@ -233,7 +198,7 @@ def _match(facts: FilmFacts, annotated: Times, time_s: float) -> float | None:
     """The annotated time that belongs to the frame on screen at `time_s`, or None."""
     for wanted_s in (facts.on_screen(time_s), time_s):
         nearest = float(annotated[np.abs(annotated - wanted_s).argmin()])
-        if abs(nearest - wanted_s) <= facts.half_frame_s + _SAME_TIME_S:
+        if abs(nearest - wanted_s) <= facts.half_frame_s + SAME_TIME_S:
             return nearest
     return None
 

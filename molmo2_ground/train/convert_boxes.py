@@ -20,7 +20,8 @@ import numpy as np
 from molmo2_ground.errors import GroundError, SourceError
 from molmo2_ground.eval.suites.media import Shelf
 from molmo2_ground.eval.suites.records import BadRowError
-from molmo2_ground.train.box_film import BoxFilm, FilmFacts, GridMoment
+from molmo2_ground.sources.film_facts import FilmFacts
+from molmo2_ground.train.box_film import BoxFilm, GridMoment
 from molmo2_ground.train.box_table import BoxLine, BoxTable, LineProblem
 from molmo2_ground.train.progress_line import ProgressLine
 from molmo2_ground.train.row_folder import write_rows

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from molmo2_ground.errors import SourceError
-from molmo2_ground.train.box_film import BoxFilm, FilmFacts
+from molmo2_ground.sources.film_facts import FilmFacts
+from molmo2_ground.train.box_film import BoxFilm
 from molmo2_ground.train.box_table import COLUMNS, BoxLine, BoxTable
 from molmo2_ground.train.convert_boxes import BoxOptions, convert_boxes, main, split
 from molmo2_ground.train.row_folder import RowFolder
