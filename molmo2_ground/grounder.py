@@ -14,12 +14,13 @@ from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import BackendError
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.replay import Result
-from molmo2_ground.results import Answer, Count, Points, Tracks
+from molmo2_ground.results import Answer, Count, Masks, Points, Tracks
 from molmo2_ground.session import Session, expect
 from molmo2_ground.sources import MediaLike
 from molmo2_ground.windows import OnProgress
 
 if TYPE_CHECKING:
+    from molmo2_ground.render import Overlay
     from molmo2_ground.backends.base import Backend
     from molmo2_ground.planning import Plan
 
@@ -193,13 +194,25 @@ class Grounder:
         result: Result,
         out_path: str | Path,
         *,
+        masks: Masks | None = None,
         trail_s: float = 2.0,
+        hidden: bool = False,
+        zones: Sequence[Overlay] = (),
         on_progress: Callable[[float], None] | None = None,
     ) -> Path:
         """Draw the result on its media and write that as a video or a picture; see `molmo2_ground.render`."""
         from molmo2_ground.render import render as write  # drawing libraries load when something is drawn
 
-        return write(media, result, out_path, trail_s=trail_s, on_progress=on_progress)
+        return write(
+            media,
+            result,
+            out_path,
+            masks=masks,
+            trail_s=trail_s,
+            hidden=hidden,
+            zones=zones,
+            on_progress=on_progress,
+        )
 
 
 def load(

@@ -1,8 +1,8 @@
-"""Where labels go: beside their dot, inside the picture, over no other dot and no other label."""
+"""Where labels go: beside their object, inside the picture, over no dot and no other label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -50,11 +50,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A dot that wants a label: its box, and the sizes (width, height) its label may have, the best first."""
+    """An object that wants a label, and the sizes (width, height) its label may have, the best first.
+
+    dot     the box that its dot covers, None when it has no dot in this picture.
+    around  the box around its pixels, None when they are not known. The label stands outside it where it can.
+    """
 
     object_id: int
-    dot: Box
+    dot: Box | None
     sizes_px: tuple[tuple[int, int], ...]
+    around: Box | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,39 +73,68 @@ class Seat:
 # Directions from the dot, in the order tried: (horizontal, vertical), -1 left or above, 0 centred, 1 right
 # or below.
 _DIRECTIONS = ((1, -1), (1, 0), (1, 1), (-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1))
+# Around an object's pixels: above and below first, where the label is nearest to what it names.
+_AROUND = ((0, -1), (0, 1), (1, 0), (-1, 0), (1, -1), (-1, -1), (1, 1), (-1, 1))
 
 
 class Seating:
-    """Gives labels their places, frame after frame; a label stays on its side of the dot while it can."""
+    """Gives labels their places, frame after frame; a label stays on its side of the object while it can."""
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}  # object id -> index into _DIRECTIONS
+        self._last: dict[int, tuple[int, int]] = {}  # object id -> the direction it had
 
     def seat(
         self, wishes: Sequence[Wish], *, width_px: int, height_px: int, gap_px: int, taken: Iterable[Box] = ()
     ) -> list[Seat | None]:
-        """One place a wish, in the same order; None where the picture is too full for any of its sizes."""
-        blocked = [*taken, *(wish.dot for wish in wishes)]
+        """One place a wish, in the same order; None where the picture is too full for any of its sizes.
+
+        No label covers a dot, another label or what is `taken`; pixels of objects are covered only when there
+        is no other place.
+        """
+        blocked = [*taken, *(wish.dot for wish in wishes if wish.dot is not None)]
+        pixels = [wish.around for wish in wishes if wish.around is not None]
         seats: list[Seat | None] = []
         for wish in wishes:
-            found = self._find(wish, blocked, width_px=width_px, height_px=height_px, gap_px=gap_px)
-            if found is not None:
-                blocked.append(found.box)
-            seats.append(found)
+            found = self._free(wish, blocked, pixels, width_px=width_px, height_px=height_px, gap_px=gap_px)
+            if found is None:
+                seats.append(None)
+                continue
+            self._last[wish.object_id], seat = found
+            blocked.append(seat.box)
+            seats.append(seat)
         return seats
 
-    def _find(
-        self, wish: Wish, blocked: list[Box], *, width_px: int, height_px: int, gap_px: int
-    ) -> Seat | None:
-        last = self._last.get(wish.object_id, 0)
-        order = [last, *(i for i in range(len(_DIRECTIONS)) if i != last)]
+    def _free(
+        self,
+        wish: Wish,
+        blocked: Sequence[Box],
+        pixels: Sequence[Box],
+        *,
+        width_px: int,
+        height_px: int,
+        gap_px: int,
+    ) -> tuple[tuple[int, int], Seat] | None:
+        """The first place that meets none of both, else the first that is not blocked."""
+        second_best = None
+        for direction, seat in self._places(wish, gap_px=gap_px):
+            box = seat.box
+            if not box.within(width_px, height_px) or any(box.meets(other) for other in blocked):
+                continue
+            if not any(box.meets(other) for other in pixels):
+                return direction, seat
+            second_best = second_best or (direction, seat)
+        return second_best
+
+    def _places(self, wish: Wish, *, gap_px: int) -> Iterator[tuple[tuple[int, int], Seat]]:
+        """Every place that the label could have, the best first, with its direction."""
+        last = self._last.get(wish.object_id)
         for size_index, size_px in enumerate(wish.sizes_px):
-            for direction in order:
-                box = _beside(wish.dot, size_px, _DIRECTIONS[direction], gap_px)
-                if box.within(width_px, height_px) and not any(box.meets(other) for other in blocked):
-                    self._last[wish.object_id] = direction
-                    return Seat(size_index=size_index, box=box)
-        return None
+            for anchor, directions in ((wish.around, _AROUND), (wish.dot, _DIRECTIONS)):
+                if anchor is None:
+                    continue
+                for direction in sorted(directions, key=lambda d: d != last):
+                    box = _beside(anchor, size_px, direction, gap_px)
+                    yield direction, Seat(size_index=size_index, box=box)
 
 
 def _beside(dot: Box, size_px: tuple[int, int], direction: tuple[int, int], gap_px: int) -> Box:

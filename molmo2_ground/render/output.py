@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.render.draw import Painter
+from molmo2_ground.render.overlay import Overlay
 from molmo2_ground.render.picture import PICTURE_SUFFIXES, write_picture
 from molmo2_ground.render.sheet import contact_sheet
 from molmo2_ground.render.sound import Sound
 from molmo2_ground.render.trajectory import Result
 from molmo2_ground.render.video import VIDEO_SUFFIXES, write_video
+from molmo2_ground.results import Masks
 from molmo2_ground.sources import MediaLike, iter_frames, open_clip, probe
 
 
@@ -22,7 +24,10 @@ def render(
     result: Result,
     out_path: str | Path,
     *,
+    masks: Masks | None = None,
     trail_s: float = 2.0,
+    hidden: bool = False,
+    zones: Sequence[Overlay] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Write the media with the result drawn on it, and return where.
@@ -30,8 +35,11 @@ def render(
     A video becomes .mp4, .m4v or .mov: H.264 in yuv420p with the index in front, at the source's size (an
     odd width or height gets one more pixel) and at its frames' own times, rotation applied, sound copied
     where mp4 holds it and browsers play it, else as AAC. One image becomes .png, .jpg, .jpeg or .webp;
-    several images, or a video under such a name, a contact sheet. `trail_s` is how many seconds of the past
-    a trail shows. `on_progress` hears the share that is done, 0 to 1. The file appears whole or not at all.
+    several images, or a video under such a name, a contact sheet. `masks`, made by `segment` from the same
+    media and result, are drawn frame by frame. `trail_s` is how many seconds of the past a trail shows.
+    `hidden` marks the place where an object was last seen while the model looks and does not see it. `zones`
+    are drawn with the number of objects inside. `on_progress` hears the share that is done, 0 to 1. The file
+    appears whole or not at all.
 
     Raises `SourceError` when the media cannot be read, and `ValueError` for a suffix that does not fit, or
     when the file would take the place of its own source.
@@ -44,24 +52,20 @@ def render(
             raise ValueError(
                 f"images are not written as a video; name the file {out.stem}.png instead of {out.name}"
             )
-        return _video(media, result, out, trail_s=trail_s, on_progress=on_progress)
+        painter = Painter(result, masks=masks, trail_s=trail_s, hidden=hidden, zones=zones)
+        return _video(media, painter, out, on_progress=on_progress)
     if kind == "images":
         clip = media if isinstance(media, Clip) else open_clip(media)
         if len(clip) == 1:
             frame = clip.frames[0]
-            return write_picture(Painter(result).paint(frame.rgb, source_index=frame.source_index), out)
-    return contact_sheet(media, result, out)
+            painter = Painter(result, masks=masks, zones=zones)
+            return write_picture(painter.paint(frame.rgb, source_index=frame.source_index), out)
+    return contact_sheet(media, result, out, masks=masks, hidden=hidden, zones=zones)
 
 
 def _video(
-    media: MediaLike,
-    result: Result,
-    out: Path,
-    *,
-    trail_s: float,
-    on_progress: Callable[[float], None] | None,
+    media: MediaLike, painter: Painter, out: Path, *, on_progress: Callable[[float], None] | None
 ) -> Path:
-    painter = Painter(result, trail_s=trail_s)
     if isinstance(media, Clip):
         frames, fps, duration_s, sound = iter(media.frames), media.fps, media.duration_s, None
     elif isinstance(media, str | os.PathLike):
@@ -73,8 +77,15 @@ def _video(
 
     def painted() -> Iterator[tuple[Frame, RgbArray]]:
         for frame in frames:
-            yield frame, painter.paint(frame.rgb, time_s=frame.time_s, source_index=frame.source_index)
+            place = {"time_s": frame.time_s, "source_index": frame.source_index}
+            # A frame that was just read from a file is nobody else's: drawn on as it is, without a copy.
+            if ours and frame.rgb.flags.writeable and frame.rgb.flags.c_contiguous:
+                painter.paint_over(frame.rgb, **place)
+                yield frame, frame.rgb
+            else:
+                yield frame, painter.paint(frame.rgb, **place)
 
+    ours = not isinstance(media, Clip)
     tell = _Progress(on_progress, duration_s)
     with sound or nullcontext():
         write_video(painted(), out, fps=fps, sound=sound, on_frame=tell.frame)

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.errors import SourceError
 from molmo2_ground.render.draw import Painter
+from molmo2_ground.render.overlay import Overlay
 from molmo2_ground.render.picture import write_picture
 from molmo2_ground.render.style import DARK, LIGHT, Rgb
 from molmo2_ground.render.text import clock, fitted, plate, stamp
 from molmo2_ground.render.trajectory import Result, Timeline
-from molmo2_ground.results import Count
+from molmo2_ground.results import Count, Masks
 from molmo2_ground.sources import MediaLike, open_clip, probe
 
 _SHEET_WIDTH_PX = 1600
@@ -55,7 +56,16 @@ class Tile:
         return f"{clock(self.time_s)} · {f'{self.seen} seen' if self.seen else 'not seen'}"
 
 
-def tiles(media: MediaLike, result: Result, *, width_px: int, max_frames: int) -> list[Tile]:
+def tiles(
+    media: MediaLike,
+    result: Result,
+    *,
+    width_px: int,
+    max_frames: int,
+    masks: Masks | None = None,
+    hidden: bool = False,
+    zones: Sequence[Overlay] = (),
+) -> list[Tile]:
     """At most `max_frames` of the frames that the model saw, at most `width_px` wide, with the result drawn.
 
     When there are more frames, they are spread evenly over the video, three quarters of them over the frames
@@ -64,7 +74,7 @@ def tiles(media: MediaLike, result: Result, *, width_px: int, max_frames: int) -
     if max_frames < 1 or width_px < 16:
         raise ValueError(f"max_frames is 1 or more, width_px 16 or more; got {max_frames} and {width_px}")
     timeline = Timeline(result)
-    painter = Painter(result)
+    painter = Painter(result, masks=masks, hidden=hidden, zones=zones)
 
     def shrink(rgb: RgbArray) -> RgbArray:
         return _shrunk(rgb, width_px)
@@ -88,19 +98,38 @@ def tiles(media: MediaLike, result: Result, *, width_px: int, max_frames: int) -
 
 
 def contact_sheet(
-    media: MediaLike, result: Result, out_png: str | Path, *, columns: int = 4, max_frames: int = 16
+    media: MediaLike,
+    result: Result,
+    out_png: str | Path,
+    *,
+    columns: int = 4,
+    max_frames: int = 16,
+    masks: Masks | None = None,
+    hidden: bool = False,
+    zones: Sequence[Overlay] = (),
 ) -> Path:
     """Write one picture of the frames that the model saw, with dots, times and what was not seen.
 
-    The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or .webp. Raises `SourceError` when the
+    masks, hidden, zones: as of `render`. The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or .webp. Raises `SourceError` when the
     media cannot be read, `ValueError` for another suffix or fewer than one column.
     """
     if columns < 1:
         raise ValueError(f"a sheet has one column or more; got {columns}")
     made = tiles(
-        media, result, width_px=min(720, max(_CELL_PX, _SHEET_WIDTH_PX // columns)), max_frames=max_frames
+        media,
+        result,
+        width_px=tile_width_px(columns),
+        max_frames=max_frames,
+        masks=masks,
+        hidden=hidden,
+        zones=zones,
     )
     return write_picture(_laid_out(made, _heading(result), columns=min(columns, len(made))), Path(out_png))
+
+
+def tile_width_px(columns: int) -> int:
+    """How wide a picture is on a sheet with so many columns, pixels."""
+    return min(720, max(_CELL_PX, _SHEET_WIDTH_PX // columns))
 
 
 def _heading(result: Result) -> str:

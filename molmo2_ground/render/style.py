@@ -48,7 +48,7 @@ class Style:
 
     dot_radius_px   of a dot without its halo;   halo_px  width of the dark ring around a dot;
     ring_px         width of the coloured ring of a hollow dot;
-    trail_px        width of a trail at its newest end;
+    trail_px        width of a trail at its newest end;   outline_px  width of the line around a mask;
     text_px         height of a capital letter with its ascent and descent (font size);
     pad_px          space between text and the edge of its plate;   gap_px  between a dot and its plate.
     """
@@ -57,6 +57,7 @@ class Style:
     halo_px: float
     ring_px: float
     trail_px: float
+    outline_px: float
     text_px: int
     pad_px: int
     gap_px: int
@@ -73,6 +74,7 @@ class Style:
             halo_px=max(1.0, dot_radius_px * 0.28),
             ring_px=max(1.0, dot_radius_px * 0.34),
             trail_px=max(1.0, dot_radius_px * 0.5),
+            outline_px=max(1.0, side_px / 400),
             text_px=max(9, round(side_px / 32)),
             pad_px=max(1, round(side_px / 160)),
             gap_px=max(1, round(dot_radius_px * 0.4)),

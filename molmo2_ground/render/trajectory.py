@@ -18,6 +18,8 @@ Result = Points | Tracks | Count | Answer
 
 # Beyond this a straight line between two sightings is a guess, however rarely the model looked.
 LONGEST_BRIDGE_S = 2.0
+# For so long after it was last seen an object that is never seen again counts as hidden; then it is gone.
+HIDDEN_S = 2.0
 # How long a lone sighting is echoed by a growing ring, so that an eye can catch it in a moving video.
 ECHO_S = 0.8
 _SAME_TIME_S = 1e-4  # times survive a JSON file and a change of time base to better than this
@@ -56,6 +58,25 @@ class Echo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """The model looked and did not see an object that it had seen before.
+
+    place, last_seen_s  where and when it was last seen;
+    start_s             the first look at which it was missed;
+    end_s               when it is seen again; `HIDDEN_S` after the last sighting when it never is.
+    returns             True when it is seen again.
+    """
+
+    object_id: int
+    label: str
+    place: Place
+    last_seen_s: float
+    start_s: float
+    end_s: float
+    returns: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """Everything to draw in one picture."""
 
@@ -88,7 +109,9 @@ class Timeline:
             sorted({s.time_s for t in tracks for s in t.samples})
         )
         self.stills = tuple(point for point in points if point.time_s is None)
-        legs = [leg for track in tracks for leg in _legs(track, self.looked_s)]
+        of_track = [_legs(track, self.looked_s) for track in tracks]
+        self.gaps = tuple(gap for legs in of_track for gap in _gaps(legs, self.looked_s))
+        legs = [leg for legs in of_track for leg in legs]
         # A point in a video says "here, at this moment" and nothing of the moments before and after.
         legs += [_lone(point, point.time_s) for point in points if point.time_s is not None]
         self.legs: tuple[Leg, ...] = tuple(
@@ -119,6 +142,11 @@ class Timeline:
                 if 0 < share < 1:
                     echoes.append(Echo(object_id=leg.object_id, place=_place(leg.samples[0]), share=share))
         return Scene(marks=tuple(marks), echoes=tuple(echoes))
+
+    def hidden_at(self, time_s: float) -> tuple[Gap, ...]:
+        """The objects that the model looked for and did not see, at `time_s`; of each the last sighting."""
+        near_s = self.same_frame_s
+        return tuple(gap for gap in self.gaps if gap.start_s - near_s <= time_s < gap.end_s - near_s)
 
     def still(self, source_index: int | None) -> Scene:
         """What to draw on a still picture: the points of image `source_index`, or all when it is None."""
@@ -160,6 +188,29 @@ def _legs(track: Track, looked_s: tuple[float, ...]) -> list[Leg]:
         else:
             groups.append([later])
     return [Leg(object_id=track.object_id, label=track.label, samples=tuple(group)) for group in groups]
+
+
+def _gaps(legs: list[Leg], looked_s: tuple[float, ...]) -> list[Gap]:
+    """Where one object, whose legs these are in order of time, was looked for and not seen."""
+    gaps = []
+    for place, leg in enumerate(legs):
+        last, later = leg.samples[-1], legs[place + 1] if place + 1 < len(legs) else None
+        end_s = last.time_s + HIDDEN_S if later is None else later.samples[0].time_s
+        missed = bisect_right(looked_s, last.time_s + _SAME_TIME_S)
+        if missed == len(looked_s) or looked_s[missed] >= end_s - _SAME_TIME_S:
+            continue  # nobody looked: that it was not seen says nothing
+        gaps.append(
+            Gap(
+                object_id=leg.object_id,
+                label=leg.label,
+                place=_place(last),
+                last_seen_s=last.time_s,
+                start_s=looked_s[missed],
+                end_s=end_s,
+                returns=later is not None,
+            )
+        )
+    return gaps
 
 
 def _adjoin(earlier_s: float, later_s: float, looked_s: tuple[float, ...]) -> bool:

@@ -12,12 +12,12 @@ import av
 import cv2
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.clip import Frame, RgbArray
 from molmo2_ground.errors import SourceError
+from molmo2_ground.render.planes import Planes
 from molmo2_ground.render.sound import Sound
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -87,7 +87,7 @@ class _Film:
         stream.options = {"preset": "veryfast", "crf": "20"}
         self._output, self._stream = output, stream
         self._width_px, self._height_px = width_px, height_px
-        self._reformatter = VideoReformatter()
+        self._planes = Planes(width_px=stream.width, height_px=stream.height)
         self._last_ticks = -1
         self._length_ticks = max(1, round(1 / (rate * _CLOCK)))
 
@@ -97,20 +97,16 @@ class _Film:
             # Some streams change their size midway; a file has one.
             size_px = (self._width_px, self._height_px)
             picture = np.asarray(cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        if self._width_px % 2 or self._height_px % 2:
-            picture = np.pad(
-                picture, ((0, self._height_px % 2), (0, self._width_px % 2), (0, 0)), mode="edge"
+        right_px, bottom_px = self._width_px % 2, self._height_px % 2
+        if right_px or bottom_px:
+            picture = np.asarray(
+                cv2.copyMakeBorder(picture, 0, bottom_px, 0, right_px, cv2.BORDER_REPLICATE), dtype=np.uint8
             )
         ticks = max(round(time_s / _CLOCK), self._last_ticks + 1)
         if self._last_ticks >= 0:
             self._length_ticks = ticks - self._last_ticks
         self._last_ticks = ticks
-        frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"),
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-        )
+        frame = self._planes.frame(np.ascontiguousarray(picture))
         frame.pts, frame.time_base = ticks, _CLOCK
         self._write(frame)
 

@@ -1,0 +1,49 @@
+"""`Overlay`: a named area or line of the picture that stands still, such as a zone to count in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """An area or line to draw over every picture.
+
+    corners_px  x and y of each corner, pixels of the source picture, in order; an area needs three or more,
+                a line two or more.
+    closed      True for an area: it is drawn with the number of objects inside. False for a line.
+    note        stands after the name instead of that number.
+    """
+
+    name: str
+    corners_px: tuple[tuple[float, float], ...]
+    closed: bool = True
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        least = 3 if self.closed else 2
+        if len(self.corners_px) < least:
+            what = "an area" if self.closed else "a line"
+            raise ValueError(f"{what} has {least} corners or more; {self.name!r} has {len(self.corners_px)}")
+        if not all(len(corner) == 2 and all(map(math.isfinite, corner)) for corner in self.corners_px):
+            raise ValueError(f"each corner of {self.name!r} is x and y in pixels; got {self.corners_px!r}")
+
+    def corners_norm(self, size_px: tuple[int, int]) -> npt.NDArray[np.float64]:
+        """float64[n, 2]: x and y of each corner in shares of a source picture of (width, height) pixels."""
+        return np.array(self.corners_px, dtype=np.float64) / np.array(size_px, dtype=np.float64)
+
+
+def holds(corners: npt.NDArray[np.float64], x: float, y: float) -> bool:
+    """True when the place lies in the area with these corners, float64[n, 2], all in one unit.
+
+    By the crossing rule: a ray to the right meets its edges an odd number of times.
+    """
+    inside = False
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
+            inside = not inside
+    return inside
