@@ -140,8 +140,8 @@ class RegionWalk:
         if mask.shape == (self._height_px, self._width_px):
             return mask
         size = (self._width_px, self._height_px)
-        large = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-        full: BoolArray = large > 0.5
+        large = cv2.resize(mask.view(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR)
+        full: BoolArray = large > 127
         return full
 
 
@@ -151,12 +151,14 @@ def _seen(picture: RgbArray, place: Place, carried: BoolArray | None, others: Se
     When nothing stands out there, the point's own pixel is all that is known.
     """
     if carried is not None and _holds(carried, place):
-        again = grow_again(picture, place, carried, others=others)
-        return again if again is carried else tightened(picture, again)
-    grown = grow(picture, place, others=others)
-    if grown is not None:
-        return tightened(picture, grown)
-    return _dot(picture, place)
+        grown = grow_again(picture, place, carried, others=others)
+        if grown is carried:
+            return carried
+    else:
+        found = grow(picture, place, others=others)
+        grown = _dot(picture, place) if found is None else found
+    mask = tightened(picture, grown)
+    return mask if _holds(mask, place) else grown
 
 
 def _dot(picture: RgbArray, place: Place) -> BoolArray:

@@ -120,7 +120,7 @@ def candidates(
 
 
 def _radii(picture_hw: tuple[int, ...]) -> list[float]:
-    largest = 0.45 * max(picture_hw)
+    largest = 0.5 * math.hypot(*picture_hw)
     count = max(1, 1 + math.floor(math.log(max(1.0, largest / _SMALLEST_RADIUS_PX)) / math.log(_RADIUS_STEP)))
     return [_SMALLEST_RADIUS_PX * _RADIUS_STEP**place for place in range(count)]
 
@@ -205,7 +205,9 @@ def _likeness(
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     core = mask & (depth > 1.5) if (depth > 1.5).any() else mask
     near = _bins(part, (out > 1.5) & (out <= max(4.0, 0.2 * size)) & in_picture)
-    far = _bins(part, (out > max(6.0, 0.6 * size)) & (out <= max(14.0, 2 * size)) & in_picture)
+    # Around a large thing the picture ends early.
+    beyond = min(max(6.0, 0.6 * size), 0.6 * float(out[in_picture].max()))
+    far = _bins(part, (out > beyond) & (out <= max(14.0, 2 * size)) & in_picture)
     own = _bins(part, core)
     rows, columns = np.nonzero(mask)
     off = math.hypot(columns.mean() + 0.5 - point[0], rows.mean() + 0.5 - point[1]) / size
