@@ -42,7 +42,7 @@ from molmo2_ground.train.toy_held_out import CLIP_FPS, GRID_S, HeldOut, id_map
 from molmo2_ground.train.toy_suite import ToySuite
 
 # By object, then by number of the frame.
-_Films = dict[int, dict[int, Rle]]
+Films = dict[int, dict[int, Rle]]
 _SCORES = ("j", "f", "j_and_f")
 _TRUE_POINT = "true_point_"
 
@@ -77,8 +77,8 @@ class ToyMasks(ToySuite):
             path = self.prepare(example, Path(folder))
             found = _masks(segmenter, path, Prompts.of(result)) if isinstance(result, Tracks) else {}
             ideal = _masks(segmenter, path, _true_points(held_out, asked.question.object_ids))
-        scores |= _marks(_paired(found, truth), truth)
-        return scores | {f"{_TRUE_POINT}{name}": value for name, value in _marks(ideal, truth).items()}
+        scores |= mask_marks(paired(found, truth), truth)
+        return scores | {f"{_TRUE_POINT}{name}": value for name, value in mask_marks(ideal, truth).items()}
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,9 +86,9 @@ def _segmenter(name: str, device: str) -> Segmenter:
     return segmenter_named(name, device=device)
 
 
-def _masks(segmenter: Segmenter, path: Path, prompts: Prompts) -> _Films:
+def _masks(segmenter: Segmenter, path: Path, prompts: Prompts) -> Films:
     """The masks that a segmenter makes of these points in a clip's file."""
-    films: _Films = {}
+    films: Films = {}
     frames: Iterable[Frame] = iter_frames(path)
     for _, masks in Propagation(segmenter, prompts).run(frames):
         for mask in masks:
@@ -96,9 +96,9 @@ def _masks(segmenter: Segmenter, path: Path, prompts: Prompts) -> _Films:
     return films
 
 
-def _true_masks(held_out: HeldOut, object_ids: Sequence[int]) -> _Films:
+def _true_masks(held_out: HeldOut, object_ids: Sequence[int]) -> Films:
     """The exact masks of every frame in which an object counts as visible."""
-    films: _Films = {}
+    films: Films = {}
     for index in range(frame_count(held_out.scene, fps=CLIP_FPS)):
         ids = id_map(held_out.scene, index)
         for state in held_out.scene.truth(index / CLIP_FPS, ids):
@@ -134,7 +134,7 @@ def _true_points(held_out: HeldOut, object_ids: Sequence[int]) -> Prompts:
     return Prompts(points=points, labels={p.object_id: "" for p in points}, looked=looked, receipt=receipt)
 
 
-def _paired(found: _Films, truth: _Films) -> _Films:
+def paired(found: Films, truth: Films) -> Films:
     """What was found under the ids of the objects that it overlaps most, one to one."""
     ours, theirs = list(found), list(truth)
     if not ours:
@@ -148,7 +148,7 @@ def _mean_iou(found: Mapping[int, Rle], truth: Mapping[int, Rle]) -> float:
     return float(np.mean([found[i].iou(mask) if i in found else 0.0 for i, mask in truth.items()]))
 
 
-def _marks(found: _Films, truth: _Films) -> dict[str, float]:
+def mask_marks(found: Films, truth: Films) -> dict[str, float]:
     """j, f and j_and_f: means over the true objects of the means over their frames."""
     j, f = [], []
     for object_id, masks in truth.items():
