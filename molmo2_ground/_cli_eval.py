@@ -57,6 +57,15 @@ def add_parser(
     for name, (about, clips) in _TOYS.items():
         toy = suites.add_parser(name, help=about, parents=[runner])
         toy.add_argument("--clips", metavar="N", type=int, default=clips, help=f"clips (default: {clips})")
+        if name == TOY:
+            toy.add_argument(
+                "--masks",
+                metavar="SEGMENTER",
+                nargs="?",
+                const="region",
+                help="also make masks of what was tracked and score them: region (the default, no weights), "
+                "or SAM 2 by name, hub id or folder",
+            )
         _add_suite(toy, name)
     for name, about in {**DATASETS, ROWS: "tracks in a folder of training rows"}.items():
         dataset = suites.add_parser(name, help=about, parents=[runner])
@@ -159,6 +168,10 @@ def _toy(name: str) -> type[ToySuite]:
 
 
 def _suite(name: str, arguments: argparse.Namespace) -> Suite:
+    if name == TOY and getattr(arguments, "masks", None) is not None:
+        from molmo2_ground.train.toy_masks import ToyMasks
+
+        return ToyMasks(arguments.clips, segmenter=arguments.masks, device=arguments.device)
     if name in _TOYS:
         return _toy(name)(arguments.clips)
     if name == ROWS:

@@ -21,19 +21,6 @@ _FIRST_CHARACTER, _LAST_CHARACTER = 48, 48 + 63
 _LONGEST_NUMBER = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Crop:
-    """The part of a mask that holds the object.
-
-    inside  bool[h, w] of the smallest rectangle around the object, True on it.
-    left_px, top_px  where its first pixel lies in the whole mask.
-    """
-
-    left_px: int
-    top_px: int
-    inside: npt.NDArray[np.bool_]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rle:
     """One mask of a picture of `size_hw` (height, width) pixels.
@@ -55,18 +42,16 @@ class Rle:
         """The compressed form of bool[height, width]."""
         if mask.ndim != 2:
             raise ValueError(f"a mask is bool[height, width]; got shape {list(mask.shape)}")
-        pixels = np.asarray(mask, dtype=bool)
-        height, width = pixels.shape
-        columns = np.flatnonzero(pixels.any(axis=0))
-        # Turning rows into columns is the slow part, and most objects stand in a few columns.
-        first, stop = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0, 0)
-        inside = pixels[:, first:stop].ravel(order="F")
-        changes = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-        edges = [0, *([first * height] if inside.size and inside[0] else [])]
-        ends = [*([stop * height] if inside.size and inside[-1] else []), height * width]
-        runs = np.diff(np.concatenate([edges, first * height + changes, ends]))
-        if runs.size > 1 and runs[-1] == 0:
-            runs = runs[:-1]
+        height, width = mask.shape
+        # Most objects fill a few columns, and reading a picture column by column is slow.
+        columns = np.flatnonzero(mask.any(axis=0))
+        first, last = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0, 0)
+        pixels = np.zeros((last - first) * height + 2, dtype=bool)
+        pixels[1:-1] = np.asarray(mask[:, first:last], dtype=bool).ravel(order="F")
+        changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + first * height
+        runs = np.diff(changes, prepend=0, append=height * width)
+        if changes.size and changes[-1] == height * width:
+            runs = runs[:-1]  # the object reaches the last pixel, and no background follows
         return cls(size_hw=(int(height), int(width)), counts=_compress(runs))
 
     @classmethod
@@ -120,27 +105,6 @@ class Rle:
         height, width = self.size_hw
         return np.repeat(inside, runs).reshape((width, height)).T
 
-    def crop(self) -> Crop | None:
-        """The object alone, None for an empty mask: for a small object far cheaper than `decode`.
-
-        Raises `ValueError` when the runs make no mask of this size.
-        """
-        starts, stops = self._filled()
-        box_px = self._box_px(starts, stops)
-        if box_px is None:
-            return None
-        left_px, top_px, right_px, bottom_px = box_px
-        rows, columns = bottom_px - top_px, right_px - left_px
-        height, _ = self.size_hw
-        # A run that goes on into the next column makes the box as high as the mask, and then the pixels
-        # of the box follow each other as those of the mask do; else each run lies in one column.
-        moved = (starts // height - left_px) * rows + starts % height - top_px
-        edges = np.empty(2 * starts.size + 1, dtype=np.int64)
-        edges[0:-1:2], edges[1::2], edges[-1] = moved, moved + stops - starts, rows * columns
-        inside = np.arange(edges.size) % 2 == 1
-        pixels = np.repeat(inside, np.diff(edges, prepend=0)).reshape((columns, rows)).T
-        return Crop(left_px=left_px, top_px=top_px, inside=np.ascontiguousarray(pixels))
-
     @property
     def area_px(self) -> int:
         """How many pixels belong to the object."""
@@ -152,18 +116,10 @@ class Rle:
 
         Outer corners of pixels: right and bottom are the first column and row outside.
         """
-        return self._box_px(*self._filled())
-
-    def _filled(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Where the object's runs begin and end, counted in pixels; runs of no length left out."""
         ends = np.cumsum(self.runs())
         starts, stops = ends[0:-1:2], ends[1::2]
         filled = stops > starts
-        return starts[filled], stops[filled]
-
-    def _box_px(
-        self, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
-    ) -> tuple[int, int, int, int] | None:
+        starts, stops = starts[filled], stops[filled]
         if not starts.size:
             return None
         height, _ = self.size_hw

@@ -109,6 +109,16 @@ _SCORES = {
     "j_and_f": Words(
         title="J&F", meaning="Mean of how well masks overlap (J) and how well their edges lie (F)."
     ),
+    "true_point_j": Words(
+        title="J from true points", meaning="How well masks overlap when every object is pointed to rightly."
+    ),
+    "true_point_f": Words(
+        title="F from true points", meaning="How well edges lie when every object is pointed to rightly."
+    ),
+    "true_point_j_and_f": Words(
+        title="J&F from true points",
+        meaning="Mean of J and F when every object is pointed to rightly: the segmenter without the model.",
+    ),
     "correct": Words(title="Correct", meaning="The answer is right in every part."),
     "detre": Words(title="DetRe", meaning="HOTA's detection recall."),
     "detpr": Words(title="DetPr", meaning="HOTA's detection precision."),

@@ -36,7 +36,10 @@ class Doubts:
             flags.append("area_jump")
         if area_px > MOST_OF_PICTURE * mask.size:
             flags.append("covers_frame")
-        self._area_px[object_id] = area_px
+        if area_px:
+            self._area_px[object_id] = area_px
+        else:
+            self.forget(object_id)  # hidden: what is seen of it next has nothing to be measured by
         return tuple(flags)
 
     def forget(self, object_id: int) -> None:

@@ -8,7 +8,7 @@ of it, unless `follow="clip"` asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Propagation:
         self._doubts = Doubts()
         self._last_s: float | None = None
 
-    def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[Mask, ...]]]:
+    def run(self, frames: Iterable[Frame]) -> Generator[tuple[Frame, tuple[Mask, ...]], None, None]:
         """Each frame with its masks by object id, in order; a few frames behind the one being read.
 
         Ends early when nothing is followed any more and nothing is to come.
@@ -130,8 +130,9 @@ class Propagation:
                 passed = gap[place]
                 found = self._checked(passed.frame, walk.step(passed.prepared), (), doubts, walk=walk)
                 for object_id, mask in found.items():
-                    lost_before = object_id in known_ids and object_id not in passed.found
-                    if object_id not in known_ids or place >= middle or lost_before:
+                    ahead = passed.found.get(object_id)
+                    # What came forward and was lost on the way is good as far as nothing speaks against it.
+                    if ahead is None or ahead.flags or place >= middle:
                         passed.found[object_id] = mask
         finally:
             walk.close()

@@ -2,8 +2,8 @@
 
 First the object as a whole is looked for near the place where its motion would have brought it, then dense
 optical flow (T. Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) says what moved
-how within it. Where the picture is what the flow says it was before, the mask comes along as it is; elsewhere,
-and along its rim, colours and edges decide.
+how within it. Where the picture is what the flow says it was before, the mask comes along as it is;
+elsewhere, and along its rim, colours and edges decide.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TEMPLATE_PX = 40
 _SAME_COLOUR = 24.0
 # OpenCV's flow fails on less.
 _FLOW_PX = 24
-# How much farther than before a thing may go from one picture to the next: as a part of its size, and at least.
+# How far from where it is expected a thing may be: as a part of its size, at least, and at most.
 _REACH, _LEAST_REACH_PX, _MOST_REACH_PX = 0.6, 6.0, 80.0
 # Where a match is as good elsewhere, the place that the motion so far leads to is taken.
 _SURPRISE = 60.0
@@ -80,7 +80,7 @@ def carry(sight: Sight, picture: RgbArray) -> BoolArray | None:
     return laid if np.count_nonzero(laid) >= max(4.0, _HIDDEN * sight.seen_px) else None
 
 
-def tightened(picture: RgbArray, mask: BoolArray, *, taken: BoolArray | None = None) -> BoolArray:
+def tightened(picture: RgbArray, mask: BoolArray) -> BoolArray:
     """The same mask with its rim laid along the edges that are nearest; the same when nothing is left."""
     box = box_of(mask)
     size = math.sqrt(np.count_nonzero(mask))
@@ -96,8 +96,6 @@ def tightened(picture: RgbArray, mask: BoolArray, *, taken: BoolArray | None = N
     labels[inside] = MAYBE_INSIDE
     labels[depth > band] = INSIDE
     labels[(out > band) | ~in_picture] = OUTSIDE
-    if taken is not None:
-        labels[window.take_mask(taken) > 0.5] = OUTSIDE
     around = ~inside & in_picture
     if not around.any():
         return mask
@@ -107,7 +105,7 @@ def tightened(picture: RgbArray, mask: BoolArray, *, taken: BoolArray | None = N
 
 
 def _moved(sight: Sight, picture: RgbArray, box: tuple[int, int, int, int]) -> tuple[int, int]:
-    """How far the object as a whole has gone, (x, y) in whole pixels: the best match, not far from expected."""
+    """How far the object as a whole has gone, (x, y) in whole pixels: to the best match near by."""
     width, height = box[2] - box[0], box[3] - box[1]
     speed = sight.speed_px or (0.0, 0.0)
     times = sight.missed + 1
@@ -150,8 +148,8 @@ def _differences(template: RgbArray, mask: FloatArray, field: RgbArray, valid: F
     mask3, valid3 = cv2.merge([mask] * 3), cv2.merge([valid] * 3)
     count = cv2.matchTemplate(valid, mask, cv2.TM_CCORR)
     total = cv2.matchTemplate(valid3, mask3 * ours * ours, cv2.TM_CCORR)
-    total -= 2 * cv2.matchTemplate(valid3 * theirs, mask3 * ours, cv2.TM_CCORR)
-    total += cv2.matchTemplate(valid3 * theirs * theirs, mask3, cv2.TM_CCORR)
+    total = total - 2 * cv2.matchTemplate(valid3 * theirs, mask3 * ours, cv2.TM_CCORR)
+    total = total + cv2.matchTemplate(valid3 * theirs * theirs, mask3, cv2.TM_CCORR)
     whole = float(mask.sum())
     mean: FloatArray = np.where(count > whole / 3, total / np.maximum(count, 1.0), np.float32(1e6))
     return mean
@@ -160,17 +158,18 @@ def _differences(template: RgbArray, mask: FloatArray, field: RgbArray, valid: F
 def _flowed(old: RgbArray, new: RgbArray, mask: FloatArray) -> tuple[FloatArray, BoolArray]:
     """The mask in the new part, 0 to 1, and where the new part is what the flow says it was before."""
     height, width = new.shape[:2]
-    flow = np.zeros((height, width, 2), np.float32)
+    flow: FloatArray = np.zeros((height, width, 2), np.float32)
     if min(height, width) >= _FLOW_PX:
-        finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         finder.setFinestScale(1)
-        flow = finder.calc(_grey(new), _grey(old), flow)
+        flow = np.asarray(finder.calc(_grey(new), _grey(old), flow), dtype=np.float32)
     from_x = flow[..., 0] + np.arange(width, dtype=np.float32)[None, :]
     from_y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     warped = cv2.remap(mask, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     before = cv2.remap(old, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     off = np.linalg.norm(new.astype(np.float32) - before.astype(np.float32), axis=2)
-    return warped, cv2.blur(off, (3, 3)) < _SAME_COLOUR
+    same: BoolArray = cv2.blur(off, (3, 3)) < _SAME_COLOUR
+    return np.asarray(warped, dtype=np.float32), same
 
 
 def _grey(part: RgbArray) -> npt.NDArray[np.uint8]:
@@ -200,10 +199,9 @@ def _settled(
 
 def _depths(mask: BoolArray) -> tuple[FloatArray, FloatArray]:
     """How deep each pixel lies within the mask, and how far outside; 0 on the other side."""
-    # The rim of the window is none of the object.
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     out = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
-    return depth, out
+    return np.asarray(depth, dtype=np.float32), np.asarray(out, dtype=np.float32)
 
 
 def _pieces_of(found: BoolArray, expected: BoolArray) -> BoolArray:

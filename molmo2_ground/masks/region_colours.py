@@ -1,9 +1,8 @@
 """`Colours`: what colours an object or its surroundings have, and the cut between two such.
 
 The cut is that of C. Rother, V. Kolmogorov, A. Blake, "GrabCut" (SIGGRAPH 2004), with OpenCV's graph. The
-mixtures are our own, by M. Orchard, C. Bouman, "Color Quantization of Images" (IEEE Transactions on Signal
-Processing, 1991): OpenCV's begin with its global random numbers, and the same picture is to give the same
-mask.
+mixtures are our own, found by halving: OpenCV's begin with its global random numbers, and the same picture is
+to give the same mask.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from molmo2_ground.masks.segmenter import BoolArray
 # OpenCV's graph takes mixtures of this many.
 _PARTS = 5
 # More say nothing new.
-_MOST_PIXELS = 3000
+_MOST_PIXELS = 1500
 # The noise of a camera and of a codec, levels squared: no colour is known more exactly.
 _NOISE = 12.0
 # Colours that nobody expected, an occluder's, belong to the surroundings rather than to the object.
@@ -63,34 +62,26 @@ def cut(picture: RgbArray, labels: RgbArray, *, inside: Colours, around: Colours
     picture: uint8[h, w, 3].   labels: uint8[h, w] of `INSIDE`, `OUTSIDE` and the two that are only likely.
     """
     decided = labels.copy()
-    cv2.grabCut(
-        picture, decided, None, around.model.copy(), inside.model.copy(), 1, cv2.GC_EVAL_FREEZE_MODEL
-    )
-    return (decided == INSIDE) | (decided == MAYBE_INSIDE)
+    # Without a rectangle, which is for the modes that begin with one.
+    models = around.model.copy(), inside.model.copy()
+    cv2.grabCut(picture, decided, (0, 0, 0, 0), *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
+    inside_now: BoolArray = (decided == INSIDE) | (decided == MAYBE_INSIDE)
+    return inside_now
 
 
 def _split(pixels: npt.NDArray[np.float64], parts: int) -> list[npt.NDArray[np.float64]]:
-    """Groups of alike colours: the most spread-out group is halved, across its longest axis, until enough."""
-    groups = [pixels]
-    spreads = [_longest_axis(pixels)]
+    """Groups of alike colours: the widest is halved, across the channel in which it is wide, until enough."""
+    groups, spreads = [pixels], [pixels.var(axis=0)]
     while len(groups) < parts:
-        place = max(range(len(groups)), key=lambda one: spreads[one][0] * len(groups[one]))
-        spread, axis = spreads[place]
-        if spread < _NOISE:
+        place = max(range(len(groups)), key=lambda one: float(spreads[one].max()) * len(groups[one]))
+        channel = int(spreads[place].argmax())
+        if spreads[place][channel] < _NOISE:
             break
         group = groups[place]
-        along = group @ axis
-        upper = along > along.mean()
-        halves = group[upper], group[~upper]
-        groups[place : place + 1] = halves
-        spreads[place : place + 1] = [_longest_axis(half) for half in halves]
+        upper = group[:, channel] > group[:, channel].mean()
+        groups[place : place + 1] = halves = [group[upper], group[~upper]]
+        spreads[place : place + 1] = [half.var(axis=0) for half in halves]
     return groups
-
-
-def _longest_axis(group: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-    """Variance along the axis of most variance, and the axis; without that of noise."""
-    values, vectors = np.linalg.eigh(np.cov(group.T, bias=True)) if len(group) > 1 else (np.zeros(3), np.eye(3))
-    return float(values[-1]), vectors[:, -1]
 
 
 def _moments(group: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

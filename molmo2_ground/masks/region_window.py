@@ -1,4 +1,4 @@
-"""`Window`: a part of a picture, brought to a size at which working on it takes the same time for all objects."""
+"""`Window`: a part of a picture at such a size that working on it takes no longer for a large object."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ class Window:
     scale: float
 
     @classmethod
-    def around(
-        cls, box: tuple[float, float, float, float], *, margin_px: float, longest_px: int
-    ) -> Window:
+    def around(cls, box: tuple[float, float, float, float], *, margin_px: float, longest_px: int) -> Window:
         """The window that holds a box (left, top, right, bottom) and `margin_px` on each side of it.
 
         Its longer side has at most `longest_px` pixels.
