@@ -147,7 +147,8 @@ def load_sam_network(checkpoint: SamCheckpoint, *, device: torch.device, dtype: 
     if odd:
         name, stored, expected = odd[0]
         raise CheckpointError(
-            f"{checkpoint.folder}: {name} has shape {list(stored)}, expected {list(expected)} from config.json"
+            f"{checkpoint.folder}: {name} has shape {list(stored)}, expected {list(expected)} from "
+            "config.json"
         )
     lost = sorted(report["missing_keys"])
     if len(lost) == 1 and lost[0] in _TWINS:

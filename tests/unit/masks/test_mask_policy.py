@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -72,23 +74,25 @@ def test_the_whole_is_as_large_as_the_part_and_the_best_or_larger(sams: dict[Pol
     assert (areas["whole"] > areas["part"]).any()
 
 
-def test_the_policy_speaks_at_the_first_click_alone(sams: dict[Policy, Sam2]) -> None:
-    """From one and the same memory on, part and whole go the same way, corrections included."""
-    shown, sam = frames(5), sams["whole"]
-    clicks = []
-    for choice, at in [(sam.choice, sam.choice.at)]:
+class Watched(MaskChoice):
+    """A policy that writes down where it was asked for."""
 
-        class Watched(MaskChoice):
-            def at(self, *, x: float, y: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
-                clicks.append((x, y))
-                return at(x=x, y=y)
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy)
+        self.clicks: list[tuple[float, float]] = []
 
-        sam.choice = Watched(choice.policy)
-        try:
-            walked(sam, shown, [point(1, 0, 24, 40), point(1, 2, 48, 20), point(2, 3, 72, 60)])
-        finally:
-            sam.choice = choice
-    assert clicks == [(0.25, 0.5), (0.75, 0.75)]
+    @contextmanager
+    def at(self, *, x: float, y: float) -> Iterator[None]:
+        self.clicks.append((x, y))
+        with super().at(x=x, y=y):
+            yield
+
+
+def test_the_policy_speaks_at_the_first_click_alone(folder: Path) -> None:
+    sam, watched = load_sam2(folder, device="cpu"), Watched("whole")
+    sam.choice = watched
+    walked(sam, frames(5), [point(1, 0, 24, 40), point(1, 2, 48, 20), point(2, 3, 72, 60)])
+    assert watched.clicks == [(0.25, 0.5), (0.75, 0.75)]
 
 
 def test_networks_with_different_policies_do_not_mix(folder: Path, sams: dict[Policy, Sam2]) -> None:
