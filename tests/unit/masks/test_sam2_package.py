@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
-from molmo2_ground._optional import is_installed
 from molmo2_ground.errors import MissingExtraError
 from molmo2_ground.masks.sam2_package import load_sam2_package
 
 
 def test_without_the_package_its_extra_is_named() -> None:
-    if is_installed("sam2"):
+    if importlib.util.find_spec("sam2") is not None:
         return  # tests/parity/test_sam2_package.py runs it
     with pytest.raises(MissingExtraError, match=r"pip install 'molmo2-ground\[sam2\]'"):
         load_sam2_package("sam2.1_hiera_tiny.pt")
