@@ -8,6 +8,7 @@ it with the point alone. And the package's filling of small holes, which needs C
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ class PackageMemory:
 
 def _side(level: torch.Tensor) -> int:
     """Cells of a side, of features [h * w, 1, channels] of a square picture."""
-    return round(level.shape[0] ** 0.5)
+    return math.isqrt(level.shape[0])
 
 
 def load_sam2_package(
