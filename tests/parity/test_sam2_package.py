@@ -82,8 +82,8 @@ def test_without_corrections_masks_are_the_same(library: Sam2, package: Sam2Pack
     for ours, theirs in zip(logits(library, first, 20), logits(package, first, 20), strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None and theirs is not None:
-            # Memories are held in bfloat16, which makes a rounding of a millionth one of a hundredth.
-            torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02 * float(ours.abs().max()))
+            # Seen: 6e-6. Memories are held in bfloat16, where a millionth may be rounded the other way.
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * float(ours.abs().max()))
 
 
 def test_the_walk_is_the_same_but_for_pixels_on_the_rim(library: Sam2, package: Sam2Package) -> None:
