@@ -139,7 +139,7 @@ def main() -> None:
         from transformers import Sam2VideoConfig
 
         large = random_sam_network(Sam2VideoConfig())
-        for count in (2, 6):
+        for count in (2, 4):
             print_row(measured("2.1 tiny", large, objects=1, count=count))
 
 

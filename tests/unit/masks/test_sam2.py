@@ -51,6 +51,19 @@ def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
     assert_same(walked(sam, shown, points), whole.propagate(0, 12))
 
 
+def test_sam_2_0_streams_as_the_whole_video_too(tmp_path: Path) -> None:
+    """The first release knows neither the age of pointers nor a mark for what is hidden."""
+    older = {
+        "enable_temporal_pos_encoding_for_object_pointers": False,
+        "enable_occlusion_spatial_embedding": False,
+    }
+    old = load_sam2(write_random_sam2(tmp_path, **SHORT_MEMORY, **older), device="cpu")
+    shown = frames(8)
+    whole = WholeVideo(old, shown)
+    whole.tell(point(1, 0, 20, 30))
+    assert_same(walked(old, shown, [point(1, 0, 20, 30)]), whole.propagate(0, 8))
+
+
 def test_with_a_correction_streaming_equals_the_whole_video(as_library: Sam2) -> None:
     shown = frames(14)
     first, correction = point(1, 0, 20, 30), point(1, 6, 70, 10)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from molmo2_ground.errors import CheckpointError
 from molmo2_ground.masks.choice import segmenter_named
@@ -26,6 +29,30 @@ def sam(folder: Path) -> Sam2:
 def test_a_folder_of_sam_3_is_found_by_what_it_says(sam: Sam2) -> None:
     assert type(sam.network).__name__ == "Sam3TrackerVideoModel"
     assert sam.pictures.mean == (0.5, 0.5, 0.5)
+
+
+def released_layout(tracker: Path, folder: Path) -> Path:
+    """The same weights as `facebook/sam3` holds them: beside a detector, which has the picture's encoder."""
+    config = json.loads((tracker / "config.json").read_text())
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "sam3_video", "tracker_config": config}))
+    stored = {"detector_model.text_encoder.weight": torch.zeros(3)}
+    for name, weight in load_file(tracker / "model.safetensors").items():
+        if name.startswith("vision_encoder.backbone."):
+            stored["detector_model." + name] = weight
+        elif name.startswith("vision_encoder.neck."):
+            stored["tracker_neck." + name.removeprefix("vision_encoder.neck.")] = weight
+        else:
+            stored["tracker_model." + name] = weight
+    save_file(stored, folder / "model.safetensors")
+    return folder
+
+
+def test_the_tracker_is_read_from_beside_the_detector(sam: Sam2, folder: Path, tmp_path: Path) -> None:
+    released = segmenter_named(str(released_layout(folder, tmp_path / "sam3")), device="cpu")
+    assert isinstance(released, Sam2)
+    shown, points = frames(4), [point(1, 0, 20, 30)]
+    assert_same(walked(released, shown, points), walked(sam, shown, points))
 
 
 def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
