@@ -13,6 +13,7 @@ from molmo2_ground.clip import Frame
 from molmo2_ground.masks.object_memory import ObjectMemory
 from molmo2_ground.masks.prompts import PointPrompt
 from molmo2_ground.masks.sam2 import Sam2
+from molmo2_ground.masks.sam_walk import SamSegmenter
 
 WIDTH_PX, HEIGHT_PX = 96, 80
 # What a step looks back at is short, so that a dozen frames reach beyond it.
@@ -44,7 +45,7 @@ def point(object_id: int, frame: int, x_px: float = 30.0, y_px: float = 40.0) ->
 
 
 def walked(
-    segmenter: Sam2, shown: Iterable[Frame], points: Sequence[PointPrompt]
+    segmenter: SamSegmenter, shown: Iterable[Frame], points: Sequence[PointPrompt]
 ) -> list[Mapping[int, BoolArray]]:
     """The masks of a walk through these frames, in their order, frame after frame."""
     walk = segmenter.start(width_px=WIDTH_PX, height_px=HEIGHT_PX)

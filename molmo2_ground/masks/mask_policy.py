@@ -53,7 +53,7 @@ class MaskChoice:
         self._click = threading.local()  # walks of one network may run in several threads
 
     def attach(self, mask_decoder: torch.nn.Module) -> None:
-        """Listen to this decoder, which answers with masks [B, P, M, h, w], scores [B, P, M] and more."""
+        """Listen to this decoder, which answers with masks [..., M, h, w], scores [..., M] and more."""
         if self.policy != "best":
             mask_decoder.register_forward_hook(self._decoded)
 
@@ -72,7 +72,8 @@ class MaskChoice:
             return None
         masks, scores, *rest = output
         if scores.shape[-1] > 1:
-            taken = preferred(scores[0, 0], masks[0, 0], policy=self.policy, x=click[0], y=click[1])
+            one_score, one_masks = scores.flatten(0, -2)[0], masks.flatten(0, -4)[0]
+            taken = preferred(one_score, one_masks, policy=self.policy, x=click[0], y=click[1])
             scores = torch.zeros_like(scores)
             scores[..., taken] = 1.0
         return (masks, scores, *rest)

@@ -37,4 +37,6 @@ class TorchEncoder:
         """As `PictureEncoder`."""
         with torch.inference_mode():
             made = self._network.get_image_features(pixels_1CSS, return_dict=True)
-        return PictureFeatures(levels=list(made.fpn_hidden_states), positions=list(made.fpn_position_encoding))
+        return PictureFeatures(
+            levels=list(made.fpn_hidden_states), positions=list(made.fpn_position_encoding)
+        )

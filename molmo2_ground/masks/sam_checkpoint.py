@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ _log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # The same table under two names: one of them may be all that a file holds.
-_TWINS = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
+_TWINS = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
 # What a folder may hold by mistake, and what to do about it.
 _OTHERS = {
     "molmo2": "that is a Molmo2, which answers questions; it is what model= takes",
@@ -123,7 +128,7 @@ def load_sam_network(checkpoint: SamCheckpoint, *, device: torch.device, dtype: 
 
     family = checkpoint.family
     try:
-        with without_progress_bars():
+        with without_progress_bars(), _without_report():
             network, report = getattr(transformers, family.network).from_pretrained(
                 checkpoint.folder,
                 config=checkpoint.config,
@@ -132,12 +137,20 @@ def load_sam_network(checkpoint: SamCheckpoint, *, device: torch.device, dtype: 
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, which we read ourselves
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"{checkpoint.folder}: the weights cannot be read: {one_line(error)}"
         ) from error
-    lost = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
+    odd = sorted(report["mismatched_keys"])
+    if odd:
+        name, stored, expected = odd[0]
+        raise CheckpointError(
+            f"{checkpoint.folder}: {name} has shape {list(stored)}, expected {list(expected)} from "
+            "config.json"
+        )
+    lost = sorted(report["missing_keys"])
     if len(lost) == 1 and lost[0] in _TWINS:
         (there,) = set(_TWINS) - set(lost)
         network.get_buffer(lost[0]).copy_(network.get_buffer(there))
@@ -149,3 +162,16 @@ def load_sam_network(checkpoint: SamCheckpoint, *, device: torch.device, dtype: 
         )
     _log.info("%s: %s in %s on %s", checkpoint.name, family.title, dtype, device)
     return network.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """The library says in many lines which weights are missing; we say it in one."""
+    from transformers.utils import logging as library_logging
+
+    before = library_logging.get_verbosity()
+    library_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        library_logging.set_verbosity(before)

@@ -46,7 +46,9 @@ class SamPictures:
         size = written.get("size")
         wanted = size if size is not None else {"height": side_px, "width": side_px}
         if not isinstance(wanted, Mapping) or [wanted.get("height"), wanted.get("width")] != [side_px] * 2:
-            raise CheckpointError(f"{where}: pictures of {wanted}, and config.json's network reads {side_px} px")
+            raise CheckpointError(
+                f"{where}: pictures of {wanted}, and config.json's network reads {side_px} px"
+            )
         return cls(
             side_px=side_px,
             mean=_three(written.get("image_mean") or mean, where),
@@ -63,9 +65,7 @@ class SamPictures:
             )
         return bytes_1CHW[0].contiguous()
 
-    def pixels(
-        self, bytes_CSS: torch.Tensor, *, device: torch.device, dtype: torch.dtype
-    ) -> torch.Tensor:
+    def pixels(self, bytes_CSS: torch.Tensor, *, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """[1, C, S, S], as the network reads a picture."""
         mean_C11 = torch.tensor(self.mean, device=device)[:, None, None]
         std_C11 = torch.tensor(self.std, device=device)[:, None, None]
@@ -89,5 +89,7 @@ def _three(numbers: Any, where: Path) -> tuple[float, float, float]:
     try:
         red, green, blue = (float(number) for number in numbers)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{where}: expected three numbers for red, green and blue, got {numbers!r}") from error
+        raise CheckpointError(
+            f"{where}: expected three numbers for red, green and blue, got {numbers!r}"
+        ) from error
     return red, green, blue

@@ -1,7 +1,7 @@
-"""SAM checkpoints with random weights in the hub's layout: for tests, and to try a machine without a download.
+"""SAM checkpoints with random weights in the hub's layout: for tests, and to try a machine offline.
 
-Their masks mean nothing. Everything around the weights is real, so code that runs on them runs on the released
-models.
+Their masks mean nothing. Everything around the weights is real, so code that runs on them runs on the
+released models.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def random_sam3_config(*, side_px: int = 56, **changes: Any) -> Any:
             "fpn_hidden_size": _WIDTH,
             "backbone_feature_sizes": [[4 * cells] * 2, [2 * cells] * 2, [cells] * 2],
         },
-        image_size=side_px,
-        **{**heads, "memory_attention_rope_feat_sizes": [cells, cells], **changes},
+        **{"image_size": side_px, **heads, "memory_attention_rope_feat_sizes": [cells, cells], **changes},
     )
 
 

@@ -195,7 +195,7 @@ def export_vision(checkpoint: Checkpoint, folder: Path, *, digest: str | None = 
     graph = vision_graph(checkpoint)
     text: Any = checkpoint.config.text_config
     folder.mkdir(parents=True, exist_ok=True)
-    with _unfinished(folder) as part:
+    with unfinished(folder) as part:
         _write_graph(graph, checkpoint, part / GRAPH_FILE)
         record = ExportRecord(
             format=FORMAT,
@@ -209,7 +209,7 @@ def export_vision(checkpoint: Checkpoint, folder: Path, *, digest: str | None = 
             features=("T", text.hidden_size),
             difference=_compared(graph, checkpoint, part / GRAPH_FILE),
             files={path.name: path.stat().st_size for path in sorted(part.iterdir())},
-            made_by=_versions(),
+            made_by=exporter_versions(),
         )
         _put(part, folder, record)
     return record
@@ -225,7 +225,7 @@ def _write_graph(graph: VisionGraph, checkpoint: Checkpoint, path: Path) -> None
     patches = torch.zeros((2, *_crop_shape(checkpoint.flags)), dtype=torch.uint8)
     pooling = torch.zeros((5, 3), dtype=torch.int64)
     try:
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 graph,
                 (patches, pooling),
@@ -247,20 +247,22 @@ def _write_graph(graph: VisionGraph, checkpoint: Checkpoint, path: Path) -> None
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Nothing of the exporter's own talk.
 
     It warns of names of torch that it calls itself and of the absence of torchvision, which we do without.
     """
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir")]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(before)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
 
 
 def _compared(graph: VisionGraph, checkpoint: Checkpoint, path: Path) -> float:
@@ -295,7 +297,8 @@ def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
 
 
-def _versions() -> dict[str, str]:
+def exporter_versions() -> dict[str, str]:
+    """Of this package and of the libraries that make an export."""
     import importlib.metadata
 
     import molmo2_ground
@@ -305,7 +308,7 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _unfinished(folder: Path) -> Iterator[Path]:
+def unfinished(folder: Path) -> Iterator[Path]:
     """A folder inside `folder` for files that are not whole yet; it goes in any case."""
     part = folder / f".{secrets.token_hex(4)}.part"
     part.mkdir()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,19 @@ def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
     assert_same(walked(sam, shown, points), whole.propagate(0, 12))
 
 
+def test_sam_2_0_streams_as_the_whole_video_too(tmp_path: Path) -> None:
+    """The first release knows neither the age of pointers nor a mark for what is hidden."""
+    older = {
+        "enable_temporal_pos_encoding_for_object_pointers": False,
+        "enable_occlusion_spatial_embedding": False,
+    }
+    old = load_sam2(write_random_sam2(tmp_path, **SHORT_MEMORY, **older), device="cpu")
+    shown = frames(8)
+    whole = WholeVideo(old, shown)
+    whole.tell(point(1, 0, 20, 30))
+    assert_same(walked(old, shown, [point(1, 0, 20, 30)]), whole.propagate(0, 8))
+
+
 def test_with_a_correction_streaming_equals_the_whole_video(as_library: Sam2) -> None:
     shown = frames(14)
     first, correction = point(1, 0, 20, 30), point(1, 6, 70, 10)
@@ -87,12 +101,6 @@ def test_backwards_equals_the_whole_video_in_reverse(sam: Sam2) -> None:
     assert_same(walked(sam, shown[::-1], [last]), whole.propagate(9, 9, reverse=True))
 
 
-class _Everything(Sam2):
-    def new_memory(self) -> ObjectMemory:
-        pruned = super().new_memory()
-        return KeepsAll(self.network, pruned._session, anchors=self.anchors)
-
-
 @pytest.mark.parametrize("anchors", [1, 4])
 @pytest.mark.slow
 def test_what_is_let_go_is_never_looked_at(tmp_path: Path, anchors: int) -> None:
@@ -100,26 +108,26 @@ def test_what_is_let_go_is_never_looked_at(tmp_path: Path, anchors: int) -> None
     shown = frames(40)
     points = [point(1, 0, 20, 30), point(2, 5, 80, 60), point(1, 11, 40, 40), point(1, 30, 10, 70)]
     pruned = Sam2(loaded.checkpoint, loaded.network, anchors=anchors)
-    everything = _Everything(loaded.checkpoint, loaded.network, anchors=anchors)
+    everything = Sam2(loaded.checkpoint, loaded.network, anchors=anchors, memory=KeepsAll)
     assert_same(walked(pruned, shown, points), walked(everything, shown, points))
 
 
 def test_what_is_let_go_is_never_looked_at_with_a_short_memory(as_library: Sam2) -> None:
     shown = frames(12)
     points = [point(1, 0, 20, 30), point(1, 7, 40, 40)]
-    everything = _Everything(as_library.checkpoint, as_library.network, anchors=1)
+    everything = Sam2(as_library.checkpoint, as_library.network, anchors=1, memory=KeepsAll)
     assert_same(walked(as_library, shown, points), walked(everything, shown, points))
 
 
 def test_of_many_corrections_the_first_point_and_the_newest_stay(sam: Sam2) -> None:
-    memories = []
+    memories: list[ObjectMemory] = []
 
-    class Watched(Sam2):
-        def new_memory(self) -> ObjectMemory:
-            memories.append(super().new_memory())
-            return memories[-1]
+    class Watched(ObjectMemory):
+        def __init__(self, network: Any, session: Any, *, anchors: int) -> None:
+            super().__init__(network, session, anchors=anchors)
+            memories.append(self)
 
-    watched = Watched(sam.checkpoint, sam.network, anchors=3)
+    watched = Sam2(sam.checkpoint, sam.network, anchors=3, memory=Watched)
     walked(watched, frames(10), [point(1, number) for number in (0, 2, 4, 6, 8)])
     assert sorted(memories[0]._outputs["cond_frame_outputs"]) == [0, 6, 8]
 
@@ -207,7 +215,8 @@ def test_masks_are_of_the_frames_size(sam: Sam2) -> None:
     assert prepared.dtype == torch.uint8
     assert prepared.shape == (3, 64, 64)
     mask = walk.step(prepared, [point(1, 0)])[1]
-    assert (mask.dtype, mask.shape) == (np.bool_, (HEIGHT_PX, WIDTH_PX))
+    assert mask.dtype == np.bool_
+    assert mask.shape == (HEIGHT_PX, WIDTH_PX)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +233,9 @@ def test_a_point_outside_the_picture_is_refused(sam: Sam2, x_px: float, y_px: fl
     shown = frames(2)
     walk = sam.start(width_px=WIDTH_PX, height_px=HEIGHT_PX)
     before = walk.step(walk.prepare(shown[0]), [point(2, 0)])
-    with pytest.raises(ValueError, match=r"object 1 in frame 1: .* lies outside the picture of 96 x 80 pixels"):
+    with pytest.raises(
+        ValueError, match=r"object 1 in frame 1: .* lies outside the picture of 96 x 80 pixels"
+    ):
         walk.step(walk.prepare(shown[1]), [point(2, 1), point(1, 1, x_px, y_px)])
     # Nothing was taken in, and the walk goes on.
     assert_same([before, walk.step(walk.prepare(shown[1]))], walked(sam, shown, [point(2, 0)]))
