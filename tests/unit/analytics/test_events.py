@@ -105,9 +105,11 @@ def test_speed_is_in_metres_on_a_known_ground() -> None:
     assert car.unit == "m/s"
 
 
-def test_two_of_one_name_are_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="lines have different names; got 'gate'"):
         find_events(MOVING, lines=[GATE, GATE])
+    with pytest.raises(ValueError, match="at is 'looks' or 'frames'; got 'look'"):
+        find_events(MOVING, at="look")  # type: ignore[arg-type]
 
 
 def test_nothing_found_is_no_event() -> None:
