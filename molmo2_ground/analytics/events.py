@@ -19,7 +19,7 @@ from molmo2_ground.analytics.presence import ZoneJudge
 from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.analytics.speed import Speed, Unit, speeds_of
 from molmo2_ground.analytics.spell import Spell, looks_of, spells_of
-from molmo2_ground.analytics.summary import Summary, line_summary, object_summary, zone_summary
+from molmo2_ground.analytics.summary import ObjectSummary, Summary, line_summary, object_summary, zone_summary
 from molmo2_ground.analytics.visit import Visit, visits_of
 from molmo2_ground.analytics.zone import Zone
 from molmo2_ground.results import Masks, Tracks
@@ -112,37 +112,24 @@ def find_events(
     zones, lines: in pixels of the source picture. masks: of these tracks, for `Rules(by="mask")`. ground: the
     plane that speeds are measured on; pixels a second without it. at: count objects in zones whenever the
     model looked, or in every frame in which any object has a sample (`molmo2_ground.masks.carry` gives one a
-    frame). Raises `ValueError` for two zones or lines of one name, and for `by="mask"` without masks.
+    frame). Raises `ValueError` for two zones or lines of one name, another `at`, and `by="mask"` without
+    masks.
     """
     rules = rules or Rules()
-    _check(zones, lines, rules, masks)
+    _check(zones, lines, rules, masks, at)
     looked_s = looks_of(tracks)
     spells = [spells_of(track, looked_s, grace_s=rules.grace_s) for track in tracks]
-    every = [spell for of_one in spells for spell in of_one]
+    every = [spell for parts in spells for spell in parts]
     times_s = looked_s if at == "looks" else _frame_times_s(tracks)
+    in_zones = [_in_zone(zone, every, rules, masks, times_s) for zone in zones]
+    at_lines = [_at_line(line, every, rules) for line in lines]
     events: list[Event] = [_appeared(spell) for spell in every]
-    visits: list[Visit] = []
-    occupancies, zone_rows, line_rows = [], [], []
-    for zone in zones:
-        judge = ZoneJudge(zone, rules=rules, masks=masks)
-        found = [visit for spell in every for visit in visits_of(spell, judge)]
-        visits += found
-        events += zone_events(found)
-        occupancies.append(occupancy_of(zone.name, found, times_s))
-        zone_rows.append(zone_summary(zone.name, found, occupancies[-1]))
-    for line in lines:
-        crossings = [
-            crossing
-            for spell in every
-            for crossing in crossings_of(spell, line, min_step_px=rules.min_step_px)
-        ]
+    for of_one, _ in in_zones:
+        events += zone_events(of_one)
+    for crossings in at_lines:
         events += crossings
-        line_rows.append(line_summary(line, crossings))
     events += [_disappeared(spell, by_s) for spell in every if (by_s := spell.gone_by_s) is not None]
-    unit: Unit = "px/s" if ground is None else "m/s"
-    objects = tuple(
-        object_summary(of_one, _speeds(of_one, rules, ground), unit) for of_one in spells if of_one
-    )
+    visits = [visit for of_one, _ in in_zones for visit in of_one]
     return Events(
         source=tracks.receipt.source,
         rules=rules,
@@ -152,8 +139,12 @@ def find_events(
         # Sorting is stable: of one moment first who appeared, then zones, lines, and who disappeared.
         events=tuple(sorted(events, key=lambda event: event.time_s)),
         visits=tuple(sorted(visits, key=lambda visit: (visit.entered.time_s, visit.object_id))),
-        occupancies=tuple(occupancies),
-        summary=Summary(zones=tuple(zone_rows), lines=tuple(line_rows), objects=objects),
+        occupancies=tuple(occupancy for _, occupancy in in_zones),
+        summary=Summary(
+            zones=tuple(zone_summary(*found) for found in in_zones),
+            lines=tuple(map(line_summary, lines, at_lines)),
+            objects=tuple(_object_row(parts, rules, ground) for parts in spells if parts),
+        ),
     )
 
 
@@ -175,6 +166,25 @@ def _speeds(spells: Sequence[Spell], rules: Rules, ground: Homography | None) ->
 def _frame_times_s(tracks: Tracks) -> tuple[float, ...]:
     times = {sample.source_index: sample.time_s for track in tracks for sample in track.samples}
     return tuple(sorted(times.values()))
+
+
+def _object_row(spells: Sequence[Spell], rules: Rules, ground: Homography | None) -> ObjectSummary:
+    unit: Unit = "px/s" if ground is None else "m/s"
+    return object_summary(spells, _speeds(spells, rules, ground), unit)
+
+
+def _in_zone(
+    zone: Zone, spells: Sequence[Spell], rules: Rules, masks: Masks | None, times_s: Sequence[float]
+) -> tuple[list[Visit], Occupancy]:
+    judge = ZoneJudge(zone, rules=rules, masks=masks)
+    visits = [visit for spell in spells for visit in visits_of(spell, judge)]
+    return visits, occupancy_of(zone.name, visits, times_s)
+
+
+def _at_line(line: Line, spells: Sequence[Spell], rules: Rules) -> list[LineCrossed]:
+    return [
+        crossing for spell in spells for crossing in crossings_of(spell, line, min_step_px=rules.min_step_px)
+    ]
 
 
 def _appeared(spell: Spell) -> Appeared:
@@ -209,7 +219,9 @@ def _disappeared(spell: Spell, by_s: float) -> Disappeared:
     )
 
 
-def _check(zones: Sequence[Zone], lines: Sequence[Line], rules: Rules, masks: Masks | None) -> None:
+def _check(zones: Sequence[Zone], lines: Sequence[Line], rules: Rules, masks: Masks | None, at: str) -> None:
+    if at not in ("looks", "frames"):
+        raise ValueError(f"at is 'looks' or 'frames'; got {at!r}")
     for what, names in (("zones", [z.name for z in zones]), ("lines", [line.name for line in lines])):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -101,10 +101,10 @@ class Summary(_Row):
             )
 
 
-def zone_summary(zone: str, visits: Sequence[Visit], occupancy: Occupancy) -> ZoneSummary:
+def zone_summary(visits: Sequence[Visit], occupancy: Occupancy) -> ZoneSummary:
     """The row of one zone, from its visits."""
     return ZoneSummary(
-        zone=zone,
+        zone=occupancy.zone,
         visits=len(visits),
         objects=len({visit.object_id for visit in visits}),
         most_at_once=occupancy.most,

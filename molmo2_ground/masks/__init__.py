@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from molmo2_ground.masks.carry import carry
+    from molmo2_ground.masks.carrying import carry
     from molmo2_ground.masks.prompts import PointPrompt, Prompts
     from molmo2_ground.masks.segmenter import Segmenter, Walk
     from molmo2_ground.masks.segmenting import MaskStream, segment
@@ -22,7 +22,7 @@ _HOME_OF = {
     "Prompts": "molmo2_ground.masks.prompts",
     "Segmenter": "molmo2_ground.masks.segmenter",
     "Walk": "molmo2_ground.masks.segmenter",
-    "carry": "molmo2_ground.masks.carry",
+    "carry": "molmo2_ground.masks.carrying",
     "segment": "molmo2_ground.masks.segmenting",
 }
 

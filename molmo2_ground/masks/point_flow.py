@@ -1,8 +1,10 @@
-"""A point carried from one sighting to the next by sparse optical flow, from both ends.
+"""A place carried from one sighting to the next by sparse optical flow, from both ends.
 
-Around the point a small grid is followed by pyramidal Lucas–Kanade, there and back again; places that do not
-come back to where they started are not believed, and the point moves by the median of the others (the idea of
-Kalal, Mikolajczyk and Matas, "Forward-Backward Error", ICPR 2010). One way runs from the earlier sighting
+A thing is often plain where the model points, so corners around the place are followed, each by pyramidal
+Lucas–Kanade, there and back again in every step: a corner that does not come back to where it started is
+given up (Kalal, Mikolajczyk and Matas, "Forward-Backward Error", ICPR 2010). Some lie on the thing and some
+on what is behind it. Where the thing went is known from the next sighting, so only corners that went the
+same way in all are believed, and the place moves by their median. One way runs from the earlier sighting
 forward, one from the later back, and the place in between is a blend of the two by time, which meets both.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,21 +21,26 @@ import numpy.typing as npt
 from molmo2_ground.clip import Frame
 
 FloatArray = npt.NDArray[np.float64]
+Gray = npt.NDArray[np.uint8]
 
-# Motion is measured in pictures of at most this long side: enough for a point, and small to hold.
+# Motion is measured in pictures of at most this long side: enough for a place, and small to hold.
 WORK_LONG_SIDE_PX = 640
-# Of working pixels: how far apart the grid's places lie, and how far from its start one may come back.
-_GRID_STEP_PX = 4.0
+# The rest in working pixels, and ours. Corners are looked for so far around the place; so many, so far apart.
+_REACH_PX = 28
+_MOST_CORNERS = 40
+_APART_PX = 3
+# The least quality of a corner as a share of the best one around: the rim of a thing beside its lamps.
+_LEAST_QUALITY = 0.02
+# How far from its start a corner may come back.
 _RETURN_PX = 1.0
-# So many of the nine places must be believed; fewer than half tell as much about the background.
-_LEAST_BELIEVED = 5
-_WINDOW_PX = (21, 21)
+# How far the whole way of a corner may be from that between the sightings: two places that the model chose on
+# one thing, a few pixels from each other, and the larger the way, the more the view of it changes.
+_OFF_PX = 4.0
+_OFF_SHARE = 0.3
+# Fewer corners that agree may agree by chance.
+_LEAST_CORNERS = 3
+_WINDOW_PX = (15, 15)
 _LEVELS = 3
-# Where nothing has an edge, any motion explains the picture; OpenCV's default lets noise of a codec pass.
-_LEAST_EDGE = 1e-3
-# The two ways start from two places that the model chose on the object, and so may differ by about the size
-# of a thing, and by no more: as a share of the picture's long side. Ours.
-MOST_APART = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +48,7 @@ class GrayFrame:
     """What flow needs of a frame: uint8[h, w] of at most `WORK_LONG_SIDE_PX`, and which frame it is."""
 
     source_index: int
-    gray: npt.NDArray[np.uint8]
+    gray: Gray
 
     @classmethod
     def of(cls, frame: Frame) -> GrayFrame:
@@ -66,70 +74,80 @@ def carried_between(
     frames: T in order, the first and the last those of the sightings, all of one size.
     earlier_norm, later_norm: float64[K, 2], the places in the first and the last, shares of width and height.
     shares: float64[T], how far on in time each frame is, 0 for the first and 1 for the last.
-    An object that cannot be followed both ways, or for which the two ways disagree by more than `MOST_APART`
-    of the long side, is NaN in every frame.
+    An object that cannot be followed both ways is NaN in every frame.
     """
     pictures = [frame.gray for frame in frames]
     height, width = pictures[0].shape
     size = np.array([width, height], dtype=np.float64)
     # OpenCV counts from the middle of the first pixel, results from its outer corner.
-    forward = _followed(pictures, earlier_norm * size - 0.5)
-    backward = _followed(pictures[::-1], later_norm * size - 0.5)[:, ::-1]
-    apart = np.linalg.norm(forward - backward, axis=2)
-    with np.errstate(invalid="ignore"):
-        together = (apart <= MOST_APART * size.max()).all(axis=1)
-    later_share = shares[None, :, None]
-    blend: FloatArray = ((1 - later_share) * forward + later_share * backward + 0.5) / size
-    blend[~together] = np.nan
-    return blend
+    earlier, later = earlier_norm * size - 0.5, later_norm * size - 0.5
+    carried = np.full((len(earlier), len(pictures), 2), np.nan)
+    for number in range(len(earlier)):
+        forward = _way(pictures, earlier[number], later[number])
+        backward = None if forward is None else _way(pictures[::-1], later[number], earlier[number])
+        if forward is not None and backward is not None:
+            share = shares[:, None]
+            carried[number] = ((1 - share) * forward + share * backward[::-1] + 0.5) / size
+    return carried
 
 
-def _followed(pictures: Sequence[npt.NDArray[np.uint8]], start: FloatArray) -> FloatArray:
-    """float64[K, T, 2]: K places of the first picture in every picture, working pixels; NaN once lost."""
-    places = np.full((len(start), len(pictures), 2), np.nan)
-    places[:, 0] = start
-    for number in range(1, len(pictures)):
-        known = np.flatnonzero(np.isfinite(places[:, number - 1, 0]))
-        if not known.size:
-            break
-        places[known, number] = _step(pictures[number - 1], pictures[number], places[known, number - 1])
-    return places
+def _way(pictures: Sequence[Gray], start: FloatArray, end: FloatArray) -> FloatArray | None:
+    """float64[T, 2]: the place `start` of the first picture in every picture, or None; working pixels.
+
+    end: about where it is in the last picture.
+    """
+    corners = _corners_around(pictures[0], start)
+    ways = [corners.astype(np.float64)]
+    for before, after in pairwise(pictures):
+        if len(corners) < _LEAST_CORNERS:
+            return None
+        there, kept = _step(before, after, corners)
+        ways = [way[kept] for way in ways]
+        corners = there[kept]
+        ways.append(corners.astype(np.float64))
+    moves = np.stack(ways) - ways[0]  # [T, corners, 2]
+    whole = end - start
+    off = np.linalg.norm(moves[-1] - whole, axis=1)
+    agrees = off <= max(_OFF_PX, _OFF_SHARE * float(np.linalg.norm(whole)))
+    if np.count_nonzero(agrees) < _LEAST_CORNERS:
+        return None
+    way: FloatArray = start + np.median(moves[:, agrees], axis=1)
+    return way
 
 
-_OFFSETS = np.array(
-    [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)], dtype=np.float64
-) * _GRID_STEP_PX  # fmt: skip
+def _corners_around(picture: Gray, place: FloatArray) -> npt.NDArray[np.float32]:
+    """float32[n, 2]: corners within reach of a place (Shi and Tomasi, "Good Features to Track", 1994)."""
+    height, width = picture.shape
+    x, y = (round(float(value)) for value in place)
+    left, top = max(0, x - _REACH_PX), max(0, y - _REACH_PX)
+    around = picture[top : min(height, y + _REACH_PX + 1), left : min(width, x + _REACH_PX + 1)]
+    if min(around.shape, default=0) < _APART_PX:
+        return np.zeros((0, 2), dtype=np.float32)
+    found = cv2.goodFeaturesToTrack(around, _MOST_CORNERS, _LEAST_QUALITY, _APART_PX)
+    if found is None:
+        return np.zeros((0, 2), dtype=np.float32)
+    return np.asarray(found, dtype=np.float32).reshape(-1, 2) + np.array([left, top], dtype=np.float32)
 
 
-def _step(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], at: FloatArray) -> FloatArray:
-    """float64[K, 2]: where K places of one picture are in the next; NaN for those that cannot be told."""
-    grid = (at[:, None] + _OFFSETS).reshape(-1, 1, 2).astype(np.float32)
-    there, found = _flow(before, after, grid)
+def _step(
+    before: Gray, after: Gray, corners: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """float32[n, 2], bool[n]: where corners of one picture are in the next, and whether they came back."""
+    there, found = _flow(before, after, corners)
     back, returned = _flow(after, before, there)
-    error = np.linalg.norm(back - grid, axis=2)[:, 0]
-    believed = (found & returned & (error <= _RETURN_PX)).reshape(len(at), -1)
-    moves = (there - grid).reshape(len(at), -1, 2).astype(np.float64)
-    height, width = before.shape
-    moved = np.full_like(at, np.nan)
-    for number, (move, good) in enumerate(zip(moves, believed, strict=True)):
-        if np.count_nonzero(good) < _LEAST_BELIEVED:
-            continue
-        place = at[number] + np.median(move[good], axis=0)
-        if -0.5 <= place[0] <= width - 0.5 and -0.5 <= place[1] <= height - 0.5:
-            moved[number] = place
-    return moved
+    error = np.linalg.norm(back - corners, axis=1)
+    return there, found & returned & (error <= _RETURN_PX)
 
 
 def _flow(
-    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
+    before: Gray, after: Gray, points: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     there, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
-        points,
+        points.reshape(-1, 1, 2),
         np.empty(0, dtype=np.float32),
         winSize=_WINDOW_PX,
         maxLevel=_LEVELS,
-        minEigThreshold=_LEAST_EDGE,
     )
-    return np.asarray(there, dtype=np.float32), np.asarray(status).reshape(-1) == 1
+    return np.asarray(there, dtype=np.float32).reshape(-1, 2), np.asarray(status).reshape(-1) == 1

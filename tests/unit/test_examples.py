@@ -100,6 +100,14 @@ def test_receipt_shows_both_sides(video: Path, capsys: pytest.CaptureFixture[str
     assert "key 0.5: object 1 at 500, 500 thousandths" in printed
 
 
+def test_zones_tell_who_came_in_and_crossed(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("06")(str(video), "the red car", model=scripted(TRACK.replace("500 500", "600 500")))
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[4] for line in printed[:2]] == ["zone_entered", "line_crossed"]
+    assert printed[3].split()[:4] == ["middle", "1", "1", "1"]
+    assert printed[5].split() == ["gate", "1", "0"]
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_each_example_is_short_and_in_the_list(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES

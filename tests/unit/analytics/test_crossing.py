@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString
 
@@ -111,11 +111,13 @@ def brute_force(places: Sequence[tuple[float, float]], min_step_px: float) -> li
     return found
 
 
+@settings(max_examples=50)
 @given(places=places_st, min_step_px=st.sampled_from([0.0, 3.0, 30.0]))
 def test_crossings_are_those_of_brute_force(places: list[tuple[float, float]], min_step_px: float) -> None:
     assert [c.direction for c in crossed(places, min_step_px=min_step_px)] == brute_force(places, min_step_px)
 
 
+@settings(max_examples=50)
 @given(places=places_st)
 def test_a_line_drawn_the_other_way_calls_in_out(places: list[tuple[float, float]]) -> None:
     other = Line(name="kerb", start=KERB.end, end=KERB.start)
@@ -124,6 +126,7 @@ def test_a_line_drawn_the_other_way_calls_in_out(places: list[tuple[float, float
     assert [swap[c.direction] for c in forward] == [c.direction for c in backward]
 
 
+@settings(max_examples=50)
 @given(places=places_st, at=st.integers(120, 280))
 def test_two_lines_that_share_an_end_count_what_one_counts(
     places: list[tuple[float, float]], at: int

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.analytics import Homography, Rules, find_speeds
@@ -12,6 +12,7 @@ GRID_S = [i / 2 for i in range(13)]
 TEN_PX_A_METRE = Homography(matrix=((0.1, 0, 0), (0, 0.1, 0), (0, 0, 1)))
 
 
+@settings(max_examples=50)
 @given(vx=st.floats(-200, 200), vy=st.floats(-200, 200), window_s=st.sampled_from([0.0, 0.4, 1.0, 3.0]))
 def test_an_even_motion_has_its_speed_everywhere(vx: float, vy: float, window_s: float) -> None:
     moving = tracks(track({t: (300 + vx * t, 100 + vy * t) for t in GRID_S}), looked_s=GRID_S)

@@ -109,6 +109,7 @@ def test_a_step_over_several_borders_takes_the_one_beside_the_sample_inside(
     assert event.x_px == pytest.approx(expected_x)
 
 
+@settings(max_examples=50)
 @given(
     x=st.lists(st.integers(150, 450), min_size=1, max_size=13),
     y=st.lists(st.integers(50, 350), min_size=13, max_size=13),
@@ -189,6 +190,15 @@ def test_changes_of_the_count_add_up_and_comings_and_goings_alternate(data: st.D
         assert kinds == ["zone_entered", "zone_left"] * (len(kinds) // 2) + ["zone_entered"] * (
             len(kinds) % 2
         )
+
+
+def test_a_change_of_shift_is_no_crowd() -> None:
+    """One leaves at the very time at which the other comes."""
+    leaving = track({0.0: (300.0, 9.0), 0.5: (350.0, 9.0), 1.0: (450.0, 9.0)}, object_id=1)
+    coming = track({0.0: (50.0, 9.0), 0.5: (150.0, 9.0), 1.0: (250.0, 9.0)}, object_id=2)
+    events = find_events(tracks(leaving, coming, looked_s=[0, 0.5, 1.0]), zones=[ZONE])
+    changes = [(e.time_s, e.count_after) for e in events if e.kind == "count_changed"]
+    assert changes == [(0.0, 1), (0.75, 0), (0.75, 1)]
 
 
 def test_counts_in_frames_are_taken_where_samples_are() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -52,6 +52,7 @@ def test_a_scaled_zone_is_elsewhere_though_the_first_was_used() -> None:
     assert scaled.holds(200, 40)
 
 
+@settings(max_examples=50)
 @given(
     angles=st.lists(st.integers(0, 359), min_size=3, max_size=9, unique=True),
     data=st.data(),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import SourceError
 from molmo2_ground.masks.bridge import LONGEST_LINE_S
-from molmo2_ground.masks.carry import MOST_HELD, carry
+from molmo2_ground.masks.carrying import MOST_HELD, carry
 from molmo2_ground.results import Mask, MaskFlag, Masks, Sample, Track, Tracks
 from molmo2_ground.rle import Rle
 from tests.found import receipt
@@ -34,15 +34,18 @@ def swinging(time_s: float) -> tuple[float, float]:
     return 60 + 60 * time_s, 90 + 30 * float(np.sin(2 * np.pi * time_s))
 
 
-def video(path: Path_, *, seconds: float = 1.0, blank: bool = False) -> Clip:
-    """A textured square of 40 px whose middle follows `path`; without any texture at all when `blank`."""
+def video(path: Path_, *, seconds: float = 1.0, blank: bool = False, plain: bool = False) -> Clip:
+    """A textured square of 40 px whose middle follows `path`.
+
+    blank: nothing to see at all. plain: the square is of one colour.
+    """
     frames = []
     for number in range(round(seconds * FPS) + 1):
         picture = np.full((180, 320, 3), 90, np.uint8) if blank else _BACKGROUND.astype(np.uint8).copy()
         if not blank:
             x_px, y_px = path(number / FPS)
             left, top = round(x_px) - 20, round(y_px) - 20
-            picture[top : top + 40, left : left + 40] = _TEXTURE
+            picture[top : top + 40, left : left + 40] = 220 if plain else _TEXTURE
         frames.append(picture)
     return Clip.from_arrays(frames, fps=FPS)
 
@@ -109,9 +112,10 @@ def states(tracks: Tracks) -> dict[int, str]:
     return {s.source_index: s.state for s in tracks[0].samples}
 
 
-def test_flow_follows_a_swing_that_a_straight_line_cuts() -> None:
+@pytest.mark.parametrize("plain", [pytest.param(False, id="textured"), pytest.param(True, id="plain")])
+def test_flow_follows_a_swing_that_a_straight_line_cuts(plain: bool) -> None:
     tracks = seen(follow(swinging, [0, 15, 30]))
-    carried = carry(video(swinging), tracks)
+    carried = carry(video(swinging, plain=plain), tracks)
     assert states(carried) == {i: "observed" if i % 15 == 0 else "propagated" for i in range(31)}
     errors = [np.hypot(*np.subtract((s.x_px, s.y_px), swinging(s.time_s))) for s in carried[0].samples]
     # The square is drawn at whole pixels, so the truth itself is known to half a pixel each way.
@@ -330,7 +334,7 @@ def test_pictures_are_no_video(tmp_path: Path) -> None:
 
 
 def test_no_more_frames_are_held_than_lie_between_two_looks() -> None:
-    from molmo2_ground.masks.carry import _Carrier
+    from molmo2_ground.masks.carrying import _Carrier
 
     carrier = _Carrier(seen(follow(straight, range(0, 31, 5))), None)
     held = []
