@@ -20,6 +20,8 @@ from molmo2_ground.rle import Rle
 Box = tuple[float, float, float, float]
 Exportable = Points | Tracks | Count | Answer | Masks
 
+TO_THE_END = 1 << 31
+
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -31,6 +33,8 @@ class Mark:
     time_s    the frame's time, seconds; None for pictures, and where a file of annotations has frames alone.
     box_px    (left, top, right, bottom), pixels.
     occluded  the file of annotations says that something hides it, in part or altogether.
+    until     the frame up to which the annotation tool goes on showing it, moving in a straight line where
+              its object is marked there again; None: in its own frame alone; `TO_THE_END`.
     """
 
     object_id: int
@@ -43,6 +47,7 @@ class Mark:
     box_px: Box | None = None
     mask: Rle | None = None
     flags: tuple[MaskFlag, ...] = ()
+    until: int | None = None
 
     def extent_px(self, radius_px: float | None = None) -> Box | None:
         """The box of its mask, else its own, else the square of this radius around its point, else None.

@@ -71,9 +71,7 @@ def _annotation(media: MarkedMedia, object_id: int, category_id: int, number: in
         "height": height,
         "length": len(media.frames),
         "iscrowd": 0,
-        "segmentations": [
-            None if mark is None or mark.mask is None else _runs(mark.mask) for mark in marks
-        ],
+        "segmentations": [None if mark is None or mark.mask is None else _runs(mark.mask) for mark in marks],
         "bboxes": [_box(mark) for mark in marks],
         "areas": [None if mark is None or mark.mask is None else mark.mask.area_px for mark in marks],
     }

@@ -83,7 +83,13 @@ def checked(path: Path) -> Element:
         else:
             check_fields(element, {"id": WHOLE, "name": TEXT, "width": WHOLE, "height": WHOLE})
             for shape in element:
-                expected = {"label": TEXT, "source": TEXT, "occluded": FLAG, "z_order": WHOLE, "group_id": WHOLE}
+                expected = {
+                    "label": TEXT,
+                    "source": TEXT,
+                    "occluded": FLAG,
+                    "z_order": WHOLE,
+                    "group_id": WHOLE,
+                }
                 check_fields(shape, {**expected, **PLACES[shape.tag]})
                 assert shape.attrib["label"] in labels
     return root
@@ -184,7 +190,7 @@ def test_labels_places_and_masks_survive(
     assert places(back) == places(media)
 
 
-@pytest.mark.parametrize("label", ["a\nb", "a\tb", "a\rb", '<&>"\'', "größe 赤い車 🚗"])
+@pytest.mark.parametrize("label", ["a\nb", "a\tb", "a\rb", "<&>\"'", "größe 赤い車 🚗"])
 def test_odd_labels_survive(label: str, tmp_path: Path) -> None:
     track = Track(object_id=1, label=label, samples=(sample(0, 1, 2),))
     (back,) = read_cvat(written(marks_of(Tracks(tracks=(track,), receipt=receipt())), tmp_path))
@@ -218,12 +224,12 @@ THEIRS = """<?xml version="1.0" encoding="utf-8"?>
     <original_size><width>48</width><height>32</height></original_size><source>cars.mp4</source>
   </task></meta>
   <track id="0" label="car" source="manual">
-    <box frame="0" keyframe="1" outside="0" occluded="0" xtl="1.00" ytl="2.00" xbr="11.00" ybr="8.00" z_order="0"/>
-    <box frame="1" keyframe="0" outside="0" occluded="1" xtl="2.00" ytl="2.00" xbr="12.00" ybr="8.00" z_order="0"/>
-    <box frame="2" keyframe="1" outside="1" occluded="0" xtl="3.00" ytl="2.00" xbr="13.00" ybr="8.00" z_order="0"/>
+    <box frame="0" keyframe="1" outside="0" occluded="0" xtl="1.00" ytl="2.00" xbr="11.00" ybr="8.00"/>
+    <box frame="1" keyframe="0" outside="0" occluded="1" xtl="2.00" ytl="2.00" xbr="12.00" ybr="8.00"/>
+    <box frame="2" keyframe="1" outside="1" occluded="0" xtl="3.00" ytl="2.00" xbr="13.00" ybr="8.00"/>
   </track>
   <track id="1" label="person" source="manual">
-    <polygon frame="6" points="4.00,4.00;8.00,4.00;8.00,9.00;4.00,9.00" outside="0" occluded="0" keyframe="1"/>
+    <polygon frame="6" points="4.00,4.00;8.00,4.00;8,9;4,9" outside="0" occluded="0" keyframe="1"/>
   </track>
   <track id="2" label="wheel" source="manual">
     <points frame="3" points="5.5,6.5;9.5,6.5" outside="0" occluded="0" keyframe="1" z_order="0"/>
@@ -233,7 +239,7 @@ THEIRS = """<?xml version="1.0" encoding="utf-8"?>
     <polyline frame="3" points="5.5,6.5;9.5,6.5" outside="0" occluded="0" keyframe="1" z_order="0"/>
   </track>
   <track id="4" label="sign" source="manual">
-    <box frame="0" keyframe="1" outside="0" occluded="0" xtl="10" ytl="10" xbr="20" ybr="14" rotation="90.00"/>
+    <box frame="0" keyframe="1" outside="0" occluded="0" xtl="10" ytl="10" xbr="20" ybr="14" rotation="90"/>
   </track>
 </annotations>
 """
@@ -269,11 +275,15 @@ def test_the_archive_that_cvat_gives_is_read(tmp_path: Path) -> None:
 
 
 def test_a_project_has_a_medium_a_task(tmp_path: Path) -> None:
-    task = "<task><id>{}</id><name>t</name><size>9</size><source>{}.mp4</source><original_size><width>48</width>"
-    tasks = "".join((task + "<height>32</height></original_size></task>").format(i, name) for i, name in ((1, "a"), (2, "b")))
+    task = (
+        "<task><id>{}</id><name>t</name><size>9</size><source>{}.mp4</source><original_size><width>48</width>"
+    )
+    tasks = "".join(
+        (task + "<height>32</height></original_size></task>").format(i, name)
+        for i, name in ((1, "a"), (2, "b"))
+    )
     tracks_of_both = "".join(
-        f'<track id="0" label="car" task_id="{i}"><points frame="{i}" points="1,2" outside="0" keyframe="1"/></track>'
-        for i in (1, 2)
+        f'<track id="0" label="car" task_id="{i}"><points frame="{i}" points="1,2"/></track>' for i in (1, 2)
     )
     (tmp_path / "p.xml").write_text(
         f"<annotations><version>1.1</version><meta><project><tasks>{tasks}</tasks></project></meta>"
@@ -292,7 +302,7 @@ OUTSIDER = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/p
 def shape(tag: str, fields: str) -> str:
     return (
         "<annotations><version>1.1</version><meta><task><original_size><width>48</width><height>32</height>"
-        f'</original_size></task></meta><track id="0" label="car"><{tag} frame="0" {fields}/></track></annotations>'
+        f'</original_size></task></meta><track label="car"><{tag} frame="0" {fields}/></track></annotations>'
     )
 
 
@@ -312,10 +322,10 @@ def shape(tag: str, fields: str) -> str:
         pytest.param(shape("box", 'xtl="1"'), "<box>: ytl is None", id="no-edge"),
         pytest.param(shape("polygon", 'points="1,2;3,4"'), "three corners or more", id="two-corners"),
         pytest.param(
-            shape("mask", 'rle="1, 2" left="0" top="0" width="2" height="2"'), "cover 3 pixels", id="short-runs"
+            shape("mask", 'rle="1, 2" left="0" top="0" width="2" height="2"'), "cover 3 pixels", id="short"
         ),
         pytest.param(
-            shape("mask", 'rle="4" left="47" top="0" width="2" height="2"'), "leaves the picture", id="outside"
+            shape("mask", 'rle="4" left="47" top="0" width="2" height="2"'), "leaves the picture", id="out"
         ),
         pytest.param(
             shape("mask", 'rle="1" left="0" top="0" width="999999999" height="999999999"'),
@@ -327,7 +337,7 @@ def shape(tag: str, fields: str) -> str:
             "no size of a picture",
             id="huge-picture",
         ),
-        pytest.param(shape("points", 'points="1,2"').replace('frame="0"', ""), "frame is None", id="no-frame"),
+        pytest.param(shape("points", 'points="1,2"').replace('frame="0"', ""), "frame is None", id="none"),
         pytest.param(shape("points", 'points="1,2"').replace('"0"', '"-3"'), "numbered from 0", id="below-0"),
     ],
 )  # fmt: skip

@@ -71,7 +71,12 @@ def test_a_table_of_masks_can_be_trained_on(tmp_path: Path) -> None:
     assert not table.problems
     assert len(table.lines) == len(masks())
     first = table.lines[0]
-    assert (first.video, first.frame, first.object_name, first.box) == ("street one.mp4", 0, "1", (0, 4, 11, 16))
+    assert (first.video, first.frame, first.object_name, first.box) == (
+        "street one.mp4",
+        0,
+        "1",
+        (0, 4, 11, 16),
+    )
 
 
 def test_pictures_are_called_by_name(tmp_path: Path) -> None:
