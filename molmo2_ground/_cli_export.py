@@ -59,10 +59,13 @@ def _add_format(parser: argparse.ArgumentParser, name: str) -> None:
         "--radius-px", metavar="N", type=float, help="where boxes are needed: half the side of one at a point"
     )
     parser.add_argument(
+        "--media",
         "--video",
         metavar="FILE",
         type=Path,
-        help="the video, for how many frames it has (a result does not know)",
+        nargs="+",
+        default=[],
+        help="the video, for how many frames it has, or the pictures or their folder, for their names",
     )
     parser.set_defaults(call=export_result, format=name)
 
@@ -72,6 +75,7 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground.export import read_any, read_masks, write_as
 
     result = read_any(arguments.result)
+    frame_count, image_names = _about_media(arguments.media, result)
     masks = None if arguments.masks is None else read_masks(arguments.masks)
     if arguments.out.exists() and arguments.out.is_file() and arguments.out.samefile(arguments.result):
         raise ValueError(f"{arguments.out} is the result itself; choose another name")
@@ -81,7 +85,8 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
         arguments.out,
         masks=masks,
         radius_px=arguments.radius_px,
-        frame_count=_frame_count(arguments.video, result),
+        frame_count=frame_count,
+        image_names=image_names,
     )
     print(written.path)
     if not arguments.quiet:
@@ -93,19 +98,37 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
     return 0
 
 
-def _frame_count(video: Path | None, result: Result | Masks) -> int | None:
-    """Frames of the video; raises `SourceError` when it cannot be read, `ValueError` for another video."""
-    if video is None:
-        return None
+def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None, tuple[str, ...]]:
+    """How many frames a video has, or what pictures are called.
+
+    Raises `SourceError` for a video that cannot be read, `ValueError` for other media than the result's.
+    """
+    if not paths:
+        return None, ()
+    receipt = result.receipt
+    if not receipt.frame_times_s:
+        return None, _image_names(paths, count=len(receipt.frame_source_indices))
     from molmo2_ground.sources.film_facts import FilmFacts
 
-    facts = FilmFacts.of(video)
-    if facts.size_px != result.receipt.size_px:
+    if len(paths) > 1:
+        raise ValueError(f"the result is of one video; got {len(paths)} files")
+    facts = FilmFacts.of(paths[0])
+    if facts.size_px != receipt.size_px:
         raise ValueError(
-            f"{video} has {facts.size_px[0]} x {facts.size_px[1]} pixels, and the result is of "
-            f"{result.receipt.size_px[0]} x {result.receipt.size_px[1]}; name the video that was asked about"
+            f"{paths[0]} has {facts.size_px[0]} x {facts.size_px[1]} pixels, and the result is of "
+            f"{receipt.size_px[0]} x {receipt.size_px[1]}; name the video that was asked about"
         )
-    return len(facts.times_s)
+    return len(facts.times_s), ()
+
+
+def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:
+    from molmo2_ground.sources.images import picture_files
+
+    files = picture_files(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
+    if len(files) < count:
+        raise ValueError(f"the result is of {count} pictures; got {len(files)} files")
+    names = tuple(file.name for file in files)
+    return names if len(set(names)) == len(names) else tuple(str(file) for file in files)
 
 
 def export_vision(arguments: argparse.Namespace, loader: Loader | None) -> int:

@@ -24,7 +24,7 @@ from molmo2_ground.export.shapes import box_around, check_picture, mask_of_outli
 from molmo2_ground.results import State
 
 _SHAPES = ("points", "box", "polygon", "mask")
-_FILLED = ("points", "box")  # CVAT fills outlines in too, which its own files have in every frame
+_FILLED = ("points", "box", "polygon")  # a mask stands for its own frame
 _OTHER_SHAPES = ("polyline", "ellipse", "cuboid", "skeleton", "tag")
 
 

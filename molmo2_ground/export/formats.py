@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -108,11 +108,13 @@ def write_as(
     masks: Masks | None = None,
     radius_px: float | None = None,
     frame_count: int | None = None,
+    image_names: Sequence[str] = (),
 ) -> Written:
     """Write a result in a format of `FORMATS`.
 
     masks: those that were made from the result. radius_px: of the box around a point without a mask.
-    frame_count: how many frames the video has, which a result does not know.
+    frame_count, image_names: how many frames the video has, what the pictures are called; a result does not
+    know either.
     Raises `ValueError` for a format that is not among them, and what the format's writer raises.
     """
     if format_name not in FORMATS:
@@ -120,7 +122,8 @@ def write_as(
     chosen = FORMATS[format_name]
     if radius_px is not None and not chosen.takes_radius:
         raise ValueError(f"{format_name} holds no boxes, so a radius has no use there")
-    return chosen.write(marks_of(result, masks=masks, frame_count=frame_count), path, radius_px)
+    media = marks_of(result, masks=masks, frame_count=frame_count, image_names=image_names)
+    return chosen.write(media, path, radius_px)
 
 
 def read_from(format_name: str, path: Path, *, label: str | None = None) -> tuple[MarkedMedia, ...]:

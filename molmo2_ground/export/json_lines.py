@@ -21,6 +21,7 @@ def write_json_lines(media: MarkedMedia, path: str | os.PathLike[str]) -> Writte
     mask: {"size": [height, width], "counts": …} as COCO writes it. flags: doubts about the mask.
     Raises `OSError`.
     """
+    media.check_settled()
     rows = (json.dumps(_fields(media, mark), ensure_ascii=False) for mark in media.marks)
     text = lines_of(row.translate(_OTHER_LINE_ENDS) for row in rows)
     return Written(path=write_text(path, text), marks=len(media.marks), left_out=media.left_out)

@@ -46,6 +46,7 @@ def write_label_studio(
     people drew an annotation. States and the shapes of masks are left out and named.
     Raises `ValueError` for an empty label or a point of a video without a radius, `OSError`.
     """
+    media.check_settled()
     for object_id, label in media.labels.items():
         if not label.strip():
             raise ValueError(f"object {object_id} has no label, and Label Studio needs one")

@@ -18,6 +18,7 @@ def write_youtube_vis(media: MarkedMedia, path: str | os.PathLike[str]) -> Writt
     has no mask. Frames are called `NAME/00015.jpg` by their number in the file. Masks may overlap.
     Bare points are left out and named. Raises `ValueError` when there is no mask at all, `OSError`.
     """
+    media.check_settled()
     check_has_masks(media, "YouTube-VIS")
     width, height = media.size_px
     if any(media.size_of(frame) != media.size_px for frame in media.frames):

@@ -101,6 +101,21 @@ def test_what_cannot_be_exported_gives_one_line(
     assert message in said
 
 
+def test_pictures_are_called_as_their_files_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(points_on_pictures(), tmp_path / "result.json")
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    for name in ("10.jpg", "2.jpg", "1.jpg", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    words = ["export", "coco", str(tmp_path / "result.json"), "-o", str(tmp_path / "coco.json"), "--media"]
+    assert main([*words, str(folder)]) == 0
+    images = json.loads((tmp_path / "coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["1.jpg", "2.jpg", "10.jpg"]
+    capsys.readouterr()
+    assert main([*words, str(folder / "1.jpg")]) == 2
+    assert "of 3 pictures; got 1 files" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["replay", "view"])
 def test_a_masks_file_says_that_it_is_one(
     command: str, masks_file: Path, capsys: pytest.CaptureFixture[str]
@@ -210,3 +225,22 @@ def test_one_of_several_media_can_be_picked(tmp_path: Path) -> None:
     found = read_result(out)
     assert isinstance(found, Tracks)
     assert (found.receipt.source, found[0].samples[0].time_s) == ("b.mp4", 1.5)
+
+
+def test_the_page_names_every_format() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    written, read = page.split("## Annotations from other tools")
+    assert [name for name in FORMATS if f"`{name}`" not in written] == []
+    assert [name for name in READERS if f"| `{name}` |" not in read] == []
+
+
+def test_the_pages_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    (code,) = (part.split("```")[0] for part in page.split("```python\n")[1:])
+    monkeypatch.chdir(tmp_path)
+    write_result(tracks(), tmp_path / "tracks.json")
+    exec(compile(code, "formats.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("9\nlabels have no place in MOT text")
+    assert (tmp_path / "street.txt").read_text().count("\n") == 9

@@ -172,9 +172,9 @@ LABEL = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 PIXEL = st.floats(-1e6, 1e6)
 
 
-@given(label=LABEL, x=PIXEL, y=PIXEL, pixels=st.lists(st.booleans(), min_size=48 * 32, max_size=48 * 32))
+@given(label=LABEL, x=PIXEL, y=PIXEL, bits=st.binary(min_size=192, max_size=192))
 def test_labels_places_and_masks_survive(
-    label: str, x: float, y: float, pixels: list[bool], tmp_path_factory: pytest.TempPathFactory
+    label: str, x: float, y: float, bits: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if not label.strip():
         return
@@ -183,7 +183,7 @@ def test_labels_places_and_masks_survive(
         label=label,
         frame=2,
         point_px=(x, y),
-        mask=Rle.encode(np.array(pixels).reshape(32, 48)),
+        mask=Rle.encode(np.unpackbits(np.frombuffer(bits, dtype=np.uint8)).astype(bool).reshape(32, 48)),
     )
     media = MarkedMedia(name="a.mp4", kind="video", size_px=(48, 32), frames=(2,), marks=(mark,))
     (back,) = read_cvat(written(media, tmp_path_factory.getbasetemp()))

@@ -103,7 +103,7 @@ def test_the_receipt_says_that_no_model_was_asked() -> None:
     )
     assert receipt.raw_text == receipt.prompt == ""
     assert receipt.notes == (
-        "drawn by people and read from cvat a.xml; no model was asked",
+        "read from cvat a.xml; no model was asked",
         "1 places are marked as occluded, which a result has no field for",
         "2 times: a line",
     )
@@ -244,3 +244,23 @@ def test_nothing_is_filled_in_where_the_object_is_not_there() -> None:
     last = Mark(object_id=1, label="car", frame=4, point_px=(9, 9))
     media = filled(drawn(first, last, frame_count=7))
     assert [(m.frame, m.point_px) for m in media.marks] == [(0, (1, 1)), (1, (1, 1)), (4, (9, 9))]
+
+
+def test_more_frames_than_can_be_meant_are_not_filled_in() -> None:
+    one = Mark(object_id=1, label="car", frame=0, box_px=(0, 0, 4, 4), until=TO_THE_END)
+    with pytest.raises(SourceError, match="the numbers of its frames are wrong"):
+        filled(drawn(one, frame_count=2_000_000_000))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_what_is_no_place_is_no_mark(value: float) -> None:
+    with pytest.raises(ValueError, match="no number of pixels or seconds"):
+        Mark(object_id=1, label="car", frame=0, point_px=(1.0, value))
+
+
+def test_between_outlines_there_is_the_box_around_them() -> None:
+    first = Mark(object_id=1, label="car", frame=0, mask=Rle.encode(disc(8, 8, 3)), until=2)
+    last = Mark(object_id=1, label="car", frame=2, mask=Rle.encode(disc(12, 8, 3)))
+    (_, between, _) = filled(drawn(first, last)).marks
+    assert between.mask is None
+    assert between.box_px == (7, 5, 13, 11)

@@ -191,6 +191,7 @@ def test_pictures_become_a_row_each(tmp_path: Path, capsys: pytest.CaptureFixtur
     images, annotations = document["images"], document["annotations"]
     images[1]["width"] = 21
     annotations.append({"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]})
+    (tmp_path / "coco.json").write_text(json.dumps(document))
     assert main(words) == 1
     printed = capsys.readouterr().out
     assert "coco.json: b.png: it is annotated at (21, 10) pixels and has (20, 10)" in printed
