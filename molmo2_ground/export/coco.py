@@ -85,4 +85,6 @@ def _places(mark: Mark, radius_px: float | None) -> dict[str, Any]:
         places |= {"keypoints": [*mark.point_px, _VISIBLE], "num_keypoints": 1}
     if mark.flags:
         places["flags"] = list(mark.flags)
+    if mark.occluded:
+        places["attributes"] = {"occluded": True}  # where CVAT writes it
     return places

@@ -33,7 +33,7 @@ from molmo2_ground.export import (
 from molmo2_ground.export.filled import filled
 from tests.made_marks import masks, points_on_pictures, tracks
 
-LEAVES = (
+LEAVES: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()
     | st.integers(-(10**12), 10**12)
@@ -128,13 +128,15 @@ def test_cvat(cvat: str, data: st.DataObject, tmp_path: Path) -> None:
     root = ElementTree.fromstring(cvat)
     element = data.draw(st.sampled_from(list(root.iter())))
     text = data.draw(NUMBERS)
-    if element.attrib and data.draw(st.booleans()):
+    kinds = ["tag", "text", *(["set", "delete"] if element.attrib else [])]
+    kind = data.draw(st.sampled_from(kinds))
+    if kind in ("set", "delete"):
         name = data.draw(st.sampled_from(sorted(element.attrib)))
-        if data.draw(st.booleans()):
+        if kind == "set":
             element.set(name, text)
         else:
             del element.attrib[name]
-    elif data.draw(st.booleans()):
+    elif kind == "tag":
         element.tag = data.draw(
             st.sampled_from(["box", "mask", "points", "polygon", "track", "image", "task"])
         )

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 import pytest
 from defusedxml import ElementTree
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.errors import SourceError
@@ -172,6 +172,7 @@ LABEL = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 PIXEL = st.floats(-1e6, 1e6)
 
 
+@settings(max_examples=25)
 @given(label=LABEL, x=PIXEL, y=PIXEL, bits=st.binary(min_size=192, max_size=192))
 def test_labels_places_and_masks_survive(
     label: str, x: float, y: float, bits: bytes, tmp_path_factory: pytest.TempPathFactory

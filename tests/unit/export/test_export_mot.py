@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.errors import SourceError
@@ -121,6 +121,7 @@ def test_boxes_without_a_name_need_one(tmp_path: Path) -> None:
 BOXES = st.tuples(*(st.floats(-1e4, 1e4) for _ in range(2)), *(st.floats(0.01, 1e4) for _ in range(2)))
 
 
+@settings(max_examples=40)
 @given(box=BOXES)
 def test_a_box_survives_to_a_millionth_of_a_pixel(
     box: tuple[float, float, float, float], tmp_path_factory: pytest.TempPathFactory

@@ -139,6 +139,22 @@ def test_tracks_and_masks_survive_coco(tmp_path: Path) -> None:
     assert found.segmenter == "annotation"
 
 
+def test_doubts_and_what_is_hidden_survive_coco(tmp_path: Path) -> None:
+    mark = Mark(
+        object_id=1,
+        label="car",
+        frame=0,
+        time_s=0.0,
+        mask=Rle.encode(disc(8, 8, 3)),
+        flags=("area_jump", "covers_frame"),
+        occluded=True,
+        state="propagated",
+    )
+    write_coco(drawn(mark), tmp_path / "coco.json")
+    (back,) = read_coco(tmp_path / "coco.json")
+    assert replace(back.marks[0], time_s=0.0) == mark
+
+
 def test_points_on_pictures_survive_coco(tmp_path: Path) -> None:
     write_coco(marks_of(points_on_pictures()), tmp_path / "coco.json")
     (media,) = read_coco(tmp_path / "coco.json")
