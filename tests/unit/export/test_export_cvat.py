@@ -267,6 +267,17 @@ def test_a_file_of_cvats_own_is_read(tmp_path: Path) -> None:
     assert media.left_out == ("1 times: shapes <polyline> have no place in points, boxes or masks",)
 
 
+def test_numbers_of_somebody_else_are_not_taken_for_ours(tmp_path: Path) -> None:
+    track = (
+        '<track label="{}"><points frame="0" points="1,2">'
+        '<attribute name="object_id">7</attribute></points></track>'
+    )
+    text = "".join(track.format(label) for label in ("car", "bus"))
+    (tmp_path / "a.xml").write_text(f"<annotations><version>1.1</version>{text}</annotations>")
+    (media,) = read_cvat(tmp_path / "a.xml")
+    assert media.labels == {1: "car", 2: "bus"}
+
+
 def test_the_archive_that_cvat_gives_is_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
         archive.writestr("annotations.xml", THEIRS)
