@@ -1,4 +1,4 @@
-"""`molmo2-ground export`: parts of a model in formats that other programs run."""
+"""`molmo2-ground export`: results in the formats of other tools, and parts of a model for other programs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,38 @@ from typing import TYPE_CHECKING
 from molmo2_ground._cli_output import say
 
 if TYPE_CHECKING:
+    from molmo2_ground.export import Result
     from molmo2_ground.grounder import Grounder
+    from molmo2_ground.results import Masks
 
 Loader = Callable[..., "Grounder"]
+
+# The names are those of `export.formats`, which need not be loaded to say them; a test holds them equal.
+FORMATS = {
+    "jsonl": "JSON lines, one object in one frame a line; nothing is lost",
+    "csv": "a table, one object in one frame a line",
+    "coco": "COCO JSON, frames as pictures; masks, boxes and key points",
+    "mot": "MOT Challenge text, boxes in ten columns",
+    "mots": "MOTS Challenge text, masks that do not overlap",
+    "davis": "a folder of palette PNGs as DAVIS has them, one a frame",
+    "youtube-vis": "YouTube-VIS JSON, a list of masks an object",
+    "cvat": "CVAT XML 1.1; tracks of points, boxes and masks",
+    "label-studio": "Label Studio tasks; tracks of boxes, or key points on pictures",
+    "trackeval": "a folder that TrackEval reads, of what a model said",
+    "trackeval-truth": "a folder that TrackEval reads, of the truth",
+}
+_MOST_SAID = 10
 
 
 def add_parser(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *, common: argparse.ArgumentParser
 ) -> None:
-    """Add `export` with a command for each part."""
-    words = "write a part of a model in a format that other programs run"
+    """Add `export` with a command for each format of results, and for each part of a model."""
+    words = "write a result in the format of another tool, or a part of a model for other programs"
     parser = commands.add_parser("export", help=words, description=words.capitalize() + ".")
-    parts = parser.add_subparsers(metavar="PART", required=True)
+    parts = parser.add_subparsers(metavar="FORMAT", required=True)
+    for name, about in FORMATS.items():
+        _add_format(parts.add_parser(name, help=about, description=about, parents=[common]), name)
     about = "the vision tower and the connector as one ONNX graph, for --vision onnx:DIR and other programs"
     vision = parts.add_parser("vision", help=about, description=about, parents=[common])
     vision.add_argument("model", metavar="MODEL", help="tiny, a folder or a hub id")
@@ -32,6 +52,88 @@ def add_parser(
     masks.add_argument("name", metavar="NAME", help="sam2.1-hiera-tiny and its like, a hub id or a folder")
     masks.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where the files go")
     masks.set_defaults(call=export_segmenter)
+
+
+def _add_format(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "result", metavar="RESULT.json", type=Path, help="what --json wrote: points, tracks, a count or masks"
+    )
+    parser.add_argument("-o", "--out", metavar="PATH", type=Path, required=True, help="what is written")
+    parser.add_argument("--masks", metavar="MASKS.json", type=Path, help="the masks made from the result")
+    parser.add_argument(
+        "--radius-px", metavar="N", type=float, help="where boxes are needed: half the side of one at a point"
+    )
+    parser.add_argument(
+        "--media",
+        "--video",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the video, for how many frames it has, or the pictures or their folder, for their names",
+    )
+    parser.set_defaults(call=export_result, format=name)
+
+
+def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
+    """`export FORMAT RESULT.json -o PATH`: what has no place in the format is said on stderr."""
+    from molmo2_ground.export import read_any, read_masks, write_as
+
+    result = read_any(arguments.result)
+    frame_count, image_names = _about_media(arguments.media, result)
+    masks = None if arguments.masks is None else read_masks(arguments.masks)
+    if arguments.out.exists() and arguments.out.is_file() and arguments.out.samefile(arguments.result):
+        raise ValueError(f"{arguments.out} is the result itself; choose another name")
+    written = write_as(
+        arguments.format,
+        result,
+        arguments.out,
+        masks=masks,
+        radius_px=arguments.radius_px,
+        frame_count=frame_count,
+        image_names=image_names,
+    )
+    print(written.path)
+    if not arguments.quiet:
+        say(f"marks: {written.marks}")
+        for line in written.left_out[:_MOST_SAID]:
+            say(f"note: {line}")
+        if len(written.left_out) > _MOST_SAID:
+            say(f"note: and {len(written.left_out) - _MOST_SAID} more like these")
+    return 0
+
+
+def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None, tuple[str, ...]]:
+    """How many frames a video has, or what pictures are called.
+
+    Raises `SourceError` for a video that cannot be read, `ValueError` for other media than the result's.
+    """
+    if not paths:
+        return None, ()
+    receipt = result.receipt
+    if not receipt.frame_times_s:
+        return None, _image_names(paths, count=len(receipt.frame_source_indices))
+    from molmo2_ground.sources.film_facts import FilmFacts
+
+    if len(paths) > 1:
+        raise ValueError(f"the result is of one video; got {len(paths)} files")
+    facts = FilmFacts.of(paths[0])
+    if facts.size_px != receipt.size_px:
+        raise ValueError(
+            f"{paths[0]} has {facts.size_px[0]} x {facts.size_px[1]} pixels, and the result is of "
+            f"{receipt.size_px[0]} x {receipt.size_px[1]}; name the video that was asked about"
+        )
+    return len(facts.times_s), ()
+
+
+def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:
+    from molmo2_ground.sources.images import picture_files
+
+    files = picture_files(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
+    if len(files) < count:
+        raise ValueError(f"the result is of {count} pictures; got {len(files)} files")
+    names = tuple(file.name for file in files)
+    return names if len(set(names)) == len(names) else tuple(str(file) for file in files)
 
 
 def export_vision(arguments: argparse.Namespace, loader: Loader | None) -> int:

@@ -24,6 +24,7 @@ DOORS = {
     "validate": "check a folder of rows and their media",
     "preview": "draw what the model will see of rows, and must answer",
     "convert-boxes": "make rows of a CSV of boxes",
+    "convert": "make rows of a file of CVAT, Label Studio, COCO or MOT",
     "plan": "what the stages cost: hours, memory, disk",
 }
 _MOST_SAID = 5
@@ -237,13 +238,15 @@ def _told(done: TrainedStage, arguments: argparse.Namespace) -> int:
 
 
 def through_door(arguments: argparse.Namespace, loader: object) -> int:
-    """`train validate`, `preview`, `convert-boxes`, `plan`: the command of that name in `train`."""
+    """`train validate`, `preview`, `convert…`, `plan`: the command of that name in `train`."""
     if arguments.door == "validate":
         from molmo2_ground.train.validate import main
     elif arguments.door == "preview":
         from molmo2_ground.train.preview import main
     elif arguments.door == "convert-boxes":
         from molmo2_ground.train.convert_boxes import main
+    elif arguments.door == "convert":
+        from molmo2_ground.train.convert_marks import main
     else:
         from molmo2_ground.train.plan import main
     command: Callable[..., int] = main

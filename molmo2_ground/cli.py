@@ -18,7 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from molmo2_ground import __version__, _cli_batch, _cli_eval, _cli_events, _cli_export, _cli_plan, _cli_train
+from molmo2_ground import (
+    __version__,
+    _cli_batch,
+    _cli_eval,
+    _cli_events,
+    _cli_export,
+    _cli_import,
+    _cli_plan,
+    _cli_train,
+)
 from molmo2_ground._cli_output import Bar, one_line, say
 from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
@@ -145,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _cli_eval.add_parser(commands, runner=runner, common=common)
     _cli_train.add_parser(commands, common=common)
     _cli_export.add_parser(commands, common=common)
+    _cli_import.add_parser(commands, common=common)
     _cli_events.add_parser(commands, common=common)
     doctor = commands.add_parser(
         "doctor", help="what is installed, what is missing and how to get it", parents=[runner]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from molmo2_ground.export.cvat import write_cvat
     from molmo2_ground.export.cvat_read import read_cvat
     from molmo2_ground.export.davis import write_davis
+    from molmo2_ground.export.formats import FORMATS, READERS, Format, read_from, write_as
     from molmo2_ground.export.imported import to_masks, to_points, to_tracks
     from molmo2_ground.export.json_lines import write_json_lines
     from molmo2_ground.export.label_studio import label_config, write_label_studio
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from molmo2_ground.export.youtube_vis import write_youtube_vis
 
 __all__ = [
+    "FORMATS",
+    "READERS",
+    "Format",
     "Mark",
     "MarkedMedia",
     "Result",
@@ -58,6 +62,7 @@ __all__ = [
     "read_any",
     "read_coco",
     "read_cvat",
+    "read_from",
     "read_label_studio",
     "read_masks",
     "read_mot",
@@ -66,6 +71,7 @@ __all__ = [
     "to_masks",
     "to_points",
     "to_tracks",
+    "write_as",
     "write_coco",
     "write_csv",
     "write_cvat",
@@ -82,6 +88,9 @@ __all__ = [
 
 _HERE = "molmo2_ground.export"
 _HOME_OF = {
+    "FORMATS": f"{_HERE}.formats",
+    "READERS": f"{_HERE}.formats",
+    "Format": f"{_HERE}.formats",
     "Mark": f"{_HERE}.marks",
     "MarkedMedia": f"{_HERE}.marks",
     "Written": f"{_HERE}.written",
@@ -89,12 +98,14 @@ _HOME_OF = {
     "marks_of": f"{_HERE}.marks",
     "read_coco": f"{_HERE}.coco_read",
     "read_cvat": f"{_HERE}.cvat_read",
+    "read_from": f"{_HERE}.formats",
     "read_label_studio": f"{_HERE}.label_studio_read",
     "read_mot": f"{_HERE}.mot_read",
     "settled": f"{_HERE}.settled",
     "to_masks": f"{_HERE}.imported",
     "to_points": f"{_HERE}.imported",
     "to_tracks": f"{_HERE}.imported",
+    "write_as": f"{_HERE}.formats",
     "write_coco": f"{_HERE}.coco",
     "write_csv": f"{_HERE}.csv_table",
     "write_cvat": f"{_HERE}.cvat",

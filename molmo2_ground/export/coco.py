@@ -22,6 +22,7 @@ def write_coco(
     Beside the fields of COCO: `video_id`, `frame_id` and `time_s` of a picture, `track_id` and `state` of an
     annotation, which is how trackers extend it. Raises `OSError`.
     """
+    media.check_settled()
     categories = {label: number for number, label in enumerate(media.categories, start=1)}
     frame_ids = {frame: number for number, frame in enumerate(media.frames, start=1)}
     document: dict[str, Any] = {
@@ -84,4 +85,6 @@ def _places(mark: Mark, radius_px: float | None) -> dict[str, Any]:
         places |= {"keypoints": [*mark.point_px, _VISIBLE], "num_keypoints": 1}
     if mark.flags:
         places["flags"] = list(mark.flags)
+    if mark.occluded:
+        places["attributes"] = {"occluded": True}  # where CVAT writes it
     return places

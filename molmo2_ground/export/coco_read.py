@@ -12,7 +12,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.export.read_marks import Drawn, assembled, read_json
 from molmo2_ground.export.shapes import check_picture, mask_of_outlines
-from molmo2_ground.results import State
+from molmo2_ground.results import MaskFlag, State
 from molmo2_ground.rle import Rle
 
 _FRAME_NAMES = ("frame_id", "frame_index")
@@ -156,6 +156,7 @@ def _mark(annotation: Mapping[str, Any], image: _Image, labels: Mapping[Any, str
         frame=image.frame,
         time_s=image.time_s,
         state=_state(annotation),
+        flags=tuple(flag for flag in get_args(MaskFlag) if flag in (annotation.get("flags") or ())),
         occluded=bool(isinstance(extra, dict) and extra.get("occluded")),
         point_px=_point(annotation.get("keypoints") or ()),
         mask=_mask(annotation.get("segmentation"), image.size_px),

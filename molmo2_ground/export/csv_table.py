@@ -21,6 +21,7 @@ def write_csv(media: MarkedMedia, path: str | os.PathLike[str], *, radius_px: fl
     frame counts from 0. The box is that of the mask, or with `radius_px` the square around a point; cells
     without a value are empty. area_px counts the pixels of the mask. Raises `OSError`.
     """
+    media.check_settled()
     text = io.StringIO(newline="")
     table = csv.writer(text)  # ends lines as RFC 4180 does, and so quotes every kind of line end in a label
     table.writerow(COLUMNS)

@@ -36,6 +36,7 @@ def write_cvat(media: MarkedMedia, path: str | os.PathLike[str]) -> Written:
     task's labels have them, as they stand in the file. Doubts about masks (`flags`) are left out and named.
     Raises `ValueError` for a label that is empty or that XML cannot hold, `OSError`.
     """
+    media.check_settled()
     _check_labels(media)
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"

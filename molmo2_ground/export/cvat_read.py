@@ -18,12 +18,13 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.cvat import OBJECT, STATE
-from molmo2_ground.export.marks import Mark, MarkedMedia
+from molmo2_ground.export.marks import TO_THE_END, Mark, MarkedMedia
 from molmo2_ground.export.read_marks import Drawn, assembled
 from molmo2_ground.export.shapes import box_around, check_picture, mask_of_outlines, mask_of_runs
 from molmo2_ground.results import State
 
 _SHAPES = ("points", "box", "polygon", "mask")
+_FILLED = ("points", "box", "polygon")  # a mask stands for its own frame
 _OTHER_SHAPES = ("polyline", "ellipse", "cuboid", "skeleton", "tag")
 
 
@@ -150,8 +151,8 @@ class _Reader:
     def _take_track(self, track: Element) -> None:
         task, label, number = self._task(track), _label(track), self._tracks
         self._tracks += 1
-        for shape in track:
-            frame = _whole(shape.get("frame"), "frame")
+        frames = [_whole(shape.get("frame"), "frame") for shape in track]
+        for shape, frame, after in zip(track, frames, [*frames[1:], TO_THE_END], strict=True):
             task.frames.add(frame)
             if shape.get("outside") == "1":
                 continue
@@ -159,6 +160,8 @@ class _Reader:
             drawn = shape.get("keyframe", "1") == "1"
             for place, mark in self._marks(shape, label, frame, task.size_px, where, drawn=drawn):
                 name: Hashable = ("track", number, place)
+                if shape.tag in _FILLED:
+                    mark = replace(mark, until=after)
                 if shape.tag == "mask":  # CVAT has no tracks of masks, and a group holds those of one object
                     name = task.one_of_group(track.get("group_id"), "mask", frame) or name
                 task.drawn.append(Drawn(name=name, kept=_object_of(shape), mark=mark))

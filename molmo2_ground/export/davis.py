@@ -41,6 +41,7 @@ def write_davis(media: MarkedMedia, folder: str | os.PathLike[str]) -> Written:
     """
     from PIL import Image
 
+    media.check_settled()
     check_has_masks(media, "DAVIS")
     wrong = [object_id for object_id in media.labels if not 1 <= object_id <= _MOST_OBJECTS]
     if wrong:

@@ -82,7 +82,7 @@ def receipt_of(media: MarkedMedia, *, origin: str) -> Receipt:
         raise ValueError(f"{media.name}: frames without times; give them first (export.settled)")
     known = tuple(time for time in times_s if time is not None) if video else ()
     hidden = sum(mark.occluded for mark in media.marks)
-    notes = [f"drawn by people and read from {origin}; no model was asked"]
+    notes = [f"read from {origin}; no model was asked"]
     if hidden:
         notes.append(f"{hidden} places are marked as occluded, which a result has no field for")
     sizes = tuple(media.size_of(frame) for frame in media.frames)

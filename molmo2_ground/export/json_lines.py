@@ -19,8 +19,10 @@ def write_json_lines(media: MarkedMedia, path: str | os.PathLike[str]) -> Writte
     source, source_index, time_s, object_id, label, state: as in the result file.
     x_px, y_px, x_norm, y_norm: the point. box_px: [left, top, right, bottom] of the mask.
     mask: {"size": [height, width], "counts": …} as COCO writes it. flags: doubts about the mask.
+    occluded: true where a file of annotations says so.
     Raises `OSError`.
     """
+    media.check_settled()
     rows = (json.dumps(_fields(media, mark), ensure_ascii=False) for mark in media.marks)
     text = lines_of(row.translate(_OTHER_LINE_ENDS) for row in rows)
     return Written(path=write_text(path, text), marks=len(media.marks), left_out=media.left_out)
@@ -41,4 +43,6 @@ def _fields(media: MarkedMedia, mark: Mark) -> dict[str, Any]:
         fields["mask"] = mark.mask.to_coco()
     if mark.flags:
         fields["flags"] = list(mark.flags)
+    if mark.occluded:
+        fields["occluded"] = True
     return fields

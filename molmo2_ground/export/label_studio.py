@@ -41,10 +41,12 @@ def write_label_studio(
     Label Studio has no points in videos: an object is a track of boxes, of its masks or of `radius_px` around
     its points. Frames count from 1. Each mark is a keyframe; `enabled` is false where the object is not there
     in the next frame that was looked at, so that Label Studio shows nothing in between.
+    Boxes are cut at the edges of the picture, which its schema asks for.
     On pictures points are key points and masks become their boxes. What a model found is a prediction, what
     people drew an annotation. States and the shapes of masks are left out and named.
     Raises `ValueError` for an empty label or a point of a video without a radius, `OSError`.
     """
+    media.check_settled()
     for object_id, label in media.labels.items():
         if not label.strip():
             raise ValueError(f"object {object_id} has no label, and Label Studio needs one")
@@ -68,10 +70,13 @@ def _tracks(
 ) -> tuple[list[dict[str, Any]], list[tuple[str, int, int]]]:
     found: dict[int, list[tuple[Mark, Box]]] = {}
     dropped = []
-    for mark, box in boxes(media, radius_px=radius_px, format_name="a video of Label Studio"):
-        if box is None:
+    for mark, whole in boxes(media, radius_px=radius_px, format_name="a video of Label Studio"):
+        if whole is None:
             dropped.append(("its mask is empty and has no box", mark.object_id, mark.frame))
             continue
+        box = _in_picture(whole, media.size_of(mark.frame))
+        if box != whole:
+            dropped.append(("its box is cut at the edge of the picture", mark.object_id, mark.frame))
         found.setdefault(mark.object_id, []).append((mark, box))
         if mark.state != "observed":
             dropped.append((f"that it was {mark.state} has no place", mark.object_id, mark.frame))
@@ -83,26 +88,22 @@ def _tracks(
 
 def _track(media: MarkedMedia, object_id: int, keyframes: Sequence[tuple[Mark, Box]]) -> dict[str, Any]:
     there = {mark.frame for mark, _ in keyframes}
-    sequence = []
-    for mark, box in keyframes:
-        keyframe: dict[str, Any] = {
+    sequence = [
+        {
             "frame": mark.frame + 1,
             "enabled": media.next_frame(mark.frame) in there,
             "rotation": 0,
             **_percents(box, media.size_of(mark.frame)),
+            "time": _time(media, mark.frame),
         }
-        time_s = media.time_of(mark.frame)
-        if time_s is not None:
-            # Label Studio counts time as it counts frames: frame 1 stands for the first frame's end.
-            keyframe["time"] = (mark.frame + 1) / media.fps if media.fps else time_s
-        sequence.append(keyframe)
-    value: dict[str, Any] = {
+        for mark, box in keyframes
+    ]
+    value = {
         "framesCount": media.length,
+        "duration": media.length / media.fps if media.fps else _time(media, media.length - 1),
         "sequence": sequence,
         "labels": [media.labels[object_id]],
     }
-    if media.fps:
-        value["duration"] = media.length / media.fps
     return {
         "id": f"object-{object_id}",
         "type": "videorectangle",
@@ -110,6 +111,27 @@ def _track(media: MarkedMedia, object_id: int, keyframes: Sequence[tuple[Mark, B
         "to_name": VIDEO,
         "value": value,
     }
+
+
+def _time(media: MarkedMedia, frame: int) -> float:
+    """Seconds as Label Studio counts them, frame 1 at the first frame's end, or as they are.
+
+    Raises `ValueError` when nothing is known of them.
+    """
+    if media.fps:
+        return (frame + 1) / media.fps
+    known = [time_s for time_s in (media.time_of(frame), *media.times_s.values()) if time_s is not None]
+    if not known:
+        raise ValueError(f"{media.name}: Label Studio needs times, and the frames have none")
+    exact = media.time_of(frame)
+    return max(known) if exact is None else exact
+
+
+def _in_picture(box: Box, size_px: tuple[int, int]) -> Box:
+    width, height = size_px
+    left, right = (min(max(edge, 0.0), float(width)) for edge in (box[0], box[2]))
+    top, bottom = (min(max(edge, 0.0), float(height)) for edge in (box[1], box[3]))
+    return left, top, right, bottom
 
 
 def _pictures(media: MarkedMedia) -> tuple[list[dict[str, Any]], list[tuple[str, int, int]]]:

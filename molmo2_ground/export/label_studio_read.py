@@ -11,7 +11,7 @@ from typing import Any
 
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.label_studio import IMAGE, VIDEO
-from molmo2_ground.export.marks import Mark, MarkedMedia
+from molmo2_ground.export.marks import TO_THE_END, Mark, MarkedMedia
 from molmo2_ground.export.read_marks import Drawn, assembled, read_json
 from molmo2_ground.export.shapes import box_around, check_picture, mask_of_outlines
 from molmo2_ground.results import State
@@ -113,14 +113,18 @@ def _video(
 
 
 def _keys(sequence: list[dict[str, Any]], label: str) -> Iterator[Mark]:
-    for key in sequence:
+    keys = sorted(sequence, key=lambda key: int(key["frame"]))
+    for key, after in zip(keys, [*keys[1:], None], strict=True):
         frame = int(key["frame"]) - 1
         left, top = float(key["x"]), float(key["y"])
         box = left, top, left + float(key["width"]), top + float(key["height"])
         if key.get("rotation"):
             box = box_around(box, degrees=float(key["rotation"]), pivot=(left, top))
         state: State = "interpolated" if key.get("auto") else "observed"
-        yield Mark(object_id=0, label=label, frame=frame, state=state, box_px=box)
+        until = None
+        if key.get("enabled"):
+            until = TO_THE_END if after is None else int(after["frame"]) - 1
+        yield Mark(object_id=0, label=label, frame=frame, state=state, box_px=box, until=until)
 
 
 def _picture(

@@ -20,6 +20,9 @@ from molmo2_ground.rle import Rle
 Box = tuple[float, float, float, float]
 Exportable = Points | Tracks | Count | Answer | Masks
 
+TO_THE_END = 1 << 31
+_FURTHEST = 1e9
+
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -31,6 +34,8 @@ class Mark:
     time_s    the frame's time, seconds; None for pictures, and where a file of annotations has frames alone.
     box_px    (left, top, right, bottom), pixels.
     occluded  the file of annotations says that something hides it, in part or altogether.
+    until     the frame up to which the annotation tool goes on showing it, moving in a straight line where
+              its object is marked there again; None: in its own frame alone; `TO_THE_END`.
     """
 
     object_id: int
@@ -43,6 +48,16 @@ class Mark:
     box_px: Box | None = None
     mask: Rle | None = None
     flags: tuple[MaskFlag, ...] = ()
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        places = (
+            *(self.point_px or ()),
+            *(self.box_px or ()),
+            *(() if self.time_s is None else (self.time_s,)),
+        )
+        if not all(abs(value) < _FURTHEST for value in places):  # also for what is no number
+            raise ValueError(f"a place or time in frame {self.frame} is no number of pixels or seconds")
 
     def extent_px(self, radius_px: float | None = None) -> Box | None:
         """The box of its mask, else its own, else the square of this radius around its point, else None.
@@ -96,11 +111,22 @@ class MarkedMedia:
             if place in seen:
                 raise ValueError(f"object {mark.object_id} is marked twice in frame {mark.frame}")
             seen.add(place)
-            if mark.frame < 0 or mark.object_id < 0:
+            if not (0 <= mark.frame < TO_THE_END and mark.object_id >= 0):
                 raise ValueError(
                     f"frames and objects are numbered from 0 on; got frame {mark.frame} and object "
                     f"{mark.object_id}"
                 )
+        if self.fps is not None and not 0 < self.fps < _FURTHEST:
+            raise ValueError(f"{self.name}: a rate is above 0 frames a second; got {self.fps:g}")
+        if self.frame_count is not None and not 0 < self.frame_count < TO_THE_END:
+            raise ValueError(f"{self.name}: a video has frames; got {self.frame_count}")
+
+    def check_settled(self) -> None:
+        """Raises `ValueError` when the size is not known, so that places are no pixels yet."""
+        if self.percent or (0, 0) in {self.size_of(mark.frame) for mark in self.marks}:
+            raise ValueError(
+                f"{self.name}: how large its pictures are is not known; settle it first (`settled`)"
+            )
 
     @cached_property
     def labels(self) -> dict[int, str]:
@@ -167,12 +193,16 @@ class MarkedMedia:
 
 
 def marks_of(
-    result: Exportable, *, masks: Masks | None = None, frame_count: int | None = None
+    result: Exportable,
+    *,
+    masks: Masks | None = None,
+    frame_count: int | None = None,
+    image_names: Sequence[str] = (),
 ) -> MarkedMedia:
     """What a result marks, with the masks that were made from it beside its points.
 
     An answer's points and tracks are different objects: the points are numbered after the tracks.
-    frame_count: frames of the video, where somebody has read it.
+    frame_count: frames of the video, where somebody has read it. image_names: what the pictures are called.
     Raises `ValueError` for masks of other pictures, or two places of one object in one frame.
     """
     if isinstance(result, Masks):
@@ -199,7 +229,8 @@ def marks_of(
     missing = sorted(set(labels) - {object_id for _, object_id in found})
     left_out = tuple(f"object {object_id}: nothing of it was found" for object_id in missing)
     marks = tuple(found[place] for place in sorted(found))
-    return replace(_media_of(receipt, marks, frame_count=frame_count), left_out=left_out)
+    media = _media_of(receipt, marks, frame_count=frame_count)
+    return replace(media, left_out=left_out, image_names=tuple(image_names))
 
 
 def _media_of(receipt: Receipt, marks: tuple[Mark, ...], *, frame_count: int | None) -> MarkedMedia:

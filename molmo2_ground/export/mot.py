@@ -25,6 +25,7 @@ def mot_rows(
     media: MarkedMedia, *, tail: str, radius_px: float | None
 ) -> tuple[list[str], list[tuple[str, int, int]]]:
     """The lines of all boxes with these last columns, and what was left out: empty masks."""
+    media.check_settled()
     check_numbers(media)
     rows, dropped = [], []
     for mark, box in boxes(media, radius_px=radius_px, format_name="MOT"):

@@ -21,6 +21,7 @@ def write_mots(media: MarkedMedia, path: str | os.PathLike[str], *, class_id: in
     Overlaps go to the smaller mask (`pixels.owners`). Bare points and empty masks are left out and named.
     Raises `ValueError` when there is no mask at all or an object's number is not 1 to 999, `OSError`.
     """
+    media.check_settled()
     check_has_masks(media, "MOTS")
     rows, dropped = [], []
     lost: dict[int, int] = {}

@@ -12,6 +12,8 @@ from typing import Any
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.marks import Mark
 
+_KINDS = ("point_px", "box_px", "mask")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
@@ -32,15 +34,26 @@ def assembled(drawn: Sequence[Drawn]) -> tuple[Mark, ...]:
     The numbers that a file of ours kept count where every object has one and they fit; else objects are
     numbered from 1 in the order in which they come. Raises `ValueError` as `collected`.
     """
-    if drawn and all(one.kept is not None for one in drawn):
-        try:
-            return collected(replace(one.mark, object_id=one.kept) for one in drawn if one.kept is not None)
-        except ValueError:
-            pass  # somebody else's numbers, which do not tell objects apart
+    if drawn and _kept_fit(drawn):
+        return collected(replace(one.mark, object_id=one.kept) for one in drawn if one.kept is not None)
     numbers: dict[Hashable, int] = {}
     return collected(
         replace(one.mark, object_id=numbers.setdefault(one.name, len(numbers) + 1)) for one in drawn
     )
+
+
+def _kept_fit(drawn: Sequence[Drawn]) -> bool:
+    """Whether every object has a number that tells it from the others in each frame.
+
+    Somebody else's file may use the same words for numbers of another kind.
+    """
+    places = [
+        (one.kept, one.mark.frame, kind)
+        for one in drawn
+        for kind in _KINDS
+        if getattr(one.mark, kind) is not None
+    ]
+    return all(one.kept is not None for one in drawn) and len(places) == len(set(places))
 
 
 def collected(marks: Iterable[Mark]) -> tuple[Mark, ...]:
@@ -56,7 +69,7 @@ def collected(marks: Iterable[Mark]) -> tuple[Mark, ...]:
 
 
 def _joined(first: Mark, second: Mark) -> Mark:
-    for name in ("point_px", "box_px", "mask"):
+    for name in _KINDS:
         if getattr(first, name) is not None and getattr(second, name) is not None:
             raise ValueError(f"object {first.object_id} is drawn twice in frame {first.frame}")
     return replace(

@@ -18,6 +18,7 @@ def write_youtube_vis(media: MarkedMedia, path: str | os.PathLike[str]) -> Writt
     has no mask. Frames are called `NAME/00015.jpg` by their number in the file. Masks may overlap.
     Bare points are left out and named. Raises `ValueError` when there is no mask at all, `OSError`.
     """
+    media.check_settled()
     check_has_masks(media, "YouTube-VIS")
     width, height = media.size_px
     if any(media.size_of(frame) != media.size_px for frame in media.frames):
@@ -71,9 +72,7 @@ def _annotation(media: MarkedMedia, object_id: int, category_id: int, number: in
         "height": height,
         "length": len(media.frames),
         "iscrowd": 0,
-        "segmentations": [
-            None if mark is None or mark.mask is None else _runs(mark.mask) for mark in marks
-        ],
+        "segmentations": [None if mark is None or mark.mask is None else _runs(mark.mask) for mark in marks],
         "bboxes": [_box(mark) for mark in marks],
         "areas": [None if mark is None or mark.mask is None else mark.mask.area_px for mark in marks],
     }

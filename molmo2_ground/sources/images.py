@@ -103,10 +103,15 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0].strip() or type(error).__name__
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """The files in a folder that are called pictures, in natural order: picture i of a result is the i-th."""
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".")]
+    return sorted((p for p in paths if p.is_file()), key=_natural)
+
+
 def folder_clip(folder: Path) -> Clip:
     """The pictures in a folder in natural order (2 before 10); unreadable ones are named in `lost`."""
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".")]
-    paths = sorted((p for p in paths if p.is_file()), key=_natural)
+    paths = picture_files(folder)
     frames: list[Frame] = []
     lost: list[str] = []
     for number, path in enumerate(paths):

@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from molmo2_ground.rle import Rle
 from molmo2_ground.sources.film_facts import SAME_TIME_S, FilmFacts
 from molmo2_ground.train.box_table import BoxLine, LineProblem
 from molmo2_ground.train.rows import Place
@@ -51,17 +52,26 @@ class BoxFilm:
 
     @classmethod
     def of(
-        cls, facts: FilmFacts, lines: Sequence[BoxLine], *, rate_fps: float, normalised: bool, whole: bool
+        cls,
+        facts: FilmFacts,
+        lines: Sequence[BoxLine],
+        *,
+        rate_fps: float,
+        normalised: bool,
+        whole: bool,
+        looked_at: Iterable[int] = (),
     ) -> tuple[BoxFilm | None, list[LineProblem]]:
         """Bring a video's lines to its grid; None when no line is left. What is wrong comes along.
 
         rate_fps: at most so many moments a second. normalised: boxes are shares of the picture, 0 to 1.
         whole: everything in the video is annotated, so a frame without boxes has nothing in it also before
-        the first and after the last box.
+        the first and after the last box. looked_at: frames of which it is known that nothing else is in them.
         """
         seen, problems = _by_time(facts, lines, normalised=normalised)
         if not seen:
             return None, problems
+        for frame in looked_at:
+            seen.setdefault(float(facts.times_s[frame]), [])
         annotated = np.array(sorted(seen), dtype=np.float64)
         step_s = median(b - a for a, b in pairwise(annotated)) if len(annotated) > 1 else None
         found = None if step_s is None else _grid(facts, annotated, step_s, rate_fps=rate_fps, whole=whole)
@@ -94,8 +104,9 @@ def _by_time(
     problems = []
     for line in lines:
         try:
-            time_s, box_px = _time_of(facts, line), _box_of(facts, line, normalised=normalised)
+            time_s = _time_of(facts, line)
             object_id = numbers[line.object_name]
+            place = _place_of(facts, line, object_id, normalised=normalised)
             label, where = labels.setdefault(object_id, (line.label, line.line))
             if label != line.label:
                 raise ValueError(
@@ -105,9 +116,8 @@ def _by_time(
             if where != line.line:
                 raise ValueError(f"object {line.object_name} has a box at this time already, in line {where}")
         except ValueError as error:
-            problems.append(LineProblem(line=line.line, reason=str(error)))
+            problems.append(LineProblem(line=line.line, reason=str(error), place=line.place))
             continue
-        place = Place(object_id=object_id, box_px=box_px, occluded=line.occluded)
         seen.setdefault(time_s, []).append((line.label, place))
     return seen, problems
 
@@ -134,23 +144,58 @@ def _time_of(facts: FilmFacts, line: BoxLine) -> float:
     return min(line.time_s, facts.duration_s)
 
 
-def _box_of(facts: FilmFacts, line: BoxLine, *, normalised: bool) -> tuple[float, float, float, float]:
-    """The box in pixels, cut at the picture's edges."""
-    width, height = facts.size_px
-    left, top, right, bottom = line.box
-    if normalised:
-        if max(abs(edge) for edge in line.box) > 2:
+def _place_of(facts: FilmFacts, line: BoxLine, object_id: int, *, normalised: bool) -> Place:
+    box, (width, height) = line.box, facts.size_px
+    if box is not None and normalised:
+        if max(abs(edge) for edge in box) > 2:
+            raise ValueError(f"the box {_shown(box)} is not in shares of the picture, 0 to 1")
+        box = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    return place_in_picture(
+        object_id,
+        facts.size_px,
+        box_px=box,
+        mask=line.mask,
+        point_px=line.point_px,
+        occluded=line.occluded,
+    )
+
+
+def place_in_picture(
+    object_id: int,
+    size_px: tuple[int, int],
+    *,
+    box_px: tuple[float, float, float, float] | None = None,
+    mask: Rle | None = None,
+    point_px: tuple[float, float] | None = None,
+    occluded: bool = False,
+) -> Place:
+    """A place with its box cut at the picture's edges.
+
+    Raises `ValueError` when it lies outside the picture altogether, or its mask is empty or of another size.
+    """
+    width, height = size_px
+    cut = None
+    if box_px is not None:
+        left, top, right, bottom = box_px
+        cut = max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)
+        if not (cut[0] < cut[2] and cut[1] < cut[3]):
             raise ValueError(
-                f"the box ({left:g}, {top:g}, {right:g}, {bottom:g}) is not in shares of the picture, 0 to 1"
+                f"the box {_shown(box_px)} lies outside the picture of {width} x {height} pixels"
             )
-        left, top, right, bottom = left * width, top * height, right * width, bottom * height
-    cut = max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)
-    if not (cut[0] < cut[2] and cut[1] < cut[3]):
+    if mask is not None and (mask.size_hw != (height, width) or not mask.area_px):
         raise ValueError(
-            f"the box ({left:g}, {top:g}, {right:g}, {bottom:g}) lies outside the picture of "
-            f"{width} x {height} pixels"
+            f"the mask is empty, or (height, width) {mask.size_hw} and the picture {(height, width)}"
         )
-    return cut
+    x_px, y_px = (None, None) if point_px is None else point_px
+    if x_px is not None and y_px is not None and not (0 <= x_px <= width and 0 <= y_px <= height):
+        raise ValueError(
+            f"the point ({x_px:g}, {y_px:g}) lies outside the picture of {width} x {height} pixels"
+        )
+    return Place(object_id=object_id, x_px=x_px, y_px=y_px, box_px=cut, mask=mask, occluded=occluded)
+
+
+def _shown(box: tuple[float, float, float, float]) -> str:
+    return f"({box[0]:g}, {box[1]:g}, {box[2]:g}, {box[3]:g})"
 
 
 def _grid(

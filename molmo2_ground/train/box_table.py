@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from molmo2_ground.errors import SourceError
+from molmo2_ground.rle import Rle
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "video": ("video", "file", "filename", "file_name", "video_name", "clip", "path", "media"),
@@ -33,20 +34,26 @@ _YES, _NO = ("1", "true", "yes", "y", "t"), ("0", "false", "no", "n", "f", "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineProblem:
-    """A line that cannot be used, and why; line counts from 1, the header included."""
+    """A line that cannot be used, and why; line counts from 1, the header included.
+
+    place: what it is called where there are no lines.
+    """
 
     line: int
     reason: str
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.reason}"
+        return f"{self.place or f'line {self.line}'}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxLine:
     """One line: one thing in one frame. The box is as it stands there, pixels or shares of the picture.
 
-    frame, time_s  one of them: the frame's number as the table counts, or seconds.
+    frame, time_s   one of them: the frame's number as the table counts, or seconds.
+    mask, point_px  what other formats have beside a box, or instead of one; pixels.
+    place           what messages call it where there are no lines.
     """
 
     line: int
@@ -55,8 +62,11 @@ class BoxLine:
     time_s: float | None
     object_name: str
     label: str
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None
     occluded: bool
+    mask: Rle | None = None
+    point_px: tuple[float, float] | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

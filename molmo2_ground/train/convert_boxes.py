@@ -11,7 +11,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -27,10 +27,10 @@ from molmo2_ground.train.progress_line import ProgressLine
 from molmo2_ground.train.row_folder import write_rows
 from molmo2_ground.train.row_media import SAME_MOMENT_S
 from molmo2_ground.train.row_report import OnProgress, check_folder
-from molmo2_ground.train.rows import Annotation, Moment, Place, Row
+from molmo2_ground.train.rows import Annotation, Moment, Place, Row, TaskName
 from molmo2_ground.train.validate import lines as report_lines
 
-_MEDIA_FOLDER = "media"
+MEDIA_FOLDER = "media"
 # The joint fine-tuning stage shows 128 frames; a few are left for annotated moments off the grid.
 _CLIP_FRAMES = 120
 
@@ -103,21 +103,16 @@ def convert_boxes(
     files: dict[str, Path] = {}
     for done, (path, lines) in enumerate(by_video.items(), start=1):
         try:
-            film, wrong = BoxFilm.of(
-                FilmFacts.of(path),
-                [_from_zero(line, chosen.first_frame) for line in lines],
-                rate_fps=chosen.rate_fps,
-                normalised=chosen.normalised,
-                whole=chosen.whole_videos,
-            )
+            facts = FilmFacts.of(path)
         except SourceError as error:
             problems += [LineProblem(line=line.line, reason=str(error)) for line in lines]
         else:
+            name = path.relative_to(folder).as_posix()
+            own = [_from_zero(line, chosen.first_frame) for line in lines]
+            made, wrong = film_rows(facts, own, name, options=chosen)
             problems += wrong
-            if film is not None:
-                name = path.relative_to(folder).as_posix()
-                rows[name] = tuple(_rows(film, name, max_clip_s=chosen.clip_s))
-                files[name] = path
+            if made is not None:
+                rows[name], files[name] = made, path
         if on_progress is not None:
             on_progress("videos", done, len(by_video))
     return Converted(
@@ -128,6 +123,29 @@ def convert_boxes(
     )
 
 
+def film_rows(
+    facts: FilmFacts,
+    lines: Sequence[BoxLine],
+    name: str,
+    *,
+    options: BoxOptions,
+    looked_at: Iterable[int] = (),
+) -> tuple[tuple[Row, ...] | None, list[LineProblem]]:
+    """The rows of one video, None when no line is left, and what is wrong with its lines.
+
+    lines count frames from 0. looked_at: frames of which it is known that nothing else is in them.
+    """
+    film, problems = BoxFilm.of(
+        facts,
+        lines,
+        rate_fps=options.rate_fps,
+        normalised=options.normalised,
+        whole=options.whole_videos,
+        looked_at=looked_at,
+    )
+    return None if film is None else tuple(_rows(film, name, max_clip_s=options.clip_s)), problems
+
+
 def _by_video(
     lines: Sequence[BoxLine], folder: Path, shelf: Shelf
 ) -> tuple[dict[Path, list[BoxLine]], list[LineProblem]]:
@@ -136,7 +154,7 @@ def _by_video(
     problems = []
     for line in lines:
         try:
-            by_video.setdefault(_video(folder, shelf, line.video), []).append(line)
+            by_video.setdefault(find_medium(folder, shelf, line.video), []).append(line)
         except BadRowError as error:
             problems.append(LineProblem(line=line.line, reason=str(error)))
     return by_video, problems
@@ -146,8 +164,11 @@ def _from_zero(line: BoxLine, first_frame: int) -> BoxLine:
     return line if line.frame is None else replace(line, frame=line.frame - first_frame)
 
 
-def _video(folder: Path, shelf: Shelf, name: str) -> Path:
-    """The file of a name in the table: a path below the folder, or a name with or without its suffix."""
+def find_medium(folder: Path, shelf: Shelf, name: str) -> Path:
+    """The file of a name in a table: a path below the folder, or a name with or without its suffix.
+
+    Raises `BadRowError` when there is none, or several.
+    """
     parts = PurePosixPath(name.replace("\\", "/"))
     if ".." not in parts.parts and not parts.is_absolute() and (folder / parts).is_file():
         return folder / parts
@@ -175,7 +196,7 @@ def _rows(film: BoxFilm, name: str, *, max_clip_s: float) -> Iterator[Row]:
         yield Row(
             row_id=name if parts == 1 else f"{name}@{start_s:g}",
             kind="video",
-            media=(f"{_MEDIA_FOLDER}/{name}",),
+            media=(f"{MEDIA_FOLDER}/{name}",),
             size_px=(film.facts.size_px,),
             clip_s=None if entire else (start_s, end_s),
             annotations=annotations,
@@ -193,9 +214,14 @@ def _annotations(moments: Sequence[GridMoment], rate_fps: float | None) -> Itera
             way = [_of_object(moment, object_id) for moment in named]
             seen = [at for at, moment in enumerate(way) if any(not p.occluded for p in moment.places)]
             if len(seen) > 1:  # a thing that is seen once has no further way
-                yield Annotation(
-                    task=("track_from_box",), label=label, moments=tuple(way[seen[0] :]), rate_fps=rate_fps
-                )
+                task = _way_task(way[seen[0]])
+                yield Annotation(task=(task,), label=label, moments=tuple(way[seen[0] :]), rate_fps=rate_fps)
+
+
+def _way_task(first: Moment) -> TaskName:
+    """How the way of a thing is asked for: from its box or mask, else from its point."""
+    drawn = any(place.box_px is not None or place.mask is not None for place in first.places)
+    return "track_from_box" if drawn else "track_from_point"
 
 
 def _of_label(moment: GridMoment, label: str) -> Moment:
@@ -209,14 +235,16 @@ def _of_object(moment: Moment, object_id: int) -> Moment:
 
 
 def _largest(moments: Sequence[Moment]) -> tuple[Moment, ...]:
-    """Each thing once, at the moment at which its box is largest: a count is of things, not of sightings."""
+    """Each thing once, at the moment at which it is largest: a count is of things, not of sightings.
+
+    Of things that are points alone it is the first moment.
+    """
     best: dict[int, tuple[float, float, Place]] = {}
     for moment in moments:
         for place in moment.places:
-            if place.occluded or place.box_px is None or moment.time_s is None:
+            if place.occluded or moment.time_s is None:
                 continue
-            left, top, right, bottom = place.box_px
-            area = (right - left) * (bottom - top)
+            area = _area(place)
             if place.object_id not in best or area > best[place.object_id][0]:
                 best[place.object_id] = area, moment.time_s, place
     times = sorted({time_s for _, time_s, _ in best.values()})
@@ -226,11 +254,20 @@ def _largest(moments: Sequence[Moment]) -> tuple[Moment, ...]:
     )
 
 
+def _area(place: Place) -> float:
+    if place.mask is not None:
+        return float(place.mask.area_px)
+    if place.box_px is None:
+        return 0.0
+    left, top, right, bottom = place.box_px
+    return (right - left) * (bottom - top)
+
+
 def write_converted(converted: Converted, out: str | Path, *, videos: Sequence[str]) -> int:
     """Write rows.jsonl of these videos into a folder, and the videos beside it; returns how many rows."""
     folder = Path(out).expanduser()
     for name in videos:
-        _place(converted.files[name], folder / _MEDIA_FOLDER / name)
+        _place(converted.files[name], folder / MEDIA_FOLDER / name)
     return write_rows(folder, (row for name in videos for row in converted.rows[name]))
 
 
@@ -263,38 +300,53 @@ def main(
     progress = ProgressLine(sys.stderr)
     try:
         converted = convert_boxes(
-            options.table,
-            options.media,
-            options=BoxOptions(
-                rate_fps=options.rate,
-                normalised=options.normalised,
-                first_frame=options.first_frame,
-                whole_videos=options.whole_videos,
-                max_clip_s=options.max_clip,
-            ),
-            on_progress=progress.tell,
+            options.table, options.media, options=options_of(options), on_progress=progress.tell
         )
         progress.clear()
-        for problem in converted.problems[: options.most]:
-            print(f"{'left out: ' if options.skip_bad else ''}{options.table.name} {problem}")
-        if len(converted.problems) > options.most:
-            print(f"… and {len(converted.problems) - options.most:,} more lines (--most shows more)")
-        if converted.problems and not options.skip_bad:
-            print(
-                f"nothing was written: {len(converted.problems):,} lines cannot be used (--skip-bad goes on)"
-            )
-            return 1
-        if converted.unnamed:
-            listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")
-            print(f"videos without a line in the table, left out: {listed} ({len(converted.unnamed)} in all)")
-        if not converted.rows:
-            print("nothing was written: no line is left")
-            return 1
-        return _write(converted, options, progress)
+        return finish(converted, options, progress, name=options.table.name)
     except (GroundError, ValueError) as error:
         progress.clear()
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def options_of(options: argparse.Namespace) -> BoxOptions:
+    """What `add_options` put on the command line; raises `ValueError`."""
+    return BoxOptions(
+        rate_fps=options.rate,
+        normalised=getattr(options, "normalised", False),
+        first_frame=getattr(options, "first_frame", 0),
+        whole_videos=options.whole_videos,
+        max_clip_s=options.max_clip,
+    )
+
+
+def finish(
+    converted: Converted,
+    options: argparse.Namespace,
+    progress: ProgressLine,
+    *,
+    name: str,
+    noun: str = "lines",
+) -> int:
+    """Say what cannot be used, write the rows unless something is wrong, and check them; the exit status.
+
+    name: what each problem begins with. noun: what the problems are of.
+    """
+    for problem in converted.problems[: options.most]:
+        print(f"{'left out: ' if options.skip_bad else ''}{name} {problem}")
+    if len(converted.problems) > options.most:
+        print(f"… and {len(converted.problems) - options.most:,} more {noun} (--most shows more)")
+    if converted.problems and not options.skip_bad:
+        print(f"nothing was written: {len(converted.problems):,} {noun} cannot be used (--skip-bad goes on)")
+        return 1
+    if converted.unnamed:
+        listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")
+        print(f"videos without a line in the table, left out: {listed} ({len(converted.unnamed)} in all)")
+    if not converted.rows:
+        print("nothing was written: nothing is left")
+        return 1
+    return _write(converted, options, progress)
 
 
 def _write(converted: Converted, options: argparse.Namespace, progress: ProgressLine) -> int:
@@ -320,23 +372,28 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Make a folder of training rows of a CSV of boxes (docs/training-data.md).",
     )
     parser.add_argument("table", type=Path, help="the CSV, one box a line")
-    parser.add_argument("--media", type=Path, required=True, help="the folder of the videos that it names")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--holdout", type=int, default=0, metavar="N", help="keep N videos for evaluation")
-    parser.add_argument("--holdout-out", type=Path, help="their folder (OUT-holdout)")
-    parser.add_argument("--seed", type=int, default=0, help="which videos are kept (0)")
-    parser.add_argument("--rate", type=float, default=2.0, help="at most so many moments a second (2)")
+    add_options(parser)
     parser.add_argument("--normalised", action="store_true", help="boxes are shares of the picture, 0 to 1")
     parser.add_argument("--first-frame", type=int, default=0, help="the number of the first frame (0)")
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that makes rows of annotations and media."""
+    parser.add_argument("--media", type=Path, required=True, help="the folder of the media that it names")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--holdout", type=int, default=0, metavar="N", help="keep N of them for evaluation")
+    parser.add_argument("--holdout-out", type=Path, help="their folder (OUT-holdout)")
+    parser.add_argument("--seed", type=int, default=0, help="which are kept (0)")
+    parser.add_argument("--rate", type=float, default=2.0, help="at most so many moments a second (2)")
     parser.add_argument(
         "--whole-videos",
         action="store_true",
         help="all is annotated from beginning to end, so no box means that nothing is there",
     )
     parser.add_argument("--max-clip", type=float, help="most seconds a row shows (60, or 120 frames)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out the lines that cannot be used")
-    parser.add_argument("--most", type=int, default=20, metavar="N", help="print so many of them (20)")
-    return parser
+    parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used")
+    parser.add_argument("--most", type=int, default=20, metavar="N", help="print so many of it (20)")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from molmo2_ground._atomic import atomic_path
+from molmo2_ground._atomic import atomic_folder, atomic_path
 
 
 def test_the_file_appears_with_its_content(tmp_path: Path) -> None:
@@ -84,3 +84,53 @@ def test_a_name_at_the_limit_of_the_file_system_works(tmp_path: Path) -> None:
     with atomic_path(target) as unfinished:
         unfinished.write_text("long")
     assert target.read_text() == "long"
+
+
+def test_a_folder_appears_with_its_files(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as unfinished:
+        (unfinished / "a.txt").write_text("whole")
+        assert not (tmp_path / "out").exists()
+    assert os.listdir(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "whole"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+def test_half_a_folder_goes(tmp_path: Path, error: BaseException) -> None:
+    def write() -> None:
+        with atomic_folder(tmp_path / "out") as unfinished:
+            (unfinished / "a.txt").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_folder_makes_way_and_a_full_one_does_not(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with atomic_folder(tmp_path / "out") as unfinished:
+        (unfinished / "a.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="choose another folder"), atomic_folder(tmp_path / "out"):
+        pass
+    assert os.listdir(tmp_path / "out") == ["a.txt"]
+
+
+def test_a_folder_that_fills_up_meanwhile_stays(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_folder(tmp_path / "out") as unfinished:
+            (unfinished / "a.txt").write_text("late")
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "theirs.txt").write_text("first")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path / "out") == ["theirs.txt"]
+
+
+def test_a_folder_needs_one_to_lie_in(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="create it"), atomic_folder(tmp_path / "no" / "out"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError), atomic_folder(tmp_path / "file"):
+        pass

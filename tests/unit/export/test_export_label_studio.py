@@ -1,4 +1,4 @@
-"""Label Studio: checked against its documented fields, filled in by its own rule for keyframes, and read back."""
+"""Label Studio: checked against its documented fields, filled in by its own rule, and read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from molmo2_ground.export import label_config, marks_of, read_label_studio, sett
 from molmo2_ground.results import Track, Tracks
 from tests.made_marks import LABELS, masks, points_on_pictures, receipt, sample, tracks
 
+# As label-studio-sdk 2.1.2 has a VideoRectangle (label_interface/control_tags.py), with `enabled`.
 KEY = {"frame", "enabled", "rotation", "x", "y", "width", "height", "time"}
+PERCENTS = ("x", "y", "width", "height")
 
 
 def written(media: Any, folder: Path, **options: Any) -> list[dict[str, Any]]:
@@ -61,6 +63,20 @@ def test_a_track_has_the_documented_fields(tmp_path: Path) -> None:
     assert (first["frame"], first["time"]) == (1, 0.1)
     assert (first["x"], first["y"]) == pytest.approx((100 * 3.25 / 48, 100 * 8.1 / 32))
     assert (first["width"], first["height"]) == pytest.approx((100 * 4 / 48, 100 * 4 / 32))
+
+
+def test_places_stay_within_the_percents_that_the_schema_allows(tmp_path: Path) -> None:
+    corner = Track(object_id=1, label="car", samples=(sample(0, 0, 0), sample(5, 48, 32), sample(10, 60, -5)))
+    media = marks_of(Tracks(tracks=(corner,), receipt=receipt(source_fps=None)))
+    (task,) = written(media, tmp_path, radius_px=4)
+    value = task["predictions"][0]["result"][0]["value"]
+    for key in value["sequence"]:
+        assert all(0 <= key[name] <= 100 for name in PERCENTS)
+        assert 0 <= key["x"] + key["width"] <= 100 + 1e-9
+        assert isinstance(key["time"], float)
+    assert value["duration"] >= max(key["time"] for key in value["sequence"])
+    lines = write_label_studio(media, tmp_path / "ls.json", radius_px=4).left_out
+    assert lines == ("object 1: its box is cut at the edge of the picture in 3 frames, 0 to 10",)
 
 
 def test_nothing_is_shown_where_an_object_was_not_seen(tmp_path: Path) -> None:
@@ -149,10 +165,32 @@ def theirs(value: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
+def tasks_of(result: dict[str, Any]) -> str:
+    return json.dumps([{"data": {}, "annotations": [{"result": [result]}]}])
+
+
 def test_an_export_of_their_own_is_read(tmp_path: Path) -> None:
     keys = [
-        {"frame": 1, "enabled": True, "rotation": 0, "x": 20, "y": 10, "width": 50, "height": 60, "time": 0.04},
-        {"frame": 2, "enabled": True, "rotation": 0, "x": 21, "y": 10, "width": 50, "height": 60, "auto": True},
+        {
+            "frame": 1,
+            "enabled": True,
+            "rotation": 0,
+            "x": 20,
+            "y": 10,
+            "width": 50,
+            "height": 60,
+            "time": 0.04,
+        },
+        {
+            "frame": 2,
+            "enabled": True,
+            "rotation": 0,
+            "x": 21,
+            "y": 10,
+            "width": 50,
+            "height": 60,
+            "auto": True,
+        },
         {"frame": 3, "enabled": False, "rotation": 90, "x": 20, "y": 10, "width": 50, "height": 60},
     ]
     value = {"framesCount": 131, "duration": 5.24, "sequence": keys, "labels": ["Cell"]}
@@ -163,7 +201,11 @@ def test_an_export_of_their_own_is_read(tmp_path: Path) -> None:
     (media,) = read_label_studio(tmp_path / "ls.json")
     assert (media.name, media.frame_count, media.labels) == ("cells.mp4", 131, {1: "Cell"})
     assert media.fps == pytest.approx(25)
-    assert [(m.frame, m.state) for m in media.marks] == [(0, "observed"), (1, "interpolated"), (2, "observed")]
+    assert [(m.frame, m.state) for m in media.marks] == [
+        (0, "observed"),
+        (1, "interpolated"),
+        (2, "observed"),
+    ]
     assert media.marks[0].box_px == (20, 10, 70, 70)
     assert media.marks[2].box_px == pytest.approx((-40, 10, 20, 60))
     assert media.left_out == ("1 times: results of type 'choices' have no place in points, boxes or masks",)
@@ -195,17 +237,17 @@ def test_outlines_and_boxes_on_pictures_are_read(tmp_path: Path) -> None:
         pytest.param('{"images": []}', "expected a list of tasks", id="coco"),
         pytest.param('[{"data": {}, "annotations": [3]}]', "task 1", id="no-annotation"),
         pytest.param(
-            json.dumps([{"data": {}, "annotations": [{"result": [theirs({}, "videorectangle")]}]}]),
+            tasks_of(theirs({}, "videorectangle")),
             "the field 'sequence' is missing",
             id="no-sequence",
         ),
         pytest.param(
-            json.dumps([{"data": {}, "annotations": [{"result": [theirs({"sequence": [{}]}, "videorectangle")]}]}]),
+            tasks_of(theirs({"sequence": [{}]}, "videorectangle")),
             "the field 'frame' is missing",
             id="no-frame",
         ),
         pytest.param(
-            json.dumps([{"data": {}, "annotations": [{"result": [theirs({"points": [[1]]}, "polygonlabels")]}]}]),
+            tasks_of(theirs({"points": [[1]]}, "polygonlabels")),
             "task 1",
             id="half-a-corner",
         ),

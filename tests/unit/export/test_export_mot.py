@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.errors import SourceError
@@ -43,7 +44,7 @@ def test_points_get_the_box_of_the_radius_that_was_asked_for(tmp_path: Path) -> 
 
 
 def test_points_without_a_radius_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="object 1 in frame 0 is only a point.*--radius-px"):
+    with pytest.raises(ValueError, match=r"object 1 in frame 0 is only a point.*--radius-px"):
         write_mot(marks_of(tracks()), tmp_path / "out.txt")
     with pytest.raises(ValueError, match="above 0 pixels; got 0"):
         write_mot(marks_of(tracks()), tmp_path / "out.txt", radius_px=0)
@@ -120,6 +121,7 @@ def test_boxes_without_a_name_need_one(tmp_path: Path) -> None:
 BOXES = st.tuples(*(st.floats(-1e4, 1e4) for _ in range(2)), *(st.floats(0.01, 1e4) for _ in range(2)))
 
 
+@settings(max_examples=40)
 @given(box=BOXES)
 def test_a_box_survives_to_a_millionth_of_a_pixel(
     box: tuple[float, float, float, float], tmp_path_factory: pytest.TempPathFactory
@@ -129,8 +131,6 @@ def test_a_box_survives_to_a_millionth_of_a_pixel(
     path = tmp_path_factory.getbasetemp() / "box.txt"
     media = marks_of(points_on_pictures())
     mark = media.marks[0]
-    from dataclasses import replace
-
     one = MarkedMedia(
         name="a.mp4",
         kind="video",
@@ -145,7 +145,14 @@ def test_a_box_survives_to_a_millionth_of_a_pixel(
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.0, "1"), (0.1, "0.1"), (-0.0, "0"), (1e-9, "0"), (123456.1234567, "123456.123457"), (1e15, str(10**15))],
+    [
+        (1.0, "1"),
+        (0.1, "0.1"),
+        (-0.0, "0"),
+        (1e-9, "0"),
+        (123456.1234567, "123456.123457"),
+        (1e15, str(10**15)),
+    ],
 )
 def test_numbers_are_written_short(value: float, text: str) -> None:
     assert number(value) == text

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.export import marks_of, write_csv, write_json_lines
@@ -38,6 +38,7 @@ def test_a_line_holds_all_of_a_mark(tmp_path: Path) -> None:
     assert {line["state"] for line in lines} == {"observed", "propagated"}
 
 
+@settings(max_examples=50)
 @given(label=st.text(max_size=20))
 def test_any_label_survives_json_lines_and_csv(label: str) -> None:
     track = Track(object_id=1, label=label, samples=(sample(0, 1.5, 2), sample(5, 3, 4)))
@@ -71,7 +72,12 @@ def test_a_table_of_masks_can_be_trained_on(tmp_path: Path) -> None:
     assert not table.problems
     assert len(table.lines) == len(masks())
     first = table.lines[0]
-    assert (first.video, first.frame, first.object_name, first.box) == ("street one.mp4", 0, "1", (0, 4, 11, 16))
+    assert (first.video, first.frame, first.object_name, first.box) == (
+        "street one.mp4",
+        0,
+        "1",
+        (0, 4, 11, 16),
+    )
 
 
 def test_pictures_are_called_by_name(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from molmo2_ground.export import marks_of
+from molmo2_ground.export import FORMATS, marks_of
 from molmo2_ground.export.marks import Mark
 from molmo2_ground.results import Answer, Count, Track, Tracks
 from tests.made_marks import LABELS, LOOKED_AT, masks, points_on_pictures, receipt, sample, tracks
@@ -87,3 +90,11 @@ def test_the_square_around_a_point_has_the_point_in_its_middle() -> None:
     mark = Mark(object_id=1, label="car", frame=0, point_px=(1.5, 2.0))
     assert mark.extent_px() is None
     assert mark.extent_px(4) == (-2.5, -2.0, 5.5, 6.0)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_places_that_are_no_pixels_yet_are_not_written(name: str, tmp_path: Path) -> None:
+    media = replace(marks_of(masks()), size_px=(100, 100), percent=True)
+    with pytest.raises(ValueError, match="settle it first"):
+        FORMATS[name].write(media, tmp_path / "out", None)
+    assert not list(tmp_path.iterdir())
