@@ -77,13 +77,12 @@ def _video(
 
     def painted() -> Iterator[tuple[Frame, RgbArray]]:
         for frame in frames:
-            place = {"time_s": frame.time_s, "source_index": frame.source_index}
             # A frame that was just read from a file is nobody else's: drawn on as it is, without a copy.
             if ours and frame.rgb.flags.writeable and frame.rgb.flags.c_contiguous:
-                painter.paint_over(frame.rgb, **place)
+                painter.paint_over(frame.rgb, time_s=frame.time_s, source_index=frame.source_index)
                 yield frame, frame.rgb
             else:
-                yield frame, painter.paint(frame.rgb, **place)
+                yield frame, painter.paint(frame.rgb, time_s=frame.time_s, source_index=frame.source_index)
 
     ours = not isinstance(media, Clip)
     tell = _Progress(on_progress, duration_s)

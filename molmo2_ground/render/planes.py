@@ -58,5 +58,5 @@ class Planes:
 def _pixels(frame: av.VideoFrame, number: int) -> Bytes:
     """One plane of a frame, uint8[h, w], to be written to; its rows are longer than they show."""
     plane = frame.planes[number]
-    rows: Bytes = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)
+    rows: Bytes = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]
