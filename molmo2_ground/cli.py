@@ -186,8 +186,8 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
         metavar="SEGMENTER",
         nargs="?",
         const="",
-        help="draw which pixels belong to each object in -o and --html; SEGMENTER finds them: region needs no "
-        "weights, sam2.1-hiera-tiny and its siblings, a hub id or a folder do (default: region)",
+        help="draw which pixels belong to each object in -o and --html; SEGMENTER finds them: region, which "
+        "needs no weights, or sam2.1-hiera-tiny and its siblings, a hub id or a folder (default: region)",
     )
     parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
     parser.add_argument(

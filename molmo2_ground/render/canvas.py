@@ -110,7 +110,7 @@ class Canvas:
         centre = np.array(self._sixteenths(gap.place), dtype=np.float64) / (1 << _SHIFT)
         radius_px = self.style.dot_radius_px * HIDDEN_RADIUS
         for start in range(_HIDDEN_DASHES):
-            angles = 2 * np.pi * (start + np.linspace(0, 0.55, 7)) / _HIDDEN_DASHES
+            angles = 2 * np.pi * (start + np.linspace(0, 0.3, 7)) / _HIDDEN_DASHES
             arc = centre + radius_px * np.stack([np.cos(angles), np.sin(angles)], axis=1)
             spots = np.rint(arc * (1 << _SHIFT)).astype(np.int32)
             thick_px = self.style.ring_px * 0.7
@@ -157,7 +157,7 @@ class Canvas:
         return [text for text in (*facts[:1], whole) if text]
 
     def _legend_lines(self, entries: Sequence[str]) -> list[Plate]:
-        """The entries in as few lines as fit in three fifths of the width; one too long for that is left out."""
+        """The entries in as few lines as fit in three fifths of the width; a longer one is left out."""
         room_px, lines, words = self.width_px * 3 // 5, [], ""
         for entry in entries:
             longer = f"{words}   {entry}" if words else entry
@@ -220,7 +220,7 @@ class Canvas:
         return Place(x_norm=x_px / self.width_px, y_norm=y_px / self.height_px)
 
     def name_zone(self, corners: npt.NDArray[np.float64], text: str, *, taken: Sequence[Box]) -> Box | None:
-        """Write a zone's name at its topmost corner, inside the picture; the box it takes, None without room."""
+        """Write a zone's name at its topmost corner, inside the picture; its box, None without room."""
         named = self.title_plate(text)
         if named is None:
             return None

@@ -36,9 +36,9 @@ def write_report(
 ) -> Path:
     """Write one page that shows the result and needs nothing but itself.
 
-    media: what the question was about; some of its frames come into the page. Without it the page has numbers
-    and drawings only. masks: drawn in those frames. video: the annotated video, shown by its name relative to the page; it is the only
-    thing that stays outside.
+    media: what the question was about; some of its frames come into the page, with the masks drawn in them.
+    Without it the page has numbers and drawings only. video: the annotated video, shown by its name relative
+    to the page; it is the only thing that stays outside.
     Raises `SourceError` when the media cannot be read. The file appears whole or not at all.
     """
     out = Path(out_html).expanduser()
