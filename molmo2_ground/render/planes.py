@@ -1,6 +1,6 @@
 """`Planes`: from RGB to the pixels that H.264 stores: brightness, and colour at half the size (BT.709).
 
-FFmpeg's own conversion of RGB at this size takes three times as long, and half of that goes into the copy
+FFmpeg's own conversion of RGB at this size takes twice as long, and half of that goes into the copy
 that it is handed (benchmarks/render.py). It also blurs colours downwards; here each is the mean of its four
 pixels.
 """
