@@ -18,7 +18,6 @@ from molmo2_ground.render.video import VIDEO_SUFFIXES, write_video
 from molmo2_ground.results import Masks
 from molmo2_ground.sources import MediaLike, iter_frames, open_clip, probe
 
-
 # Decoders that give no RGB: the RGB of each of their frames was made for us alone and may be drawn on, which
 # saves a copy. Pixels of others may be the decoder's own, from which it makes the next frame.
 _NEVER_RGB = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mjpeg")
