@@ -31,7 +31,7 @@ check: $(VENV)/.ready  ## format, lint, types, layers, and the fast tests
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m 'not slow and not gpu and not net'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not net'
 
 fix: $(VENV)/.ready  ## format, and repair what the linter can
 	$(BIN)/ruff check --fix $(CODE)

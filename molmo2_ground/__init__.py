@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from molmo2_ground.results import (
         Answer,
         Count,
-        Mask,
         Masks,
         ParseReport,
         Point,
@@ -63,7 +62,6 @@ __all__ = [
     "GroundError",
     "Grounder",
     "Interrupted",
-    "Mask",
     "Masks",
     "MissingExtraError",
     "ParseReport",
@@ -109,7 +107,6 @@ _HOMES = {
     "results": (
         "Answer",
         "Count",
-        "Mask",
         "Masks",
         "ParseReport",
         "Point",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -31,6 +32,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"{item.nodeid} was skipped with CI set: {reason}"
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Take what all tests share, libraries and the tests themselves, out of what garbage is looked for in.
+
+    Tests that count what is alive collect several times, and each time took seconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -68,3 +68,17 @@ def test_region_similarity_is_their_overlap() -> None:
         encoded = [coco.encode(np.asfortranarray(m, dtype=np.uint8)) for m in (one, other)]
         theirs = coco.iou([encoded[0]], [encoded[1]], [0])[0, 0]
         assert jaccard(Rle.encode(one), other) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_overlaps_and_boxes_are_theirs() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(100):
+        height, width = (int(side) for side in rng.integers(1, 60, size=2))
+        masks = [random_mask(rng, height, width) for _ in range(2)]
+        theirs = [coco.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
+        one, other = (Rle.encode(mask) for mask in masks)
+        if one.area_px and other.area_px:
+            assert one.iou(other) == pytest.approx(coco.iou([theirs[0]], [theirs[1]], [0])[0, 0], abs=1e-12)
+        if one.box_px is not None:
+            left, top, right, bottom = one.box_px
+            assert coco.toBbox(theirs[0]).tolist() == [left, top, right - left, bottom - top]

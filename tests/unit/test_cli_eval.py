@@ -84,6 +84,7 @@ def test_the_toy_street_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
 
 
+@pytest.mark.slow
 def test_a_limit_and_quiet_are_heeded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(toy(tmp_path / "out", "--limit", "1", "--quiet"), loader=says_none) == 0
     assert capsys.readouterr().err == ""
@@ -145,6 +146,7 @@ def test_bad_rows_are_told_before_anything_is_asked(
     assert "1 bad rows of the dataset were left out." in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(toy(out), loader=lambda *_, **__: Grounder(SaysNone(stops_at=2))) == 130

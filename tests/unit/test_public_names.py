@@ -20,6 +20,7 @@ PROMISED = [
     "GroundError",
     "Grounder",
     "Interrupted",
+    "Masks",
     "MissingExtraError",
     "ParseReport",
     "Point",
@@ -40,6 +41,7 @@ PROMISED = [
     "open_clip",
     "point",
     "render",
+    "segment",
     "track",
 ]
 

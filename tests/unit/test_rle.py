@@ -58,6 +58,33 @@ def test_runs_of_no_length_do_not_widen_the_cut() -> None:
     assert (crop.left_px, crop.top_px, crop.inside.tolist()) == (1, 1, [[True], [True]])
 
 
+def test_the_box_holds_the_object_and_no_more(mask: np.ndarray) -> None:
+    rows, columns = np.nonzero(mask)
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if rows.size else None
+    assert Rle.encode(mask).box_px == box
+
+
+@FIXED
+@given(arrays.arrays(bool, st.tuples(st.just(2), st.integers(1, 12), st.integers(1, 12))))
+def test_what_two_masks_share_is_counted_without_decoding(pair: np.ndarray) -> None:
+    one, other = Rle.encode(pair[0]), Rle.encode(pair[1])
+    shared, covered = int((pair[0] & pair[1]).sum()), int((pair[0] | pair[1]).sum())
+    assert one.overlap_px(other) == shared
+    assert one.iou(other) == (shared / covered if covered else 1.0)
+
+
+def test_runs_of_no_length_change_nothing() -> None:
+    odd = Rle(size_hw=(2, 3), counts=(0, 0, 1, 2, 0, 0, 3))
+    rows, columns = np.nonzero(odd.decode())
+    assert odd.box_px == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert odd.overlap_px(Rle.encode(odd.decode())) == odd.area_px
+
+
+def test_masks_of_different_pictures_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="one size"):
+        Rle.encode(np.ones((2, 3), dtype=bool)).iou(Rle.encode(np.ones((3, 2), dtype=bool)))
+
+
 def test_runs_go_down_the_columns_and_begin_with_background() -> None:
     mask = np.array([[True, False], [True, True]])
     assert Rle.encode(mask).runs().tolist() == [0, 2, 1, 1]

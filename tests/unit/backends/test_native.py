@@ -224,6 +224,7 @@ CLIPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.9], ids=["greedy", "drawn"])
 def test_clips_asked_together_get_what_each_gets_alone(model: Molmo2, temperature: float) -> None:
     backend: Backend = NativeBackend(model)
@@ -244,6 +245,7 @@ def test_clips_asked_together_get_what_each_gets_alone(model: Molmo2, temperatur
             assert set(one.timings_ms) == set(other.timings_ms)
 
 
+@pytest.mark.slow
 def test_how_many_clips_go_together_is_a_matter_of_their_length(model: Molmo2) -> None:
     backend = NativeBackend(model)
     assert backend.at_once(VIDEO) == 16
@@ -289,6 +291,7 @@ def test_when_memory_runs_out_together_they_are_asked_one_by_one(model: Molmo2, 
     assert [raw.text for raw in got] == [raw.text for raw in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.9], ids=["greedy", "drawn"])
 def test_questions_about_one_clip_asked_together_get_what_each_gets_alone(
     model: Molmo2, temperature: float

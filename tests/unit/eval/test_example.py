@@ -35,6 +35,7 @@ def test_the_code_in_the_page_prints_what_it_says(capsys: pytest.CaptureFixture[
     assert float(score) == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_metrics_load_no_model() -> None:
     code = "import sys, molmo2_ground.eval.metrics, molmo2_ground.eval.intervals; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -93,6 +93,7 @@ def test_an_example_that_cannot_be_asked_is_told_and_tried_again(tmp_path: Path,
     assert {row.status for row in mended.rows} == {"answered", "unreadable"}
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     suite = FakeSuite(count=5, broken=(3,))
     told: list[tuple[int, int, float | None]] = []
@@ -106,6 +107,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert told[-1][2] == 0.0
 
 
+@pytest.mark.slow
 def test_a_worker_s_error_is_the_caller_s(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no model"):
         evaluate(FakeSuite(count=2), NO_MODEL, tmp_path / "out", workers=2)

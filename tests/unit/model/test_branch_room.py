@@ -51,7 +51,7 @@ RUN = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_
 
 
 @given(st.lists(st.tuples(RUN, st.integers(0, 9)), max_size=14), st.sampled_from([1, 4, 10**6]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
     runs: list[tuple[list[tuple[int, int]], int]], many_dead: int
 ) -> None:

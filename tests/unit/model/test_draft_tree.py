@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,7 @@ def answer(seed: int, sampling: Sampling, *, tree_rows: int, known: list[int] | 
     return writing
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -130,6 +132,7 @@ def test_a_tree_changes_the_runs_and_not_the_words(seed: int, rows: int, tempera
     assert grown.forwards <= plain.forwards
 
 
+@pytest.mark.slow
 def test_the_tiny_model_writes_the_same_with_a_tree() -> None:
     model = load_checkpoint("tiny", device="cpu")
     scene = make_scene(7, duration_s=3)

@@ -114,6 +114,7 @@ def test_prompt_tokens_and_windows_are_exact_for_a_video(
         assert planned.frames.window_frames == 4
 
 
+@pytest.mark.slow
 def test_tokens_of_all_windows_are_what_their_receipts_add_up_to(media: Shelf) -> None:
     grounder = Grounder(NativeBackend(load_checkpoint("tiny", device="cpu")))
     path, query = media(constant_rate, frame_count=40), Query.track("the red car")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.media import write_video
 
 # In a process of its own, because the peak of a process never falls.
@@ -34,6 +36,7 @@ print(peak_mb() - before)
 """
 
 
+@pytest.mark.slow
 def test_ten_times_the_frames_take_no_more_memory(tmp_path: Path) -> None:
     short, long = tmp_path / "short.mp4", tmp_path / "long.mp4"
     for path, frame_count in ((short, 60), (long, 600)):

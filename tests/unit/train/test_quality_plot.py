@@ -72,6 +72,7 @@ def test_suites_have_curves_of_their_own() -> None:
     assert found == [("toy", "track_f1"), ("toy-tasks", "track_f1_8")]
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_panel_a_suite(tmp_path: Path) -> None:
     plain = [_moment("a", track_f1=0.2), _moment("b", track_f1=0.9)]
     tasks = [_moment("a", "toy-tasks", follow_f1=0.2), _moment("b", "toy-tasks", follow_f1=0.9)]
@@ -108,6 +109,7 @@ def test_another_file_is_not_taken_for_kept_scores(text: str, tmp_path: Path) ->
         read_moments(kept)
 
 
+@pytest.mark.slow
 def test_the_command_draws_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "quality.png"
     arguments = ["a", "b", "--at", "10,20", "--out", str(out), "--clips", "1", "--suite", "toy"]

@@ -316,6 +316,7 @@ def test_the_prefix_is_the_clips_with_its_subtitles() -> None:
     assert "1 of 2 subtitles" in left.reason
 
 
+@pytest.mark.slow
 def test_a_fifth_of_videos_is_one_conversation_about_pointing() -> None:
     labels = [about("point", *DOGS, label=f"dogs {n}", rate_fps=2) for n in range(3)]
     row = row_of_video(*labels, about("track", *DOGS, rate_fps=2), talk("qa", ("What?", "A dog.")))

@@ -121,6 +121,7 @@ def test_training_and_inference_give_the_same_logits(kind: Kind, times: list[flo
         assert (ours - theirs).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_bring_the_loss_down() -> None:
     torch.manual_seed(0)
     data = StageData(

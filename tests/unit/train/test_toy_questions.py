@@ -23,6 +23,10 @@ def seen_in(states: list[tuple[ActorState, ...]]) -> list[int]:
     return sorted({s.object_id for frame in states for s in frame if s.visible})
 
 
+# Nearly two hundred streets, so that every kind of question is among them.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
     made = []

@@ -208,6 +208,7 @@ def test_the_command_prints_every_figure(capsys: pytest.CaptureFixture[str]) -> 
     assert any(line.startswith("track  ") and line.endswith("n=1") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_command_prints_both_suites_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
     says_none = candidate(["There are none."] * ToyTasks.per_clip)
     assert main(["--clips", "1", "--task-clips", "1"], candidate=says_none) == 0
@@ -217,6 +218,7 @@ def test_the_command_prints_both_suites_unless_told_otherwise(capsys: pytest.Cap
     assert any(line.startswith("track_f1_32") and line.endswith("not asked") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_of_both(capsys: pytest.CaptureFixture[str]) -> None:
     says_none = candidate(["There are none."] * ToyTasks.per_clip)
     assert main(["--clips", "1", "--task-clips", "1", "--json"], candidate=says_none) == 0

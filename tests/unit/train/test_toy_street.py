@@ -113,6 +113,7 @@ def test_objects_do_not_stand_on_each_other_at_the_start(scenes: list[Scene]) ->
             assert covered <= 0.12 * np.count_nonzero(alone)
 
 
+@pytest.mark.slow
 def test_scenes_are_varied() -> None:
     scenes = [make_scene(seed, duration_s=8.0) for seed in range(200, 320)]
     actors = [actor for scene in scenes for actor in scene.actors]
