@@ -58,6 +58,8 @@ def test_runs_of_no_length_do_not_widen_the_cut() -> None:
     assert (crop.left_px, crop.top_px, crop.inside.tolist()) == (1, 1, [[True], [True]])
 
 
+@FIXED
+@given(MASKS)
 def test_the_box_holds_the_object_and_no_more(mask: np.ndarray) -> None:
     rows, columns = np.nonzero(mask)
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if rows.size else None
