@@ -20,9 +20,9 @@ from molmo2_ground.sources import MediaLike
 from molmo2_ground.windows import OnProgress
 
 if TYPE_CHECKING:
-    from molmo2_ground.render import Overlay
     from molmo2_ground.backends.base import Backend
     from molmo2_ground.planning import Plan
+    from molmo2_ground.render import Overlay
 
 MODEL_VARIABLE = "MOLMO2_GROUND_MODEL"
 BUNDLED_MODEL = "tiny"

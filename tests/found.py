@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from molmo2_ground.results import Point, Points, Receipt, Sample, State, Track, Tracks
+import numpy as np
+import numpy.typing as npt
+
+from molmo2_ground.results import (
+    Mask,
+    MaskFlag,
+    Masks,
+    Point,
+    Points,
+    Receipt,
+    Sample,
+    State,
+    Track,
+    Tracks,
+)
+from molmo2_ground.rle import Rle
 
 SIZE_PX = (640, 360)
 
@@ -92,3 +107,45 @@ def points(
     )
     fields.setdefault("task", "point")
     return Points(points=made, receipt=receipt(size_px=size_px, **fields))
+
+
+def masks(
+    boxes_px: Sequence[tuple[int, int, tuple[int, int, int, int]]],
+    *,
+    size_px: tuple[int, int] = SIZE_PX,
+    flags: Mapping[int, tuple[MaskFlag, ...]] | None = None,
+    fps: float | None = 30.0,
+    label: str = "the red car",
+) -> Masks:
+    """Rectangles as masks: (object id, frame, (left, top, right, bottom) in pixels of `size_px`).
+
+    flags: by object id. fps: for the times of the frames; None for images.
+    """
+    made = []
+    for object_id, source_index, (left_px, top_px, right_px, bottom_px) in boxes_px:
+        dense = np.zeros(size_px[::-1], dtype=bool)
+        dense[top_px:bottom_px, left_px:right_px] = True
+        made.append(
+            mask_of(
+                dense,
+                object_id=object_id,
+                source_index=source_index,
+                time_s=None if fps is None else source_index / fps,
+                flags=(flags or {}).get(object_id, ()),
+            )
+        )
+    return Masks(
+        masks=tuple(made),
+        labels={mask.object_id: label for mask in made},
+        segmenter="by hand",
+        receipt=receipt(size_px=size_px),
+    )
+
+
+def mask_of(dense: npt.NDArray[np.bool_], **fields: Any) -> Mask:
+    """bool[height, width] as a mask of object 1 in frame 0; other fields as of `Mask`."""
+    counts = Rle.encode(dense).counts
+    assert isinstance(counts, bytes)
+    fields = {"object_id": 1, "source_index": 0} | fields
+    height_px, width_px = dense.shape
+    return Mask(size_px=(width_px, height_px), counts=counts.decode("ascii"), **fields)

@@ -110,7 +110,7 @@ class Canvas:
         centre = np.array(self._sixteenths(gap.place), dtype=np.float64) / (1 << _SHIFT)
         radius_px = self.style.dot_radius_px * HIDDEN_RADIUS
         for start in range(_HIDDEN_DASHES):
-            angles = 2 * np.pi * (start + np.linspace(0, 0.55, 7)) / _HIDDEN_DASHES
+            angles = 2 * np.pi * (start + np.linspace(0, 0.3, 7)) / _HIDDEN_DASHES
             arc = centre + radius_px * np.stack([np.cos(angles), np.sin(angles)], axis=1)
             spots = np.rint(arc * (1 << _SHIFT)).astype(np.int32)
             thick_px = self.style.ring_px * 0.7
@@ -120,16 +120,12 @@ class Canvas:
     def caption(self, title: str, *, facts: list[str], legend: Sequence[str]) -> list[Box]:
         """Time and question at the top left, the legend at the bottom left; the boxes they take."""
         margin_px = self.style.pad_px * 2
-        room_px = self.width_px - 2 * margin_px
-        top = self._ground_plate(_SEPARATOR.join([*facts, title] if title else facts), room_px)
-        if top is None:
-            # The question gives way to time and finding; on a picture too small even for those, nothing is
-            # written.
-            rest_px = room_px - text_width_px(_SEPARATOR.join([*facts, ""]), text_px=self.style.text_px)
-            short = fitted(title, text_px=self.style.text_px, width_px=rest_px - 2 * self.style.pad_px)
-            words = [*facts, short] if len(short) >= _SHORTEST_TITLE else facts
-            top = self._ground_plate(_SEPARATOR.join(words), room_px)
-        taken = [] if top is None else [self._stamp(top, margin_px, margin_px)]
+        taken, left_px = [], margin_px
+        for words in self._caption_texts(title, facts, self.width_px - 2 * margin_px):
+            top = self._ground_plate(words, self.width_px - margin_px - left_px)
+            if top is not None:
+                taken.append(self._stamp(top, left_px, margin_px))
+                left_px += top.width_px
         # On a small picture the legend would cover what it explains.
         if self.height_px >= 20 * self.style.text_px:
             bottom_px = self.height_px - margin_px
@@ -138,8 +134,30 @@ class Canvas:
                 taken.append(self._stamp(line, margin_px, bottom_px))
         return taken
 
+    def _caption_texts(self, title: str, facts: Sequence[str], room_px: int) -> list[str]:
+        """What the caption says, in pieces that stand side by side.
+
+        The first fact, which changes with every picture, is a piece of its own: the long rest is then
+        lettered once. The question gives way to the facts when there is no room for both.
+        """
+        style = self.style
+
+        def rest(words: Sequence[str]) -> str:
+            return _SEPARATOR.join(words) if not facts else f"· {_SEPARATOR.join(words)}" if words else ""
+
+        def width_px(text: str) -> int:
+            return text_width_px(text, text_px=style.text_px) + 2 * style.pad_px if text else 0
+
+        room_px -= width_px(facts[0]) if facts else 0
+        whole = rest([*facts[1:], title] if title else facts[1:])
+        if width_px(whole) > room_px:
+            left_px = room_px - width_px(rest([*facts[1:], ""]))
+            short = fitted(title, text_px=style.text_px, width_px=left_px)
+            whole = rest([*facts[1:], short] if len(short) >= _SHORTEST_TITLE else facts[1:])
+        return [text for text in (*facts[:1], whole) if text]
+
     def _legend_lines(self, entries: Sequence[str]) -> list[Plate]:
-        """The entries in as few lines as fit in three fifths of the width; one that never fits is left out."""
+        """The entries in as few lines as fit in three fifths of the width; a longer one is left out."""
         room_px, lines, words = self.width_px * 3 // 5, [], ""
         for entry in entries:
             longer = f"{words}   {entry}" if words else entry
@@ -201,10 +219,8 @@ class Canvas:
         """The place at x and y, pixels of this picture."""
         return Place(x_norm=x_px / self.width_px, y_norm=y_px / self.height_px)
 
-    def name_zone(
-        self, corners: npt.NDArray[np.float64], text: str, *, taken: Sequence[Box]
-    ) -> Box | None:
-        """Write a zone's name at its topmost corner, inside the picture; the box it takes, None for no room."""
+    def name_zone(self, corners: npt.NDArray[np.float64], text: str, *, taken: Sequence[Box]) -> Box | None:
+        """Write a zone's name at its topmost corner, inside the picture; its box, None without room."""
         named = self.title_plate(text)
         if named is None:
             return None

@@ -92,6 +92,7 @@ class Painter:
         self._masks = masks
         self._mask_times = _times_of(masks)
         self._hidden = hidden
+        self._legend = self._legend_of(masks)
         receipt = self._timeline.receipt
         self._zones = [(zone, zone.corners_norm(receipt.size_px)) for zone in zones]
         query = receipt.query
@@ -225,14 +226,13 @@ class Painter:
     def _caption(self, canvas: Canvas, shown: Sequence[_Shown], time_s: float | None) -> list[Box]:
         return canvas.caption(self._title, facts=self._facts(shown, time_s), legend=self._legend)
 
-    @property
-    def _legend(self) -> list[str]:
+    def _legend_of(self, masks: Masks | None) -> list[str]:
         legend = []
         if any(len(leg.samples) > 1 for leg in self._timeline.legs):
             legend.append(_LEGEND_DOTS)
         if self._hidden and self._timeline.gaps:
             legend.append(_LEGEND_HIDDEN)
-        if self._masks is not None and any(mask.flags for mask in self._masks):
+        if masks is not None and any(mask.flags for mask in masks):
             legend.append(_LEGEND_DOUBTFUL)
         return legend
 
@@ -268,7 +268,8 @@ class Painter:
             plates.append(canvas.label_plates(one.object_id, one.label if self._worded else ""))
             wishes.append(_wish(one.object_id, plates[-1], dot=dot, around=one.around))
         for gap in hidden:
-            words = f"{gap.label}, hidden" if self._worded and gap.label else "hidden"
+            state = "hidden" if gap.returns else "not seen"
+            words = f"{state}: {gap.label}" if self._worded and gap.label else state
             plates.append(canvas.label_plates(gap.object_id, words, faint=True))
             wishes.append(_wish(gap.object_id, plates[-1], dot=canvas.ring_box(gap.place)))
         seats = self._seating.seat(

@@ -18,6 +18,10 @@ from molmo2_ground.render.video import VIDEO_SUFFIXES, write_video
 from molmo2_ground.results import Masks
 from molmo2_ground.sources import MediaLike, iter_frames, open_clip, probe
 
+# Decoders that give no RGB: the RGB of each of their frames was made for us alone and may be drawn on, which
+# saves a copy. Pixels of others may be the decoder's own, from which it makes the next frame.
+_NEVER_RGB = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mjpeg")
+
 
 def render(
     media: MediaLike,
@@ -68,24 +72,23 @@ def _video(
 ) -> Path:
     if isinstance(media, Clip):
         frames, fps, duration_s, sound = iter(media.frames), media.fps, media.duration_s, None
+        ours = False
     elif isinstance(media, str | os.PathLike):
         info = probe(media)
         frames, fps, duration_s = iter_frames(media), info.fps, info.duration_s
+        ours = info.codec in _NEVER_RGB
         sound = Sound.of(Path(media).expanduser()) if info.has_audio else None
     else:
         raise ValueError(f"a video is read from a file or a Clip; got {type(media).__name__}")
 
     def painted() -> Iterator[tuple[Frame, RgbArray]]:
         for frame in frames:
-            place = {"time_s": frame.time_s, "source_index": frame.source_index}
-            # A frame that was just read from a file is nobody else's: drawn on as it is, without a copy.
             if ours and frame.rgb.flags.writeable and frame.rgb.flags.c_contiguous:
-                painter.paint_over(frame.rgb, **place)
+                painter.paint_over(frame.rgb, time_s=frame.time_s, source_index=frame.source_index)
                 yield frame, frame.rgb
             else:
-                yield frame, painter.paint(frame.rgb, **place)
+                yield frame, painter.paint(frame.rgb, time_s=frame.time_s, source_index=frame.source_index)
 
-    ours = not isinstance(media, Clip)
     tell = _Progress(on_progress, duration_s)
     with sound or nullcontext():
         write_video(painted(), out, fps=fps, sound=sound, on_frame=tell.frame)

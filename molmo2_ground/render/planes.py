@@ -1,6 +1,6 @@
 """`Planes`: from RGB to the pixels that H.264 stores: brightness, and colour at half the size (BT.709).
 
-FFmpeg's own conversion of RGB at this size takes three times as long, and half of that goes into the copy
+FFmpeg's own conversion of RGB at this size takes twice as long, and half of that goes into the copy
 that it is handed (benchmarks/render.py). It also blurs colours downwards; here each is the mean of its four
 pixels.
 """
@@ -58,5 +58,5 @@ class Planes:
 def _pixels(frame: av.VideoFrame, number: int) -> Bytes:
     """One plane of a frame, uint8[h, w], to be written to; its rows are longer than they show."""
     plane = frame.planes[number]
-    rows: Bytes = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)
+    rows: Bytes = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]

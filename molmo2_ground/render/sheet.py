@@ -27,7 +27,7 @@ _SHEET_WIDTH_PX = 1600
 _GAP_PX = 8
 _PAPER: Rgb = (28, 30, 36)
 _QUIET: Rgb = (150, 156, 168)
-_TEXT_PX = 17
+CAPTION_PX = 17  # font size
 _CELL_PX = 200  # at least, so that a caption fits
 _SAME_TIME_S = 1e-4
 
@@ -65,11 +65,13 @@ def tiles(
     masks: Masks | None = None,
     hidden: bool = False,
     zones: Sequence[Overlay] = (),
+    times_s: Sequence[float] | None = None,
 ) -> list[Tile]:
     """At most `max_frames` of the frames that the model saw, at most `width_px` wide, with the result drawn.
 
     When there are more frames, they are spread evenly over the video, three quarters of them over the frames
-    in which something was seen. Raises `SourceError` when the media cannot be read.
+    in which something was seen; or those at `times_s` of a video (seconds). masks, hidden, zones: as of
+    `render`. Raises `SourceError` when the media cannot be read.
     """
     if max_frames < 1 or width_px < 16:
         raise ValueError(f"max_frames is 1 or more, width_px 16 or more; got {max_frames} and {width_px}")
@@ -80,7 +82,7 @@ def tiles(
         return _shrunk(rgb, width_px)
 
     made = []
-    for frame in _frames(media, timeline, max_frames, shrink=shrink):
+    for frame in _frames(media, timeline, max_frames, times_s=times_s, shrink=shrink):
         scene = (
             timeline.still(frame.source_index)
             if frame.time_s is None
@@ -110,8 +112,9 @@ def contact_sheet(
 ) -> Path:
     """Write one picture of the frames that the model saw, with dots, times and what was not seen.
 
-    masks, hidden, zones: as of `render`. The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or .webp. Raises `SourceError` when the
-    media cannot be read, `ValueError` for another suffix or fewer than one column.
+    masks, hidden, zones: as of `render`. The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or
+    .webp. Raises `SourceError` when the media cannot be read, `ValueError` for another suffix or fewer than
+    one column.
     """
     if columns < 1:
         raise ValueError(f"a sheet has one column or more; got {columns}")
@@ -124,7 +127,8 @@ def contact_sheet(
         hidden=hidden,
         zones=zones,
     )
-    return write_picture(_laid_out(made, _heading(result), columns=min(columns, len(made))), Path(out_png))
+    captions = [(tile.caption,) for tile in made]
+    return write_picture(laid_out(made, captions, heading(result), columns=columns), Path(out_png))
 
 
 def tile_width_px(columns: int) -> int:
@@ -132,75 +136,83 @@ def tile_width_px(columns: int) -> int:
     return min(720, max(_CELL_PX, _SHEET_WIDTH_PX // columns))
 
 
-def _heading(result: Result) -> str:
+def heading(result: Result) -> str:
+    """The question, with the number when it was one."""
     query = result.receipt.query
     return f"{query}: {result.value}" if isinstance(result, Count) else query
 
 
-def _laid_out(made: Sequence[Tile], heading: str, *, columns: int) -> RgbArray:
-    """Tiles in rows of `columns` on dark paper, each with its caption beneath."""
+def laid_out(
+    made: Sequence[Tile], captions: Sequence[Sequence[str]], title: str, *, columns: int
+) -> RgbArray:
+    """Tiles in rows of at most `columns` on dark paper, each with its lines of caption beneath."""
+    columns = min(columns, len(made))
     cell_w_px = max(_CELL_PX, *(tile.rgb.shape[1] for tile in made))
     cell_h_px = max(tile.rgb.shape[0] for tile in made)
-    line_px = plate("Ag", text_px=_TEXT_PX, pad_px=2, ink=LIGHT, ground=_PAPER).height_px
+    line_px = plate("Ag", text_px=CAPTION_PX, pad_px=2, ink=LIGHT, ground=_PAPER).height_px
+    row_px = cell_h_px + max(map(len, captions)) * line_px + _GAP_PX
     rows = -(-len(made) // columns)
     sheet = np.empty(
-        (
-            line_px + 2 * _GAP_PX + rows * (cell_h_px + line_px + _GAP_PX),
-            columns * (cell_w_px + _GAP_PX) + _GAP_PX,
-            3,
-        ),
-        dtype=np.uint8,
+        (line_px + 2 * _GAP_PX + rows * row_px, columns * (cell_w_px + _GAP_PX) + _GAP_PX, 3), dtype=np.uint8
     )
     sheet[:] = _PAPER
-    _write(sheet, heading, left_px=_GAP_PX, top_px=_GAP_PX, room_px=sheet.shape[1] - 2 * _GAP_PX, ink=LIGHT)
-    for i, tile in enumerate(made):
+    _write(sheet, title, left_px=_GAP_PX, top_px=_GAP_PX, room_px=sheet.shape[1] - 2 * _GAP_PX, ink=LIGHT)
+    for i, (tile, lines) in enumerate(zip(made, captions, strict=True)):
         left_px = _GAP_PX + (i % columns) * (cell_w_px + _GAP_PX)
-        top_px = line_px + 2 * _GAP_PX + (i // columns) * (cell_h_px + line_px + _GAP_PX)
+        top_px = line_px + 2 * _GAP_PX + (i // columns) * row_px
         height_px, width_px = tile.rgb.shape[:2]
         x_px, y_px = left_px + (cell_w_px - width_px) // 2, top_px + (cell_h_px - height_px) // 2
         sheet[top_px : top_px + cell_h_px, left_px : left_px + cell_w_px] = DARK
         sheet[y_px : y_px + height_px, x_px : x_px + width_px] = tile.rgb
-        ink = LIGHT if tile.seen else _QUIET
-        _write(sheet, tile.caption, left_px=left_px, top_px=top_px + cell_h_px, room_px=cell_w_px, ink=ink)
+        for number, line in enumerate(lines):
+            ink = LIGHT if tile.seen and not number else _QUIET
+            text_px = top_px + cell_h_px + number * line_px
+            _write(sheet, line, left_px=left_px, top_px=text_px, room_px=cell_w_px, ink=ink)
     return sheet
 
 
 def _write(sheet: RgbArray, text: str, *, left_px: int, top_px: int, room_px: int, ink: Rgb) -> None:
-    words = fitted(text, text_px=_TEXT_PX, width_px=room_px - 4)
+    words = fitted(text, text_px=CAPTION_PX, width_px=room_px - 4)
     if words:
         stamp(
             sheet,
-            plate(words, text_px=_TEXT_PX, pad_px=2, ink=ink, ground=_PAPER),
+            plate(words, text_px=CAPTION_PX, pad_px=2, ink=ink, ground=_PAPER),
             left_px=left_px,
             top_px=top_px,
         )
 
 
 def _frames(
-    media: MediaLike, timeline: Timeline, max_frames: int, *, shrink: Callable[[RgbArray], RgbArray]
+    media: MediaLike,
+    timeline: Timeline,
+    max_frames: int,
+    *,
+    times_s: Sequence[float] | None,
+    shrink: Callable[[RgbArray], RgbArray],
 ) -> Iterator[Frame]:
     """The frames to show, read again from the media."""
     kind = media.kind if isinstance(media, Clip) else probe(media).kind
     if kind == "images":
         clip = media if isinstance(media, Clip) else open_clip(media)
         with_points = {point.source_index for point in timeline.stills}
-        wanted = _chosen([f.source_index for f in clip.frames], max_frames, seen=with_points)
-        yield from (frame for frame in clip.frames if frame.source_index in wanted)
+        shown = _chosen([f.source_index for f in clip.frames], max_frames, seen=with_points)
+        yield from (frame for frame in clip.frames if frame.source_index in shown)
         return
-    seen_s = {time_s for leg in timeline.legs for time_s in leg.times_s}
-    looked_s = timeline.looked_s or sorted(seen_s)
-    times_s = np.array(sorted(_chosen(looked_s, max_frames, seen=seen_s)), dtype=np.float64)
+    if times_s is None:
+        seen_s = {time_s for leg in timeline.legs for time_s in leg.times_s}
+        times_s = list(_chosen(timeline.looked_s or sorted(seen_s), max_frames, seen=seen_s))
+    wanted = np.array(sorted(times_s), dtype=np.float64)
     if isinstance(media, Clip):
         for frame in media.frames:
-            if not times_s.size or np.abs(times_s - (frame.time_s or 0.0)).min() <= _SAME_TIME_S:
+            if not wanted.size or np.abs(wanted - (frame.time_s or 0.0)).min() <= _SAME_TIME_S:
                 yield frame
         return
 
     def wanted_s(duration_s: float) -> npt.NDArray[np.float64]:
         # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
-        return times_s + _SAME_TIME_S
+        return wanted + _SAME_TIME_S
 
-    yield from open_clip(media, times=wanted_s if times_s.size else None, resize=shrink).frames
+    yield from open_clip(media, times=wanted_s if wanted.size else None, resize=shrink).frames
 
 
 def _chosen(items: Sequence[_Key], max_items: int, *, seen: Collection[_Key]) -> set[_Key]:

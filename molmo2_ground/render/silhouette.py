@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -94,13 +95,16 @@ class Silhouette:
         return self.box.left_px + int(columns[best]) + 0.5, self.box.top_px + int(rows[best]) + 0.5
 
 
-def trace(rgb: RgbArray, outlines: Sequence[Corners], colour: Rgb, *, width_px: float, edge_px: float) -> None:
+def trace(
+    rgb: RgbArray, outlines: Sequence[Corners], colour: Rgb, *, width_px: float, edge_px: float
+) -> None:
     """Draw outlines with a dark edge around them, so that they show on ground of their own colour.
 
     No edge for an `edge_px` of 0.
     """
     if edge_px:
-        cv2.polylines(rgb, list(outlines), True, DARK, max(1, round(width_px + 2 * edge_px)), cv2.LINE_AA)
+        # Smoothing the wide dark line costs more than all else here, and is not seen beneath the bright one.
+        cv2.polylines(rgb, list(outlines), True, DARK, max(1, round(width_px + 2 * edge_px)), cv2.LINE_8)
     cv2.polylines(rgb, list(outlines), True, colour, max(1, round(width_px)), cv2.LINE_AA)
 
 
@@ -109,17 +113,20 @@ def trace_dashed(
 ) -> None:
     """Draw outlines as dashes, each as long as the gap after it."""
     for outline in outlines:
-        for dash in _dashes(outline[:, 0, :].astype(np.float64), dash_px, closed=True):
+        for dash in _dashes(outline[:, 0, :].astype(np.float64), dash_px, ends_px=width_px + 2):
             spots = np.rint(dash * (1 << _SHIFT)).astype(np.int32)
             for ink, thick_px in ((DARK, width_px + 2), (colour, width_px)):
                 cv2.polylines(rgb, [spots], False, ink, max(1, round(thick_px)), cv2.LINE_AA, _SHIFT)
 
 
 def _dashes(
-    corners: npt.NDArray[np.float64], dash_px: float, *, closed: bool
+    corners: npt.NDArray[np.float64], dash_px: float, *, ends_px: float
 ) -> list[npt.NDArray[np.float64]]:
-    """Every second piece of a line, each `dash_px` long; float64[n, 2] as the corners are."""
-    line = np.concatenate([corners, corners[:1]]) if closed else corners
+    """Every second piece of a closed line, each `dash_px` long; float64[n, 2] as the corners are.
+
+    ends_px: by how much a line drawn is longer than its corners, for its ends are round.
+    """
+    line = np.concatenate([corners, corners[:1]])
     lengths = np.hypot(*np.diff(line, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(lengths)])
     total_px = float(along[-1])
@@ -127,12 +134,14 @@ def _dashes(
     pieces = max(2, 2 * round(total_px / (2 * dash_px)))
     edges = np.linspace(0, total_px, pieces + 1)
     dashes = []
-    for start, end in zip(edges[0::2], edges[1::2], strict=False):
+    for start, after in zip(edges[0::2], edges[1::2], strict=False):
+        end = max(after - ends_px, start + 0.3 * (after - start))
         stops = np.concatenate([[start], along[(along > start) & (along < end)], [end]])
         dashes.append(np.stack([np.interp(stops, along, line[:, i]) for i in (0, 1)], axis=1))
     return dashes
 
 
+@lru_cache(maxsize=64)
 def _veil(colour: Rgb, share: float) -> Bytes:
     """uint8[1, 256, 3]: what each value of a pixel becomes beneath a veil of the colour."""
     values = np.arange(256, dtype=np.float32)[:, None]
@@ -146,5 +155,7 @@ def _resampled(start: int, length: int, full: int, shown: int) -> tuple[npt.NDAr
     start, length: of the crop in the mask, which is `full` long; the picture is `shown` long.
     """
     first, last = start * shown // full, min(shown, -(-(start + length) * shown // full))
-    centres = (np.arange(first, last) + 0.5) * full / shown
-    return np.clip(np.floor(centres).astype(np.int64) - start, 0, length - 1), first
+    # The centre of each, (i + 1/2) · full / shown, in whole numbers, so that no rounding moves a border.
+    nearest = (2 * np.arange(first, last, dtype=np.int64) + 1) * full // (2 * shown) - start
+    on_it = (nearest >= 0) & (nearest < length)
+    return nearest[on_it], first + int(np.argmax(on_it)) if on_it.any() else first

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -35,13 +36,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 class Plate:
     """A text on its ground, ready to be copied.
 
-    rgb    uint8[h, w, 3]
-    share  float32[h, w, 1]: 0 leaves the picture as it is, 1 covers it.
+    rgb    uint8[h, w, 3]: what is added to the picture beneath; all there is to see on a solid plate.
+    keep   uint8[h, w, 3]: how much of the picture stays, 255 for all of it.
     solid  True when the plate covers the picture everywhere, so that it may be copied without blending.
     """
 
     rgb: npt.NDArray[np.uint8]
-    share: npt.NDArray[np.float32]
+    keep: npt.NDArray[np.uint8]
     solid: bool
 
     @property
@@ -55,7 +56,7 @@ class Plate:
         return int(self.rgb.shape[0])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def plate(text: str, *, text_px: int, pad_px: int, ink: Rgb, ground: Rgb, cover: float = 1.0) -> Plate:
     """One line of `text` on a ground, as small as the text allows.
 
@@ -74,9 +75,11 @@ def plate(text: str, *, text_px: int, pad_px: int, ink: Rgb, ground: Rgb, cover:
     inked = np.asarray(letters, dtype=np.float32)[:, :, None] / 255
     rgb = inked * np.array(ink, dtype=np.float32) + (1 - inked) * np.array(ground, dtype=np.float32)
     share = np.maximum(inked, np.float32(cover))
-    return Plate(rgb=np.rint(rgb).astype(np.uint8), share=share, solid=cover >= 1.0)
+    keep = np.rint(255 * (1 - share)).astype(np.uint8)
+    return Plate(rgb=np.rint(rgb * share).astype(np.uint8), keep=np.repeat(keep, 3, axis=2), solid=cover >= 1)
 
 
+@lru_cache(maxsize=512)
 def text_width_px(text: str, *, text_px: int) -> int:
     """How wide `plate` makes a text, without its padding, pixels."""
     line = _one_line(text)
@@ -112,9 +115,8 @@ def stamp(picture: npt.NDArray[np.uint8], what: Plate, *, left_px: int, top_px: 
     if what.solid:
         picture[y0:y1, x0:x1] = what.rgb[rows, columns]
         return
-    share = what.share[rows, columns]
-    below = picture[y0:y1, x0:x1]
-    picture[y0:y1, x0:x1] = np.rint(below + share * (what.rgb[rows, columns].astype(np.float32) - below))
+    below = cv2.multiply(picture[y0:y1, x0:x1], what.keep[rows, columns], scale=1 / 255)
+    picture[y0:y1, x0:x1] = cv2.add(below, what.rgb[rows, columns])
 
 
 def clock(time_s: float) -> str:

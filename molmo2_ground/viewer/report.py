@@ -13,7 +13,7 @@ from urllib.parse import quote
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.render import Result, Tile, Timeline, tiles
 from molmo2_ground.render.text import clock
-from molmo2_ground.results import Answer, Count, Points, Receipt, Track, Tracks
+from molmo2_ground.results import Answer, Count, Masks, Points, Receipt, Track, Tracks
 from molmo2_ground.sources import MediaLike
 from molmo2_ground.viewer import charts
 from molmo2_ground.viewer.markup import data_uri, escaped, table
@@ -27,17 +27,26 @@ _TASKS = {"track": "Track", "point": "Point to", "count": "Count", "ask": "Ask"}
 
 
 def write_report(
-    result: Result, media: MediaLike | None, out_html: str | Path, *, video: str | Path | None = None
+    result: Result,
+    media: MediaLike | None,
+    out_html: str | Path,
+    *,
+    masks: Masks | None = None,
+    video: str | Path | None = None,
 ) -> Path:
     """Write one page that shows the result and needs nothing but itself.
 
-    media: what the question was about; some of its frames come into the page. Without it the page has numbers
-    and drawings only. video: the annotated video, shown by its name relative to the page; it is the only
-    thing that stays outside.
+    media: what the question was about; some of its frames come into the page, with the masks drawn in them.
+    Without it the page has numbers and drawings only. video: the annotated video, shown by its name relative
+    to the page; it is the only thing that stays outside.
     Raises `SourceError` when the media cannot be read. The file appears whole or not at all.
     """
     out = Path(out_html).expanduser()
-    made = tiles(media, result, width_px=_TILE_WIDTH_PX, max_frames=_MOST_FRAMES) if media is not None else []
+    made = (
+        tiles(media, result, width_px=_TILE_WIDTH_PX, max_frames=_MOST_FRAMES, masks=masks)
+        if media is not None
+        else []
+    )
     page = _page(result, made, video=None if video is None else _address(Path(video), out))
     with atomic_path(out) as unfinished:
         # What is no character (half of a surrogate pair from a broken answer) shows as "?".

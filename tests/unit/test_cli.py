@@ -240,6 +240,18 @@ def test_bad_usage_exits_2_in_words(
     assert Path(video).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "option", [["--masks"], ["--masks", "region"], ["--masks=sam2.1-hiera-tiny"]], ids=str
+)
+def test_masks_without_a_picture_to_draw_them_in_are_refused_before_a_model_is_loaded(
+    option: list[str], image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Model(POINTS)
+    assert main(["point", image, "mugs", *option], loader=model) == 2
+    assert "--masks draws in -o FILE or --html FILE" in capsys.readouterr().err
+    assert model.calls == []
+
+
 def test_a_picture_is_not_written_as_a_video(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["point", image, "a", "-o", str(Path(image).with_name("a.mp4"))], loader=Model(POINTS)) == 2
     assert "images are not written as a video" in capsys.readouterr().err

@@ -43,6 +43,23 @@ def test_one_pixel_is_found_without_decoding(mask: np.ndarray, column: int, row:
 
 @FIXED
 @given(MASKS)
+def test_the_object_alone_is_cut_out_of_the_whole_mask(mask: np.ndarray) -> None:
+    crop = Rle.encode(mask).crop()
+    assert (crop is None) == (not mask.any())
+    if crop is not None:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert (crop.top_px, crop.left_px) == (rows[0], columns[0])
+        assert np.array_equal(crop.inside, mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def test_runs_of_no_length_do_not_widen_the_cut() -> None:
+    crop = Rle(size_hw=(4, 3), counts=(0, 0, 5, 2, 1, 0, 4)).crop()
+    assert crop is not None
+    assert (crop.left_px, crop.top_px, crop.inside.tolist()) == (1, 1, [[True], [True]])
+
+
+@FIXED
+@given(MASKS)
 def test_the_box_holds_the_object_and_no_more(mask: np.ndarray) -> None:
     rows, columns = np.nonzero(mask)
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if rows.size else None

@@ -116,7 +116,7 @@ def test_a_sheet_of_one_image_and_of_nothing_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"columns": 0}, {"max_frames": 0}], ids=str)
 def test_impossible_layouts_are_refused(options: dict[str, int], media: Shelf, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 0"):
-        contact_sheet(media(shelf.constant_rate), _followed(), tmp_path / "sheet.png", **options)
+        contact_sheet(media(shelf.constant_rate), _followed(), tmp_path / "sheet.png", **options)  # type: ignore[arg-type]
 
 
 def test_a_caption_of_an_image_counts_from_one() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molmo2_ground.render.trajectory import ECHO_S, Scene, Timeline
+from molmo2_ground.render.trajectory import ECHO_S, HIDDEN_S, Scene, Timeline
 from molmo2_ground.results import Answer, Count, Receipt
 from tests.found import points, receipt, track, tracks
 
@@ -127,3 +127,41 @@ def test_a_drawn_place_has_a_sighting_on_each_side_and_none_missing_between(
 @pytest.mark.parametrize(("fps", "same_s"), [(2.2, 0.015), (30.0, 0.015), (60.0, 0.0075), (None, 0.015)])
 def test_the_next_frame_is_never_taken_for_the_one_that_was_seen(fps: float | None, same_s: float) -> None:
     assert Timeline(tracks(track(CAR), looked_s=GRID_S, fps=fps)).same_frame_s == pytest.approx(same_s)
+
+
+# ---------------------------------------------------------------- hidden
+
+
+def _gaps(places: dict[float, tuple[float, float]], looked_s: list[float]) -> list[tuple[float, float, bool]]:
+    return [
+        (gap.start_s, gap.end_s, gap.returns)
+        for gap in Timeline(tracks(track(places), looked_s=looked_s)).gaps
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seen_s", "looked_s", "gaps"),
+    [
+        pytest.param([0.0, 0.5, 1.0], [0.0, 0.5, 1.0], [], id="always seen"),
+        pytest.param([0.0, 2.0], GRID_S[:5], [(0.5, 2.0, True)], id="missed and seen again"),
+        pytest.param([0.0, 0.5], GRID_S[:9], [(1.0, 0.5 + HIDDEN_S, False)], id="never again"),
+        pytest.param([0.0, 5.0], [0.0, 5.0], [], id="nobody looked in between"),
+        pytest.param([0.0], [0.0, 4.0], [], id="the next look comes too late to say hidden"),
+        pytest.param([0.0, 1.0, 2.0], GRID_S[:5], [(0.5, 1.0, True), (1.5, 2.0, True)], id="twice"),
+    ],
+)
+def test_where_it_is_hidden(
+    seen_s: list[float], looked_s: list[float], gaps: list[tuple[float, float, bool]]
+) -> None:
+    assert _gaps(dict.fromkeys(seen_s, (5.0, 5.0)), looked_s) == gaps
+
+
+def test_a_hidden_object_is_remembered_where_it_was_seen_last() -> None:
+    timeline = Timeline(tracks(track(CAR), looked_s=GRID_S))
+    (gap,) = timeline.hidden_at(2.25)
+    assert (gap.last_seen_s, round(gap.place.x_norm * 640), gap.label) == (1.5, 250, "the red car")
+    assert timeline.hidden_at(1.75) == timeline.hidden_at(3.0) == ()
+
+
+def test_points_are_not_hidden_when_their_moment_is_over() -> None:
+    assert Timeline(points([(320.0, 90.0)], times_s=[1.0], looked_s=GRID_S)).gaps == ()

@@ -13,7 +13,7 @@ from molmo2_ground.results import Answer, Count, ParseReport, Rejected, Tracks
 from molmo2_ground.viewer import write_report
 from molmo2_ground.viewer.words import cautions
 from tests import media as shelf
-from tests.found import points, receipt, track, tracks
+from tests.found import masks, points, receipt, track, tracks
 from tests.media import Shelf
 
 LOOKED_S = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -75,6 +75,15 @@ def test_the_page_holds_question_answer_numbers_frames_and_receipt(media: Shelf,
     assert len(page.of("img")) == 6
     assert len(page.of("svg")) == 2
     assert len(page.of("details")) == 4
+
+
+def test_masks_are_drawn_in_the_frames_of_the_page(media: Shelf, tmp_path: Path) -> None:
+    made = masks([(1, 2, (10, 40, 60, 64))], size_px=shelf.SIZE_PX, fps=10.0)
+    plain, drawn = (
+        _Page(write_report(_car(), media(shelf.constant_rate), tmp_path / "page.html", masks=given)).of("img")
+        for given in (None, made)
+    )
+    assert [a != b for a, b in zip(plain, drawn, strict=True)] == [False, True, False, False, False, False]
 
 
 def test_nothing_is_fetched_from_anywhere(media: Shelf, tmp_path: Path) -> None:
