@@ -21,6 +21,19 @@ _FIRST_CHARACTER, _LAST_CHARACTER = 48, 48 + 63
 _LONGEST_NUMBER = 12
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crop:
+    """The part of a mask that holds the object.
+
+    inside  bool[h, w] of the smallest rectangle around the object, True on it.
+    left_px, top_px  where its first pixel lies in the whole mask.
+    """
+
+    left_px: int
+    top_px: int
+    inside: npt.NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rle:
     """One mask of a picture of `size_hw` (height, width) pixels.
@@ -105,6 +118,27 @@ class Rle:
         height, width = self.size_hw
         return np.repeat(inside, runs).reshape((width, height)).T
 
+    def crop(self) -> Crop | None:
+        """The object alone, None for an empty mask: for a small object far cheaper than `decode`.
+
+        Raises `ValueError` when the runs make no mask of this size.
+        """
+        starts, stops = self._filled()
+        box_px = self._box_px(starts, stops)
+        if box_px is None:
+            return None
+        left_px, top_px, right_px, bottom_px = box_px
+        rows, columns = bottom_px - top_px, right_px - left_px
+        height, _ = self.size_hw
+        # A run that goes on into the next column makes the box as high as the mask, and then the pixels
+        # of the box follow each other as those of the mask do; else each run lies in one column.
+        moved = (starts // height - left_px) * rows + starts % height - top_px
+        edges = np.empty(2 * starts.size + 1, dtype=np.int64)
+        edges[0:-1:2], edges[1::2], edges[-1] = moved, moved + stops - starts, rows * columns
+        inside = np.arange(edges.size) % 2 == 1
+        pixels = np.repeat(inside, np.diff(edges, prepend=0)).reshape((columns, rows)).T
+        return Crop(left_px=left_px, top_px=top_px, inside=np.ascontiguousarray(pixels))
+
     @property
     def area_px(self) -> int:
         """How many pixels belong to the object."""
@@ -116,10 +150,18 @@ class Rle:
 
         Outer corners of pixels: right and bottom are the first column and row outside.
         """
+        return self._box_px(*self._filled())
+
+    def _filled(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where the object's runs begin and end, counted in pixels; runs of no length left out."""
         ends = np.cumsum(self.runs())
         starts, stops = ends[0:-1:2], ends[1::2]
         filled = stops > starts
-        starts, stops = starts[filled], stops[filled]
+        return starts[filled], stops[filled]
+
+    def _box_px(
+        self, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    ) -> tuple[int, int, int, int] | None:
         if not starts.size:
             return None
         height, _ = self.size_hw
