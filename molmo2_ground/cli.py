@@ -197,8 +197,12 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
         metavar="SEGMENTER",
         nargs="?",
         const="",
-        help="draw which pixels belong to each object in -o and --html; SEGMENTER finds them: region, which "
-        "needs no weights, or sam2.1-hiera-tiny and its siblings, a hub id or a folder (default: region)",
+        help="find which pixels belong to each object, for -o, --html and --masks-json; SEGMENTER finds them: "
+        "region, which needs no weights, or sam2.1-hiera-tiny and its siblings, a hub id or a folder "
+        "(default: region)",
+    )
+    parser.add_argument(
+        "--masks-json", metavar="FILE", type=Path, help="write the masks' result file; goes with --masks"
     )
     parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
     parser.add_argument(
@@ -301,9 +305,11 @@ def _load(arguments: argparse.Namespace, loader: Loader | None) -> Grounder:
 def _segmenter(arguments: argparse.Namespace) -> Segmenter | None:
     """What finds masks when they were asked for: one that is not there is told before the model runs."""
     if arguments.masks is None:
+        if arguments.masks_json is not None:
+            raise ValueError("--masks-json writes what --masks finds; give --masks too")
         return None
-    if arguments.out is None and arguments.html is None:
-        raise ValueError("--masks draws in -o FILE or --html FILE; name one of them")
+    if arguments.out is None and arguments.html is None and arguments.masks_json is None:
+        raise ValueError("--masks is for -o FILE, --html FILE or --masks-json FILE; name one of them")
     from molmo2_ground.masks.choice import segmenter_named
     from molmo2_ground.masks.segmenting import DEFAULT_SEGMENTER
 
@@ -325,7 +331,8 @@ def _masks(result: Result, media: MediaLike, segmenter: Segmenter, bar: Bar, *, 
 def _check_outputs(arguments: argparse.Namespace, media: Sequence[str]) -> None:
     """Find out before the work that a file cannot be written. Raises `ValueError`."""
     json_file = Path(arguments.json) if arguments.json not in (None, "-") else None
-    files = [path for path in (arguments.out, json_file, arguments.html) if path is not None]
+    named = (arguments.out, json_file, arguments.html, arguments.masks_json)
+    files = [path for path in named if path is not None]
     for path in files:
         if not path.parent.is_dir():
             raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
@@ -380,6 +387,11 @@ def _write_outputs(
     masks = None
     if segmenter is not None:  # after the result itself is safe: this may take long
         masks = _masks(result, media, segmenter, bar, quiet=arguments.quiet)
+    if masks is not None and arguments.masks_json is not None:
+        from molmo2_ground.export import write_result
+
+        write_result(masks, arguments.masks_json)
+        wrote(arguments.masks_json)
     if arguments.out is not None:
         from molmo2_ground.render import render
 
