@@ -197,8 +197,8 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
         metavar="SEGMENTER",
         nargs="?",
         const="",
-        help="find which pixels belong to each object, for -o, --html and --masks-json; SEGMENTER finds them: "
-        "region, which needs no weights, or sam2.1-hiera-tiny and its siblings, a hub id or a folder "
+        help="find which pixels belong to each object, for -o, --html and --masks-json; SEGMENTER finds "
+        "them: region, which needs no weights, or sam2.1-hiera-tiny and its siblings, a hub id or a folder "
         "(default: region)",
     )
     parser.add_argument(
