@@ -18,6 +18,9 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps trackeval
+# Meta's package, which ours is held against. It is a source distribution that asks for torchvision and for a
+# torch of its own to be built with; what is needed of it runs without both.
+	@SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --no-build-isolation sam2 hydra-core iopath omegaconf antlr4-python3-runtime portalocker
 	@touch $@
 
 demo: $(VENV)/.ready  ## make a street clip, track "the red car" in it, write all to out/demo

@@ -1,8 +1,7 @@
 """The library's SAM 2 and Meta's package with the same random weights, under the same walk.
 
 `sam2` is a source distribution that asks for torchvision, so that no extra of the tests brings it; what is
-needed of it here imports without: pip install --no-deps sam2 hydra-core iopath omegaconf
-antlr4-python3-runtime portalocker tqdm.
+needed of it here imports without, and the Makefile installs that.
 """
 
 from __future__ import annotations
