@@ -12,10 +12,12 @@ from PIL import Image
 
 from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.cli import main
-from molmo2_ground.export import read_result
+from molmo2_ground.export import read_masks, read_result
 from molmo2_ground.grounder import Grounder
 from molmo2_ground.replay import derive, differences
 from molmo2_ground.results import Tracks
+from molmo2_ground.rle import Rle
+from molmo2_ground.train.toy.clip_file import write_clip
 from molmo2_ground.train.toy.street import demo_scene
 
 pytestmark = pytest.mark.slow  # writes, reads and draws eight seconds of video
@@ -120,3 +122,26 @@ def test_a_session_gives_what_single_questions_give(tmp_path: Path) -> None:
     assert differences(tracks, grounder.track(tmp_path / "street.mp4", "the red car")) == ()
     assert differences(count, grounder.count(tmp_path / "street.mp4", "cars")) == ()
     assert differences(points, grounder.point(tmp_path / "street.mp4", "the yellow bus")) == ()
+
+
+def test_masks_of_the_red_car_by_the_bundled_model_cover_it(tmp_path: Path) -> None:
+    clip, out = tmp_path / "street.mp4", tmp_path / "masks.json"
+    drawn = tmp_path / "drawn.mp4"
+    scene = demo_scene()
+    write_clip(scene, clip)
+    words = ["track", str(clip), "the red car", "-o", str(drawn), "--masks-json", str(out), "--masks"]
+    assert main([*words, "--model", "tiny", "--quiet"]) == 0
+    masks = read_masks(out)
+    (car,) = masks.object_ids
+    overlaps = []
+    for index in range(240):
+        ids = scene.render(index / 30)[1]
+        truth = Rle.encode(ids == RED_CAR)
+        if scene.truth(index / 30, ids)[RED_CAR - 1].visible:
+            mask = masks.get(car, index)
+            overlaps.append(0.0 if mask is None else mask.rle.iou(truth))
+    assert sum(overlaps) / len(overlaps) >= 0.8
+    states = {mask.state for mask in masks}
+    assert states == {"observed", "propagated"}
+    with av.open(str(drawn)) as container:
+        assert container.streams.video[0].frames == 240

@@ -240,34 +240,6 @@ def test_bad_usage_exits_2_in_words(
     assert Path(video).read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "option", [["--masks"], ["--masks", "region"], ["--masks=sam2.1-hiera-tiny"]], ids=str
-)
-def test_masks_without_a_picture_to_draw_them_in_are_refused_before_a_model_is_loaded(
-    option: list[str], image: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = Model(POINTS)
-    assert main(["point", image, "mugs", *option], loader=model) == 2
-    assert "--masks is for -o FILE, --html FILE or --masks-json FILE" in capsys.readouterr().err
-    assert model.calls == []
-
-
-def test_masks_are_written_beside_the_result(image: str, tmp_path: Path) -> None:
-    from molmo2_ground.export import read_masks
-
-    out = tmp_path / "masks.json"
-    words = ["point", image, "mugs", "--masks", "--masks-json", str(out), "--quiet"]
-    assert main(words, loader=Model(POINTS)) == 0
-    masks = read_masks(out)
-    assert masks.segmenter == "region"
-    assert {mask.object_id for mask in masks} == set(masks.object_ids)
-
-
-def test_a_masks_file_without_masks_is_bad_usage(image: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["point", image, "a", "--masks-json", "m.json"], loader=Model(POINTS)) == 2
-    assert "give --masks too" in capsys.readouterr().err
-
-
 def test_a_picture_is_not_written_as_a_video(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["point", image, "a", "-o", str(Path(image).with_name("a.mp4"))], loader=Model(POINTS)) == 2
     assert "images are not written as a video" in capsys.readouterr().err
