@@ -56,7 +56,6 @@ class Propagation:
         self._passed: list[_Passed] = []  # since the last look, in order
         self._forgotten_frames = False  # the way back was cut
         self._doubts = Doubts()
-        self._last_s: float | None = None
 
     def run(self, frames: Iterable[Frame]) -> Generator[tuple[Frame, tuple[Mask, ...]], None, None]:
         """Each frame with its masks by object id, in order; a few frames behind the one being read.
