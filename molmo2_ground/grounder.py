@@ -21,6 +21,8 @@ from molmo2_ground.windows import OnProgress
 
 if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend
+    from molmo2_ground.masks import Segmenter
+    from molmo2_ground.masks.propagation import Follow
     from molmo2_ground.planning import Plan
     from molmo2_ground.render import Overlay
 
@@ -213,6 +215,21 @@ class Grounder:
             zones=zones,
             on_progress=on_progress,
         )
+
+    def segment(
+        self,
+        media: MediaLike,
+        result: Result,
+        *,
+        segmenter: str | Segmenter = "region",
+        follow: Follow = "sightings",
+        device: str = "auto",
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Masks:
+        """Masks of everything that the result points to; see `molmo2_ground.segment`."""
+        from molmo2_ground.masks import segment as find  # its libraries load when masks are wanted
+
+        return find(media, result, segmenter=segmenter, follow=follow, device=device, on_progress=on_progress)
 
 
 def load(

@@ -443,6 +443,13 @@ def test_a_servers_address_is_refused_in_words() -> None:
         load("http://127.0.0.1:8000/v1#model")
 
 
+def test_the_grounder_segments_as_the_function_does() -> None:
+    points = Grounder(ScriptedBackend([POINTS])).point(IMAGE, "mugs")
+    masks = Grounder(ScriptedBackend([])).segment(IMAGE, points)
+    assert masks == mg.segment(IMAGE, points)
+    assert masks.object_ids == tuple(sorted({point.object_id for point in points}))
+
+
 def test_the_grounder_renders_as_the_function_does(tmp_path: Path) -> None:
     grounder = Grounder(scripted([POINTS]))
     points = grounder.point(IMAGE, "mugs")
