@@ -28,15 +28,16 @@ from molmo2_ground import (
     _cli_plan,
     _cli_train,
 )
+from molmo2_ground._cli_drawn import add_drawn_options, masks_of, segmenter_of, zones_of
 from molmo2_ground._cli_output import Bar, one_line, say
 from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
 if TYPE_CHECKING:
+    from molmo2_ground.analytics import Line, Zone
     from molmo2_ground.grounder import Grounder
     from molmo2_ground.masks import Segmenter
     from molmo2_ground.query import Query
     from molmo2_ground.replay import Result
-    from molmo2_ground.results import Masks
     from molmo2_ground.sources import MediaLike
 
 Loader = Callable[..., "Grounder"]
@@ -192,18 +193,7 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the annotated video or picture")
     parser.add_argument("--json", metavar="FILE", help="write the result file; - writes it to stdout")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the result as a page")
-    parser.add_argument(
-        "--masks",
-        metavar="SEGMENTER",
-        nargs="?",
-        const="",
-        help="find which pixels belong to each object, for -o, --html and --masks-json; SEGMENTER finds "
-        "them: region, which needs no weights, or sam2.1-hiera-tiny and its siblings, a hub id or a folder "
-        "(default: region)",
-    )
-    parser.add_argument(
-        "--masks-json", metavar="FILE", type=Path, help="write the masks' result file; goes with --masks"
-    )
+    add_drawn_options(parser)
     parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
     parser.add_argument(
         "--keep-repeats", action="store_true", help="keep places that the model writes in circles"
@@ -254,8 +244,9 @@ def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
     paths: list[str] = [arguments.media] if isinstance(arguments.media, str) else arguments.media
     media: MediaLike = paths[0] if len(paths) == 1 else paths
     _check_outputs(arguments, paths)
-    segmenter = _segmenter(arguments)
-    probe(media)  # a bad file is told before seconds go into loading the model
+    segmenter = segmenter_of(arguments)
+    info = probe(media)  # a bad file is told before seconds go into loading the model
+    zones = zones_of(arguments, (info.width_px, info.height_px))
     grounder = _load(arguments, loader)
     bar = Bar(quiet=arguments.quiet)
     code = DONE
@@ -269,7 +260,7 @@ def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
             say(f"\nmolmo2-ground: {stop}; objects kept: {len(result)} (Ctrl-C again drops them)")
         bar.clear()
         _print_result(result, as_json=arguments.json == "-", quiet=arguments.quiet)
-        _write_outputs(result, media, arguments, bar, segmenter)
+        _write_outputs(result, media, arguments, bar, segmenter=segmenter, zones=zones)
     finally:
         bar.clear()
     return code
@@ -300,32 +291,6 @@ def _load(arguments: argparse.Namespace, loader: Loader | None) -> Grounder:
         dtype=arguments.dtype,
         vision=arguments.vision,
     )
-
-
-def _segmenter(arguments: argparse.Namespace) -> Segmenter | None:
-    """What finds masks when they were asked for: one that is not there is told before the model runs."""
-    if arguments.masks is None:
-        if arguments.masks_json is not None:
-            raise ValueError("--masks-json writes what --masks finds; give --masks too")
-        return None
-    if arguments.out is None and arguments.html is None and arguments.masks_json is None:
-        raise ValueError("--masks is for -o FILE, --html FILE or --masks-json FILE; name one of them")
-    from molmo2_ground.masks.choice import segmenter_named
-    from molmo2_ground.masks.segmenting import DEFAULT_SEGMENTER
-
-    return segmenter_named(arguments.masks or DEFAULT_SEGMENTER, device=arguments.device)
-
-
-def _masks(result: Result, media: MediaLike, segmenter: Segmenter, bar: Bar, *, quiet: bool) -> Masks:
-    """The masks of everything that was found; what was lost on the way goes to stderr."""
-    from molmo2_ground.masks import segment
-
-    masks = segment(media, result, segmenter=segmenter, on_progress=lambda share: bar.tell("masks", share))
-    bar.clear()
-    if not quiet:
-        for note in masks.notes:
-            say(f"masks: {note}")
-    return masks
 
 
 def _check_outputs(arguments: argparse.Namespace, media: Sequence[str]) -> None:
@@ -372,7 +337,9 @@ def _write_outputs(
     media: MediaLike,
     arguments: argparse.Namespace,
     bar: Bar,
+    *,
     segmenter: Segmenter | None,
+    zones: Sequence[Zone | Line],
 ) -> None:
     def wrote(path: Path) -> None:
         bar.clear()
@@ -386,7 +353,7 @@ def _write_outputs(
         wrote(Path(arguments.json))
     masks = None
     if segmenter is not None:  # after the result itself is safe: this may take long
-        masks = _masks(result, media, segmenter, bar, quiet=arguments.quiet)
+        masks = masks_of(result, media, segmenter, bar, quiet=arguments.quiet)
     if masks is not None and arguments.masks_json is not None:
         from molmo2_ground.export import write_result
 
@@ -396,7 +363,13 @@ def _write_outputs(
         from molmo2_ground.render import render
 
         render(
-            media, result, arguments.out, masks=masks, on_progress=lambda share: bar.tell("drawing", share)
+            media,
+            result,
+            arguments.out,
+            masks=masks,
+            hidden=arguments.hidden,
+            zones=zones,
+            on_progress=lambda share: bar.tell("drawing", share),
         )
         wrote(arguments.out)
     if arguments.html is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from molmo2_ground.masks import Segmenter
     from molmo2_ground.masks.propagation import Follow
     from molmo2_ground.planning import Plan
-    from molmo2_ground.render import Overlay
+    from molmo2_ground.render.overlay import Drawable
 
 MODEL_VARIABLE = "MOLMO2_GROUND_MODEL"
 BUNDLED_MODEL = "tiny"
@@ -199,7 +199,7 @@ class Grounder:
         masks: Masks | None = None,
         trail_s: float = 2.0,
         hidden: bool = False,
-        zones: Sequence[Overlay] = (),
+        zones: Sequence[Drawable] = (),
         on_progress: Callable[[float], None] | None = None,
     ) -> Path:
         """Draw the result on its media and write that as a video or a picture; see `molmo2_ground.render`."""

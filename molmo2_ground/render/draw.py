@@ -24,7 +24,7 @@ import numpy as np
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.render.canvas import Canvas
 from molmo2_ground.render.labels import Box, Seating, Wish
-from molmo2_ground.render.overlay import Overlay, holds
+from molmo2_ground.render.overlay import Drawable, Overlay, holds
 from molmo2_ground.render.silhouette import Silhouette
 from molmo2_ground.render.text import Plate, clock, stamp
 from molmo2_ground.render.trajectory import Gap, Mark, Place, Result, Scene, Timeline
@@ -45,7 +45,7 @@ def draw(
     trail_s: float = 2.0,
     source_index: int | None = None,
     hidden: bool = False,
-    zones: Sequence[Overlay] = (),
+    zones: Sequence[Drawable] = (),
 ) -> RgbArray:
     """A copy of a picture with a result drawn on it.
 
@@ -82,7 +82,7 @@ class Painter:
         masks: Masks | None = None,
         trail_s: float = 2.0,
         hidden: bool = False,
-        zones: Sequence[Overlay] = (),
+        zones: Sequence[Drawable] = (),
     ) -> None:
         if trail_s < 0:
             raise ValueError(f"trail_s is a length in seconds, 0 or more; got {trail_s}")
@@ -94,7 +94,8 @@ class Painter:
         self._hidden = hidden
         self._legend = self._legend_of(masks)
         receipt = self._timeline.receipt
-        self._zones = [(zone, zone.corners_norm(receipt.size_px)) for zone in zones]
+        overlays = [Overlay.of(zone) for zone in zones]
+        self._zones = [(overlay, overlay.corners_norm(receipt.size_px)) for overlay in overlays]
         query = receipt.query
         self._title = f"{query}: {result.value}" if isinstance(result, Count) else query
         followed = result.tracks if isinstance(result, Answer) else result

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.render.draw import Painter
-from molmo2_ground.render.overlay import Overlay
+from molmo2_ground.render.overlay import Drawable
 from molmo2_ground.render.picture import PICTURE_SUFFIXES, write_picture
 from molmo2_ground.render.sheet import contact_sheet
 from molmo2_ground.render.sound import Sound
@@ -31,7 +31,7 @@ def render(
     masks: Masks | None = None,
     trail_s: float = 2.0,
     hidden: bool = False,
-    zones: Sequence[Overlay] = (),
+    zones: Sequence[Drawable] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Write the media with the result drawn on it, and return where.

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from molmo2_ground.analytics import Line, Zone
+
+Drawable: TypeAlias = "Overlay | Zone | Line"  # what `zones=` takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,17 @@ class Overlay:
             raise ValueError(f"{what} has {least} corners or more; {self.name!r} has {len(self.corners_px)}")
         if not all(len(corner) == 2 and all(map(math.isfinite, corner)) for corner in self.corners_px):
             raise ValueError(f"each corner of {self.name!r} is x and y in pixels; got {self.corners_px!r}")
+
+    @classmethod
+    def of(cls, shape: Drawable) -> Overlay:
+        """What a zone or line of `molmo2_ground.analytics`, in pixels, looks like; an overlay is itself."""
+        if isinstance(shape, Overlay):
+            return shape
+        from molmo2_ground.analytics.zone import Zone  # loads shapely, which dots and masks do without
+
+        if isinstance(shape, Zone):
+            return cls(name=shape.name, corners_px=shape.polygon)
+        return cls(name=shape.name, corners_px=(shape.start, shape.end), closed=False)
 
     def corners_norm(self, size_px: tuple[int, int]) -> npt.NDArray[np.float64]:
         """float64[n, 2]: x and y of each corner in shares of a source picture of (width, height) pixels."""

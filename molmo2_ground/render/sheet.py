@@ -15,7 +15,7 @@ import numpy.typing as npt
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.errors import SourceError
 from molmo2_ground.render.draw import Painter
-from molmo2_ground.render.overlay import Overlay
+from molmo2_ground.render.overlay import Drawable
 from molmo2_ground.render.picture import write_picture
 from molmo2_ground.render.style import DARK, LIGHT, Rgb
 from molmo2_ground.render.text import clock, fitted, plate, stamp
@@ -64,7 +64,7 @@ def tiles(
     max_frames: int,
     masks: Masks | None = None,
     hidden: bool = False,
-    zones: Sequence[Overlay] = (),
+    zones: Sequence[Drawable] = (),
     times_s: Sequence[float] | None = None,
 ) -> list[Tile]:
     """At most `max_frames` of the frames that the model saw, at most `width_px` wide, with the result drawn.
@@ -108,7 +108,7 @@ def contact_sheet(
     max_frames: int = 16,
     masks: Masks | None = None,
     hidden: bool = False,
-    zones: Sequence[Overlay] = (),
+    zones: Sequence[Drawable] = (),
 ) -> Path:
     """Write one picture of the frames that the model saw, with dots, times and what was not seen.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from molmo2_ground.render.moments import Moment, moments
-from molmo2_ground.render.overlay import Overlay
+from molmo2_ground.render.overlay import Drawable
 from molmo2_ground.render.picture import write_picture
 from molmo2_ground.render.sheet import CAPTION_PX, heading, laid_out, tile_width_px, tiles
 from molmo2_ground.render.text import text_width_px
@@ -26,7 +26,7 @@ def storyboard(
     max_frames: int = 8,
     columns: int = 4,
     hidden: bool = True,
-    zones: Sequence[Overlay] = (),
+    zones: Sequence[Drawable] = (),
 ) -> Path:
     """Write one picture of the frames in which the most happens, in order of time, with times and captions.
 

@@ -1,7 +1,8 @@
-"""`--masks` and `--masks-json` of the commands that ask."""
+"""`--masks`, `--masks-json`, `--zones` of the commands that ask."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,52 @@ def test_masks_are_drawn_and_written_beside_the_result(image: Path, tmp_path: Pa
     assert main(["point", str(image), "mugs", "-o", str(plain), "--quiet"], loader=recorded) == 0
     changed = (np.asarray(Image.open(drawn)) != np.asarray(Image.open(plain))).any(axis=2)
     assert changed[masks.union(0)].mean() > 0.4
+
+
+ZONES = {
+    "units": "norm",
+    "zones": [{"name": "left half", "polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}],
+    "lines": [{"name": "shelf", "start": [0, 0.9], "end": [1, 0.9]}],
+}
+
+
+def test_zones_are_drawn(image: Path, tmp_path: Path) -> None:
+    zones = tmp_path / "zones.json"
+    zones.write_text(json.dumps(ZONES))
+    pictures = []
+    for name, more in (("plain", []), ("zoned", ["--zones", str(zones)])):
+        out = tmp_path / f"{name}.png"
+        words = ["point", str(image), "mugs", "-o", str(out), "--quiet", *more]
+        assert main(words, loader=recorded) == 0
+        pictures.append(np.asarray(Image.open(out)).astype(int))
+    changed = np.abs(pictures[0] - pictures[1]).max(axis=2) > 20
+    assert changed[25:48, 39:42].any(axis=1).mean() > 0.9  # the zone's right border
+    assert changed[44:47].any(axis=0).mean() > 0.9  # the line
+    assert not changed[5:20, 45:75].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "code", "words"),
+    [
+        pytest.param("{}", ["-o", "out.png"], 1, "expected at least one zone or line", id="empty"),
+        pytest.param("[", ["-o", "out.png"], 1, "expected JSON", id="no-json"),
+        pytest.param(json.dumps(ZONES), [], 2, "--zones draws in -o FILE", id="nothing-to-draw-in"),
+    ],
+)
+def test_bad_zones_are_told_before_a_model_is_loaded(
+    text: str,
+    more: list[str],
+    code: int,
+    words: str,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zones.json").write_text(text)
+    assert main(["point", str(image), "a", "--zones", "zones.json", *more], loader=never) == code
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert words in said[0]
+    assert not (tmp_path / "out.png").exists()

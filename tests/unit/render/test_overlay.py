@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import Point, Polygon
 
+from molmo2_ground.analytics import Line, Zone
 from molmo2_ground.render.overlay import Overlay, holds
 
 COORDINATE = st.integers(0, 20).map(float)
@@ -34,3 +35,11 @@ def test_what_is_no_area_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Overlay(name="zone", corners_px=corners_px, closed=closed)
+
+
+def test_zones_and_lines_look_like_themselves() -> None:
+    zone = Zone(name="crossing", polygon=((0, 0), (10, 0), (10, 5)))
+    line = Line(name="kerb", start=(0, 2), end=(9, 2))
+    assert Overlay.of(zone) == Overlay(name="crossing", corners_px=((0, 0), (10, 0), (10, 5)))
+    assert Overlay.of(line) == Overlay(name="kerb", corners_px=((0, 2), (9, 2)), closed=False)
+    assert Overlay.of(Overlay.of(line)) == Overlay.of(line)
