@@ -27,7 +27,7 @@ demo: $(VENV)/.ready  ## make a street clip, track "the red car" in it, write al
 	$(BIN)/molmo2-ground demo --out out/demo
 
 test: $(VENV)/.ready  ## every test that needs neither a GPU nor the internet
-	$(BIN)/python -m pytest -m 'not gpu and not net'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu and not net'
 
 check: $(VENV)/.ready  ## format, lint, types, layers, and the fast tests
 	$(BIN)/ruff format --check $(CODE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Generator
@@ -45,13 +46,17 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
-    """Give each test the threads of torch that the one before had: commands set them for their process.
+    """Give each test what the one before had: torch's threads and what is logged.
 
-    A sum of floats may come out differently on one thread and on several.
+    Commands set both for their process. A sum of floats may come out differently on one thread and on
+    several, and after a command with --quiet no warning is heard.
     """
     loaded = sys.modules.get("torch")
     before = None if loaded is None else loaded.get_num_threads()
+    logger = logging.getLogger("molmo2_ground")
+    level = logger.level
     done = yield
     if loaded is not None:
         loaded.set_num_threads(before)
+    logger.setLevel(level)
     return done
