@@ -199,8 +199,10 @@ def _likeness(
     wide = np.ones((5, 5), np.uint8)
     steps = cv2.dilate(part, wide).astype(np.float32) - cv2.erode(part, wide).astype(np.float32)
     edges = np.linalg.norm(steps, axis=2)
-    usual = float(edges[(distance > radius_px) & in_picture].mean())
-    on_edges = float(np.clip(edges[rim] / (2 * usual + 8), 0, 1.5).mean())
+    around = edges[(distance > radius_px) & in_picture]
+    if not around.size:
+        return 0.0  # the circle holds the whole picture, and there is nothing to stand out from
+    on_edges = float(np.clip(edges[rim] / (2 * around.mean() + 8), 0, 1.5).mean())
     out = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     core = mask & (depth > 1.5) if (depth > 1.5).any() else mask

@@ -12,6 +12,7 @@ from molmo2_ground.clip import Frame, RgbArray
 from molmo2_ground.masks.choice import segmenter_named
 from molmo2_ground.masks.prompts import PointPrompt
 from molmo2_ground.masks.region import WORKED_ON_PX, Region
+from molmo2_ground.masks.region_seed import grow_again
 from molmo2_ground.masks.segmenter import BoolArray
 from molmo2_ground.rle import Rle
 
@@ -196,3 +197,23 @@ def test_it_is_found_by_name() -> None:
     segmenter = segmenter_named("region")
     assert isinstance(segmenter, Region)
     assert (segmenter.name, segmenter.from_both_ends) == ("region", True)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "box", "place"),
+    [
+        pytest.param((63, 36), (15, 1, 22, 52), (20.12, 37.18), id="upright"),
+        pytest.param((66, 10), (6, 7, 9, 65), (6.65, 27.36), id="in-a-narrow-picture"),
+    ],
+)
+def test_a_thing_as_long_as_the_picture_is_looked_at_again_without_a_word(
+    size_hw: tuple[int, int], box: tuple[int, int, int, int], place: tuple[float, float]
+) -> None:
+    """Circles around it hold the whole picture, and nothing is left to compare with."""
+    draw = np.random.default_rng(1)
+    picture = draw.integers(90, 130, (*size_hw, 3)).astype(np.uint8)
+    left, top, right, bottom = box
+    picture[top:bottom, left:right] = (200, 60, 40)
+    carried = np.zeros(size_hw, dtype=bool)
+    carried[top:bottom, left:right] = True
+    assert np.count_nonzero(grow_again(picture, place, carried) & carried) > 0.5 * carried.sum()
