@@ -10,10 +10,11 @@ Names load what they need when they are first used: this import alone takes mill
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from molmo2_ground._lazy import on_first_use
 
 if TYPE_CHECKING:
     from molmo2_ground.batches import Failed
@@ -119,17 +120,11 @@ _HOMES = {
     "session": ("Session",),
     "sources": ("open_clip",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and is to find misspelt names
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = on_first_use(__name__, _HOME_OF)
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ Names load what they need when they are first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from molmo2_ground._lazy import on_first_use
 
 if TYPE_CHECKING:
     from molmo2_ground.analytics.event import (
@@ -73,17 +74,11 @@ _HOMES = {
     "zone": ("Zone",),
     "zone_file": ("ZoneFile", "read_zone_file"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and is to find misspelt names
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = on_first_use(__name__, _HOME_OF)
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from molmo2_ground.analytics.event import CountChanged, ZoneEntered, ZoneLeft
-from molmo2_ground.analytics.spell import SAME_TIME_S
 from molmo2_ground.analytics.visit import Visit
+from molmo2_ground.sightings import SAME_TIME_S
 
 
 class Occupancy(BaseModel):

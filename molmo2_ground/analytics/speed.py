@@ -10,8 +10,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from molmo2_ground.analytics.homography import Homography
-from molmo2_ground.analytics.spell import SAME_TIME_S, Spell
+from molmo2_ground.analytics.spell import Spell
 from molmo2_ground.results import Sample
+from molmo2_ground.sightings import SAME_TIME_S
 
 Unit = Literal["px/s", "m/s"]
 

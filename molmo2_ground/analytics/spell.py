@@ -1,6 +1,6 @@
 """`Spell`: a time during which an object was there, short absences included.
 
-Two samples that follow each other in what the model looked at, and lie at most `LONGEST_STEP_S` apart, are
+Two samples that follow each other in what the model looked at, at most `sightings.LONGEST_STEP_S` apart, are
 joined: the object went from the one to the other. Everything else between two samples is a gap, in which the
 object was hidden or missed. A gap of at most `grace_s` seconds is passed over, a longer one ends the spell.
 """
@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from molmo2_ground.results import Receipt, Sample, Track, Tracks
-
-# Beyond this, two samples say little about the time between them, however rarely the model looked.
-LONGEST_STEP_S = 2.0
-SAME_TIME_S = 1e-4  # times survive a JSON file and a change of time base to better than this
+from molmo2_ground.results import Sample, Track, Tracks
+from molmo2_ground.sightings import SAME_TIME_S, adjoin, looked_times_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +51,9 @@ class Spell:
         return sum(b.time_s - a.time_s for hidden, (a, b) in steps if hidden)
 
 
-def looked_times_s(receipt: Receipt) -> tuple[float, ...]:
-    """Every time at which the model looked, seconds, rising, each once."""
-    times = {round(t, 6) for r in (receipt, *receipt.windows) for t in r.frame_times_s}
-    return tuple(sorted(times))
-
-
 def looks_of(tracks: Tracks) -> tuple[float, ...]:
     """When the model looked, seconds; when the receipt does not say, whenever any object has a sample."""
-    return looked_times_s(tracks.receipt) or tuple(
-        sorted({sample.time_s for track in tracks for sample in track.samples})
-    )
+    return looked_times_s(tracks.receipt, tracks.tracks)
 
 
 def spells_of(track: Track, looked_s: Sequence[float], *, grace_s: float) -> tuple[Spell, ...]:
@@ -81,7 +70,7 @@ def spells_of(track: Track, looked_s: Sequence[float], *, grace_s: float) -> tup
     groups: list[list[Sample]] = [[samples[0]]]
     hidden: list[list[bool]] = [[]]
     for earlier, later in pairwise(samples):
-        gap = not _adjoin(earlier.time_s, later.time_s, looked_s)
+        gap = not adjoin(earlier.time_s, later.time_s, looked_s)
         if gap and later.time_s - earlier.time_s > grace_s + SAME_TIME_S:
             groups.append([])
             hidden.append([])
@@ -99,12 +88,6 @@ def spells_of(track: Track, looked_s: Sequence[float], *, grace_s: float) -> tup
         )
         for group, gaps in zip(groups, hidden, strict=True)
     )
-
-
-def _adjoin(earlier_s: float, later_s: float, looked_s: Sequence[float]) -> bool:
-    if later_s - earlier_s > LONGEST_STEP_S:
-        return False
-    return bisect_right(looked_s, earlier_s + SAME_TIME_S) >= bisect_left(looked_s, later_s - SAME_TIME_S)
 
 
 def _look_before(time_s: float, looked_s: Sequence[float]) -> float | None:

@@ -5,8 +5,9 @@ Names load what they need when they are first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from molmo2_ground._lazy import on_first_use
 
 if TYPE_CHECKING:
     from molmo2_ground.masks.carrying import carry
@@ -28,13 +29,7 @@ _HOME_OF = {
 
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and is to find misspelt names
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
-        globals()[name] = value
-        return value
+    __getattr__ = on_first_use(__name__, _HOME_OF)
 
 
 def __dir__() -> list[str]:

@@ -11,9 +11,7 @@ import numpy as np
 from molmo2_ground.masks.mask_place import PlaceInBox
 from molmo2_ground.masks.point_flow import FloatArray
 from molmo2_ground.results import Mask, Masks, Sample, State, Track
-
-# Beyond this a straight line between two sightings is a guess, however rarely the model looked.
-LONGEST_LINE_S = 2.0
+from molmo2_ground.sightings import LONGEST_STEP_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,7 @@ class Bridge:
             if place is None and flow is not None and np.isfinite(flow[number]).all():
                 place = float(flow[number, 0]) * size_px[0], float(flow[number, 1]) * size_px[1]
             if place is None:
-                if self.later.time_s - self.earlier.time_s > LONGEST_LINE_S:
+                if self.later.time_s - self.earlier.time_s > LONGEST_STEP_S:
                     continue
                 place, state = self._on_line(stop), "interpolated"
             filled.append(carried_sample(stop.source_index, stop.time_s, place, size_px, state=state))

@@ -3,7 +3,7 @@
 The model looks a few times a second and a video shows many more pictures. Its own samples stay as they are
 (`observed`). Between two neighbouring looks that both saw an object each frame gets a sample: from the
 object's mask or by optical flow (`propagated`), or on a straight line (`interpolated`) where neither works
-and the two sightings are at most `bridge.LONGEST_LINE_S` seconds apart. Where the model looked and did not
+and the two sightings are at most `sightings.LONGEST_STEP_S` seconds apart. Where the model looked and did not
 see the object nothing is added; before its first and after its last sighting only where a mask says so.
 """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from molmo2_ground.render.trajectory import Timeline
+from molmo2_ground.sightings import SAME_TIME_S
 
 # What happens, in the order told, and how much it says. What is hidden and comes back says most: it is what
 # a reader doubts first.
@@ -20,7 +21,6 @@ _WEIGHTS = {
 }
 _COUNT_CHANGE = 1.0
 _NOTHING_NEW = 0.2
-_SAME_TIME_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +110,6 @@ def _distinct(times_s: Sequence[float]) -> list[float]:
     """Rising times without those that are another one but for rounding."""
     kept: list[float] = []
     for time_s in times_s:
-        if not kept or time_s > kept[-1] + _SAME_TIME_S:
+        if not kept or time_s > kept[-1] + SAME_TIME_S:
             kept.append(time_s)
     return kept

@@ -21,6 +21,7 @@ from molmo2_ground.render.style import DARK, LIGHT, Rgb
 from molmo2_ground.render.text import clock, fitted, plate, stamp
 from molmo2_ground.render.trajectory import Result, Timeline
 from molmo2_ground.results import Count, Masks
+from molmo2_ground.sightings import SAME_TIME_S
 from molmo2_ground.sources import MediaLike, open_clip, probe
 
 _SHEET_WIDTH_PX = 1600
@@ -29,7 +30,6 @@ _PAPER: Rgb = (28, 30, 36)
 _QUIET: Rgb = (150, 156, 168)
 CAPTION_PX = 17  # font size
 _CELL_PX = 200  # at least, so that a caption fits
-_SAME_TIME_S = 1e-4
 
 _Key = TypeVar("_Key", int, float)
 
@@ -204,13 +204,13 @@ def _frames(
     wanted = np.array(sorted(times_s), dtype=np.float64)
     if isinstance(media, Clip):
         for frame in media.frames:
-            if not wanted.size or np.abs(wanted - (frame.time_s or 0.0)).min() <= _SAME_TIME_S:
+            if not wanted.size or np.abs(wanted - (frame.time_s or 0.0)).min() <= SAME_TIME_S:
                 yield frame
         return
 
     def wanted_s(duration_s: float) -> npt.NDArray[np.float64]:
         # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
-        return wanted + _SAME_TIME_S
+        return wanted + SAME_TIME_S
 
     yield from open_clip(media, times=wanted_s if wanted.size else None, resize=shrink).frames
 
@@ -229,8 +229,8 @@ def _chosen(items: Sequence[_Key], max_items: int, *, seen: Collection[_Key]) ->
 
 def _close(item: float, ordered: Sequence[float]) -> bool:
     """True when one of the rising numbers is the item, but for rounding."""
-    at = bisect_left(ordered, item - _SAME_TIME_S)
-    return at < len(ordered) and ordered[at] <= item + _SAME_TIME_S
+    at = bisect_left(ordered, item - SAME_TIME_S)
+    return at < len(ordered) and ordered[at] <= item + SAME_TIME_S
 
 
 def _spread(items: Sequence[_Key], count: int) -> list[_Key]:

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from molmo2_ground.results import Answer, Count, Point, Points, Receipt, Sample, State, Track, Tracks
+from molmo2_ground.sightings import SAME_TIME_S, adjoin, looked_times_s
 
 Result = Points | Tracks | Count | Answer
 
-# Beyond this a straight line between two sightings is a guess, however rarely the model looked.
-LONGEST_BRIDGE_S = 2.0
 # For so long after it was last seen an object that is never seen again counts as hidden; then it is gone.
 HIDDEN_S = 2.0
 # How long a lone sighting is echoed by a growing ring, so that an eye can catch it in a moving video.
 ECHO_S = 0.8
-_SAME_TIME_S = 1e-4  # times survive a JSON file and a change of time base to better than this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +102,7 @@ class Timeline:
     def __init__(self, result: Result) -> None:
         points, tracks, receipt = _parts(result)
         self.receipt = receipt
-        # A result made by hand may have an empty receipt: then the model looked wherever it saw anything.
-        self.looked_s = looked_times_s(receipt) or tuple(
-            sorted({s.time_s for t in tracks for s in t.samples})
-        )
+        self.looked_s = looked_times_s(receipt, tracks)
         self.stills = tuple(point for point in points if point.time_s is None)
         of_track = [_legs(track, self.looked_s) for track in tracks]
         self.gaps = tuple(gap for legs in of_track for gap in _gaps(legs, self.looked_s))
@@ -159,12 +154,6 @@ class Timeline:
         )
 
 
-def looked_times_s(receipt: Receipt) -> tuple[float, ...]:
-    """Every time at which the model looked, seconds, rising, each once; empty for still images."""
-    times = {round(t, 6) for r in (receipt, *receipt.windows) for t in r.frame_times_s}
-    return tuple(sorted(times))
-
-
 def _parts(result: Result) -> tuple[Sequence[Point], Sequence[Track], Receipt]:
     if isinstance(result, Tracks):
         return (), result.tracks, result.receipt
@@ -183,7 +172,7 @@ def _legs(track: Track, looked_s: tuple[float, ...]) -> list[Leg]:
         return []
     groups = [[samples[0]]]
     for earlier, later in pairwise(samples):
-        if _adjoin(earlier.time_s, later.time_s, looked_s):
+        if adjoin(earlier.time_s, later.time_s, looked_s):
             groups[-1].append(later)
         else:
             groups.append([later])
@@ -196,8 +185,8 @@ def _gaps(legs: list[Leg], looked_s: tuple[float, ...]) -> list[Gap]:
     for place, leg in enumerate(legs):
         last, later = leg.samples[-1], legs[place + 1] if place + 1 < len(legs) else None
         end_s = last.time_s + HIDDEN_S if later is None else later.samples[0].time_s
-        missed = bisect_right(looked_s, last.time_s + _SAME_TIME_S)
-        if missed == len(looked_s) or looked_s[missed] >= end_s - _SAME_TIME_S:
+        missed = bisect_right(looked_s, last.time_s + SAME_TIME_S)
+        if missed == len(looked_s) or looked_s[missed] >= end_s - SAME_TIME_S:
             continue  # nobody looked: that it was not seen says nothing
         gaps.append(
             Gap(
@@ -211,13 +200,6 @@ def _gaps(legs: list[Leg], looked_s: tuple[float, ...]) -> list[Gap]:
             )
         )
     return gaps
-
-
-def _adjoin(earlier_s: float, later_s: float, looked_s: tuple[float, ...]) -> bool:
-    """True when the model did not look strictly between the two times, and they are not too far apart."""
-    if later_s - earlier_s > LONGEST_BRIDGE_S:
-        return False
-    return bisect_right(looked_s, earlier_s + _SAME_TIME_S) >= bisect_left(looked_s, later_s - _SAME_TIME_S)
 
 
 def _lone(point: Point, time_s: float) -> Leg:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import SourceError
-from molmo2_ground.masks.bridge import LONGEST_LINE_S
 from molmo2_ground.masks.carrying import MOST_HELD, carry
 from molmo2_ground.results import Mask, MaskFlag, Masks, Sample, Track, Tracks
 from molmo2_ground.rle import Rle
+from molmo2_ground.sightings import LONGEST_STEP_S
 from tests.found import receipt
 from tests.media import Shelf, variable_rate
 
@@ -145,7 +145,7 @@ def test_nothing_is_put_where_the_model_looked_and_did_not_see() -> None:
 
 
 def test_a_line_over_more_than_its_longest_is_not_drawn() -> None:
-    seconds = LONGEST_LINE_S + 0.2
+    seconds = LONGEST_STEP_S + 0.2
     last = round(seconds * FPS)
     tracks = seen({0: (60.0, 90.0), last: (90.0, 90.0)})
     assert carry(video(straight, seconds=seconds, blank=True), tracks) == tracks
