@@ -1,0 +1,11 @@
+"""`Part`: what all messages and their parts have in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Part(BaseModel):
+    """Frozen, no unknown fields, no infinite numbers; survives JSON unchanged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

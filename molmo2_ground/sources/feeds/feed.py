@@ -1,0 +1,71 @@
+"""`Feed`: something that can be connected to, and gives pictures until it ends or breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from molmo2_ground.clip import RgbArray
+from molmo2_ground.messages.header import StampClock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a source may keep us waiting, seconds: for being opened, and for its next picture."""
+
+    open_s: float = 10.0
+    read_s: float = 5.0
+
+
+class Arrival(Protocol):
+    """A picture as a connection gives it: decoded, not yet RGB.
+
+    stamp_ns   the camera's own time by `clock`, None when the stream carries none.
+    recv_ns    unix nanoseconds when it arrived, before decoding; monotonic_ns: the same by the monotonic one.
+    """
+
+    stamp_ns: int | None
+    clock: StampClock
+    recv_ns: int
+    monotonic_ns: int
+    width_px: int
+    height_px: int
+
+    def paint(self) -> RgbArray:
+        """The pixels, uint8[height, width, 3] RGB, upright."""
+        ...
+
+
+class Connection(Protocol):
+    """One open connection; used by one thread, but `close` may come from any."""
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """Pictures as they come; ends when the other side ends.
+
+        Raises `SourceError` when it breaks, or when no picture came within the read timeout.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it, also while another thread waits for a picture; closing again does nothing."""
+        ...
+
+
+class Feed(Protocol):
+    """A live source.
+
+    name      what logs, messages and errors call it: the address without user, password and query.
+    paced     True when pictures come at their own pace whether or not they are taken (a camera); False when
+              the source waits until the next is wanted (an iterator).
+    reopens   True when an end means that the connection was lost (a camera); False when it means that there
+              is no more (a file played once, an iterator).
+    """
+
+    name: str
+    paced: bool
+    reopens: bool
+
+    def connect(self, timeouts: Timeouts) -> Connection:
+        """Open it. Raises `SourceError`, one line without credentials, when that fails or takes too long."""
+        ...
