@@ -105,6 +105,7 @@ class Update:
     made_ns      unix nanoseconds at which the update was made; age_ms: how old the picture was then.
     valid_until_ns  unix nanoseconds until which places may be acted on; stale: made later than that.
     timings_ms   by stage: received, decoded, carried; of looks: vision, prefill, decode.
+    waiting      why the model should be asked and is not: signs that wait for the token budget.
     """
 
     source: str
@@ -121,6 +122,7 @@ class Update:
     age_ms: float
     valid_until_ns: int
     timings_ms: dict[str, float] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
 
     @property
     def stamp_ns(self) -> int:
