@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.messages.header import StampClock
@@ -68,4 +68,20 @@ class Feed(Protocol):
 
     def connect(self, timeouts: Timeouts) -> Connection:
         """Open it. Raises `SourceError`, one line without credentials, when that fails or takes too long."""
+        ...
+
+
+@runtime_checkable
+class CountsDamage(Protocol):
+    """A connection that also tells how many pictures came that could not be decoded, so far."""
+
+    damaged: int
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A feed whose `connect` another thread can make give up at once."""
+
+    def interrupt(self) -> None:
+        """Make a running `connect`, and every later one, raise `SourceError` soon."""
         ...
