@@ -231,8 +231,9 @@ def _move(
     thing.state = "propagated"
     velocity = thing.velocity_px_s
     agrees = kept.copy()
-    if velocity is not None:
-        expected = velocity * step_s
+    if velocity is not None or np.count_nonzero(kept) >= LEAST_CORNERS:
+        # Seen once, a thing goes as the corners nearest to its place do, which are sorted by that.
+        expected = np.median(moves[kept][:FEW_CORNERS], axis=0) if velocity is None else velocity * step_s
         speed = float(np.hypot(*expected))
         off = np.hypot(*(moves - expected).T)
         agrees &= off <= max(OFF_PX, OFF_PX_S * step_s, OFF_SHARE * speed)

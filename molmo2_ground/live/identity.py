@@ -9,14 +9,15 @@ within a distance that widens with the time unseen, for as long as the grace tim
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from molmo2_ground.live.carrier import Anchor
-from molmo2_ground.live.ledger import LedgerEntry
+from molmo2_ground.live.ledger import LedgerEntry, LedgerKind
 from molmo2_ground.results import Sample, Track
 from molmo2_ground.stitcher import (
     CARRY_GATE,
@@ -117,7 +118,7 @@ class Identities:
         self._next_id = 1
         self._on_one_spot: dict[tuple[int, int], int] = {}
 
-    def __iter__(self) -> Iterable[Thing]:  # type: ignore[misc]
+    def __iter__(self) -> Iterator[Thing]:
         return iter(self._things.values())
 
     def __len__(self) -> int:
@@ -130,6 +131,10 @@ class Identities:
     def of(self, question: str) -> list[Thing]:
         """The things of one question, by id."""
         return [thing for thing in self._things.values() if thing.question == question]
+
+    def sought(self, time_s: float) -> bool:
+        """Whether something is out of sight that may come back: within the grace time."""
+        return any(not t.here and time_s - t.observed_s <= self._grace_s for t in self._things.values())
 
     def note(self, object_id: int, sample: Sample) -> None:
         """A place to which a thing was carried in a sampled picture."""
@@ -163,6 +168,7 @@ class Identities:
         ledger: list[LedgerEntry] = []
         seen_now: dict[int, Track] = {}
         for number, track in enumerate(tracks):
+            thing: Thing
             if number in matches:
                 thing, reason = matches[number]
                 if not thing.here:
@@ -174,15 +180,19 @@ class Identities:
                 ledger.append(self._entry("birth", thing, seen, self._why_new(known, track)))
             self._update(thing, track, seen)
             seen_now[thing.object_id] = track
-        gone = [thing.object_id for thing in self.of(question) if thing.object_id not in seen_now or not thing.here]
-        merged = self._merges(question, seen_now, seen)
+        gone = [
+            thing.object_id
+            for thing in self.of(question)
+            if thing.object_id not in seen_now or not thing.here
+        ]
+        merged = self._merges(seen_now, seen)
         dead = self._unseen(known, seen_now, seen)
         ledger += [*merged, *dead]
         gone += [entry.object_id for entry in merged]
         anchors = tuple(
-            _anchor(thing, track)
+            _anchor(known_thing, track)
             for object_id, track in sorted(seen_now.items())
-            if (thing := self._things.get(object_id)) is not None and thing.here
+            if (known_thing := self._things.get(object_id)) is not None and known_thing.here
         )
         return Joined(ledger=tuple(ledger), anchors=anchors, gone=tuple(dict.fromkeys(gone)))
 
@@ -195,7 +205,9 @@ class Identities:
         self._pair(matches, known, shared, SHARED_GATE, "on {0} shared pictures they lie {1:.1f} % apart")
         # Carried off by what is behind it, a thing may still be known by where the model itself saw it.
         own = _table(known, tracks, lambda thing, track: apart_on_shared_frames(thing.observed, track))
-        self._pair(matches, known, own, SHARED_GATE, "on {0} pictures that both looks saw they lie {1:.1f} % apart")
+        self._pair(
+            matches, known, own, SHARED_GATE, "on {0} pictures that both looks saw they lie {1:.1f} % apart"
+        )
         if only_one and len(known) == 1 and len(tracks) == 1 and not matches:
             matches[0] = (known[0], "one thing is asked for, one is known and one was found")
         ahead = _table(known, tracks, self._off_the_way)
@@ -298,7 +310,7 @@ class Identities:
         if thing.samples[0].time_s < since_s - 1.0:
             thing.samples = [sample for sample in thing.samples if sample.time_s >= since_s]
 
-    def _merges(self, question: str, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
+    def _merges(self, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
         entries = []
         for (a, first), (b, second) in combinations(sorted(seen_now.items()), 2):
             apart, shared = apart_on_shared_frames(first.samples, second)
@@ -313,7 +325,6 @@ class Identities:
                 )
                 entries.append(self._entry("merge", self._things[b], seen, reason, into=a))
                 self._forget(b)
-        del question
         return entries
 
     def _unseen(self, known: Sequence[Thing], seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
@@ -330,9 +341,7 @@ class Identities:
                     f"{gone_s:.1f} s ago (grace time {self._grace_s:g} s)"
                 )
                 entries.append(
-                    self._death(
-                        thing, stamp_ns=seen.stamp_ns, source_index=seen.source_index, reason=reason
-                    )
+                    self._death(thing, stamp_ns=seen.stamp_ns, source_index=seen.source_index, reason=reason)
                 )
         return entries
 
@@ -353,9 +362,11 @@ class Identities:
             del self._on_one_spot[pair]
 
     @staticmethod
-    def _entry(kind: str, thing: Thing, seen: Seen, reason: str, *, into: int | None = None) -> LedgerEntry:
+    def _entry(
+        kind: LedgerKind, thing: Thing, seen: Seen, reason: str, *, into: int | None = None
+    ) -> LedgerEntry:
         return LedgerEntry(
-            kind=kind,  # type: ignore[arg-type]  # pydantic checks it
+            kind=kind,
             object_id=thing.object_id,
             question=thing.question,
             stamp_ns=seen.stamp_ns,
@@ -372,10 +383,14 @@ class Identities:
         near = min((pair for pair in apart if pair[0] == pair[0]), default=None)
         if near is None:
             return f"none of the {len(known)} known shares a picture with it or was near enough before"
-        return f"the nearest known, {near[1]}, is {100 * near[0]:.1f} % off (at most {100 * SHARED_GATE:.0f} %)"
+        return (
+            f"the nearest known, {near[1]}, is {100 * near[0]:.1f} % off (at most {100 * SHARED_GATE:.0f} %)"
+        )
 
 
-_Table = tuple["np.ndarray[tuple[int, int], np.dtype[np.float64]]", "np.ndarray[tuple[int, int], np.dtype[np.float64]]"]
+_Table = tuple[
+    "np.ndarray[tuple[int, int], np.dtype[np.float64]]", "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+]
 
 
 def _table(known: Sequence[Thing], tracks: Sequence[Track], measure) -> _Table:  # type: ignore[no-untyped-def]

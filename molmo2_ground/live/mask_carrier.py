@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from molmo2_ground.masks.doubts import Doubts
 from molmo2_ground.masks.mask_place import PlaceInBox
 from molmo2_ground.masks.prompts import PointPrompt
 from molmo2_ground.masks.segmenter import BoolArray, Segmenter, Walk
-from molmo2_ground.results import Mask, MaskFlag
+from molmo2_ground.results import Mask, MaskFlag, State
 from molmo2_ground.rle import Rle
 
 
@@ -87,7 +86,10 @@ class MaskCarrier:
         # What was followed and not pointed to now starts from where it was in the first picture of the way.
         kept = {thing.object_id: thing for thing in self._things.values() if thing.lost_s is None}
         way = self._held.way(first)
-        pointed = {held_at: [a for a in held if a.source_index == held_at] for held_at in {a.source_index for a in held}}
+        pointed = {
+            held_at: [a for a in held if a.source_index == held_at]
+            for held_at in {a.source_index for a in held}
+        }
         self._close_walk()
         walk = self._started()
         self._things = {
@@ -96,7 +98,6 @@ class MaskCarrier:
             if object_id not in {anchor.object_id for anchor in held}
         }
         told: tuple[Carried, ...] = ()
-        waiting = dict(pointed)
         for number, here in enumerate(way):
             due = [a for index in sorted(waiting) if index <= here.source_index for a in waiting[index]]
             waiting = {index: group for index, group in waiting.items() if index > here.source_index}
@@ -233,7 +234,9 @@ class MaskCarrier:
             if not inside or (thing.lost_s is not None and held.time_s - thing.lost_s > PREDICT_S):
                 self.forget([object_id])
                 continue
-            state = "observed" if object_id in seen else "propagated" if thing.lost_s is None else "predicted"
+            state: State = "propagated" if thing.lost_s is None else "predicted"
+            if object_id in seen:
+                state = "observed"
             told.append(
                 Carried(
                     object_id=object_id,

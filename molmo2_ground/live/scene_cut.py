@@ -21,7 +21,9 @@ def is_cut(before: Gray, after: Gray) -> bool:
         return True
     if float(cv2.absdiff(before, after).mean()) < CUT_LEVELS:
         return False
-    counts = [np.bincount(p.reshape(-1) * _SHADES // 256, minlength=_SHADES) for p in (
-        before.astype(np.int32), after.astype(np.int32))]
+    counts = [
+        np.bincount(p.reshape(-1) * _SHADES // 256, minlength=_SHADES)
+        for p in (before.astype(np.int32), after.astype(np.int32))
+    ]
     moved = np.abs(counts[0] - counts[1]).sum() / 2 / before.size
     return bool(moved > CUT_HISTOGRAM)

@@ -17,6 +17,8 @@ from molmo2_ground.live.scene_cut import is_cut
 from molmo2_ground.live.token_budget import TokenBudget
 from molmo2_ground.masks.point_flow import Gray
 
+_SAME_TIME_S = 1e-3  # times of a grid are sums of floats
+
 LEAST_INTERVAL_S: Mapping[str, float] = {
     # Asked once each time they happen; nothing makes them come in a stream.
     "first": 0.0,
@@ -57,7 +59,9 @@ class Supervisor:
     budget: TokenBudget
     looks: dict[str, int] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
-    _pending: dict[str, int] = field(default_factory=dict)  # from the sign to the picture that showed it first
+    _pending: dict[str, int] = field(
+        default_factory=dict
+    )  # from the sign to the picture that showed it first
     _looked_s: dict[str, float] = field(default_factory=dict)
     _last_s: float | None = None
     _last_index: int = -1
@@ -114,8 +118,8 @@ class Supervisor:
         budget; signs that wait for the budget are in `waiting`.
         """
         if self._last_s is None:
-            self.sign("first", newest_index)
-        elif newest_s - self._last_s >= self.look_every_s:
+            self._pending = {"first": newest_index}
+        elif newest_s - self._last_s >= self.look_every_s - _SAME_TIME_S:
             self.sign("age", newest_index)
         asked_anew = "question" in self._pending
         if newest_index <= self._last_index and not asked_anew:
@@ -150,7 +154,7 @@ class Supervisor:
 
     def _rested(self, name: str, time_s: float) -> bool:
         interval_s = self._newcomer_s if name == "newcomer" else LEAST_INTERVAL_S[name]
-        return name not in self._looked_s or time_s - self._looked_s[name] >= interval_s
+        return name not in self._looked_s or time_s - self._looked_s[name] >= interval_s - _SAME_TIME_S
 
     def _parted(self, carried: Sequence[Carried], question_of: Mapping[int, str]) -> bool:
         """Whether two things of one question that had come close are apart again."""

@@ -16,7 +16,7 @@ from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import GroundError
 from molmo2_ground.live.carrier import Carried, Carrier
 from molmo2_ground.live.freshness import Freshness
-from molmo2_ground.live.identity import Identities, Joined, Seen, Thing
+from molmo2_ground.live.identity import Identities, Joined, Seen
 from molmo2_ground.live.ledger import LedgerEntry
 from molmo2_ground.live.live_picture import LivePicture
 from molmo2_ground.live.looker import LookAnswer, LookRequest
@@ -36,6 +36,9 @@ LOOK_EVERY_S = 2.0
 as long, and what turns or slows down is a few hundredths of the picture off by then."""
 GRACE_S = 10.0
 """A thing may be out of sight for so long and still be itself: behind a bus, or while a camera reconnects."""
+MAX_AGE_S = 5.0
+VALID_S = 1.0
+"""A picture older than `MAX_AGE_S` is of no use to what acts on it; a place may be acted on for `VALID_S`."""
 KEPT_S = 2.0  # places are kept for a window and so much more, for the speed that they tell
 
 
@@ -47,8 +50,8 @@ class LiveRules:
     """
 
     fps: float = 2.0
-    max_age_s: float = 5.0
-    valid_s: float = 1.0
+    max_age_s: float = MAX_AGE_S
+    valid_s: float = VALID_S
     grace_s: float = GRACE_S
     look_every_s: float = LOOK_EVERY_S
     window_s: float = LIVE_WINDOW_S
@@ -108,6 +111,7 @@ class LiveTracker:
         self._looks: list[Look] = []
         self._ledger: list[LedgerEntry] = []
         self._dropped: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()  # since the start: taken, and no update is about them
         self._look_timings_ms: dict[str, float] = {}
         self._carried_ms = 0.0
         self._seq = 0
@@ -139,7 +143,7 @@ class LiveTracker:
         """Take in the next picture; False when it is too old to be of use, and counted as `late`."""
         began_ns = self._clocks.monotonic_ns()
         if self._freshness.age_ms(capture, began_ns) > 1000 * self.rules.max_age_s:
-            self._dropped["late"] += 1
+            self._leave_out("late")
             return False
         before = self._picture
         picture = LivePicture(capture=capture, time_s=self._time.of(capture))
@@ -148,7 +152,15 @@ class LiveTracker:
             before.forget_pixels()
             if before.capture.epoch != capture.epoch:
                 self._reconnected(picture)
-        if self._window.take(picture):
+        sampled = self._window.take(picture)
+        if self._carrier is None:
+            # Told are only pictures that were looked at.
+            unlooked = self._sampled if sampled else None
+            if unlooked is not None and unlooked is not self._asked:
+                self._leave_out("unlooked")
+            if not sampled:
+                self._leave_out("rate")
+        if sampled:
             self._sampled = picture
             self._stamps_ns[picture.index] = capture.stamp_ns
             while len(self._stamps_ns) > 2 * self._window.most_frames + 2:
@@ -238,10 +250,6 @@ class LiveTracker:
         self._dropped.clear()
         return update
 
-    def left_out(self, reason: str, count: int = 1) -> None:
-        """Count pictures that were taken and that no update is about."""
-        self._dropped[reason] += count
-
     @property
     def held_bytes(self) -> int:
         """About how many bytes of pixels are held: by the window and for carrying."""
@@ -253,8 +261,14 @@ class LiveTracker:
         if self._carrier is not None:
             self._carrier.close()
 
+    def _leave_out(self, reason: str) -> None:
+        self._dropped[reason] += 1
+        self.left_out[reason] += 1
+
     def _reconnected(self, picture: LivePicture) -> None:
         self._window.restart()
+        if self._carrier is None and self._sampled is not None and self._sampled is not self._asked:
+            self._leave_out("unlooked")
         self._sampled = None
         if self._carrier is not None:
             self._carrier.restart_pictures()
@@ -267,16 +281,17 @@ class LiveTracker:
             carrier.restart_pictures()
             self._identities.interrupted(cut=True)
         self._carried = carrier.take(picture)
-        question_of = {c.object_id: thing.question for c in self._carried if (thing := self._thing(c))}
+        question_of = {
+            c.object_id: thing.question for c in self._carried if (thing := self._identities.get(c.object_id))
+        }
         self.supervisor.look_at(picture, self._carried, question_of)
         if picture.sampled:
             for carried in self._carried:
                 if carried.state == "propagated":
                     self._identities.note(carried.object_id, _sample(carried, picture))
+            if self._identities.sought(picture.time_s):
+                self.supervisor.sign("lost", picture.index)
         self._about = picture
-
-    def _thing(self, carried: Carried) -> Thing | None:
-        return self._identities.get(carried.object_id)
 
     def _aimed(self, name: str, query: Query, window: Window) -> Query | None:
         """The question for this window: one that follows a point goes on from the thing's place in it."""
@@ -314,7 +329,9 @@ class LiveTracker:
         for stage, spent_ms in result.receipt.timings_ms.items():
             stage = {"decode_text": "decode", "decode": "read"}.get(stage, stage)
             self._look_timings_ms[stage] = self._look_timings_ms.get(stage, 0.0) + spent_ms
-        tracks = result if isinstance(result, Tracks) else result.tracks if isinstance(result, Answer) else None
+        tracks = (
+            result if isinstance(result, Tracks) else result.tracks if isinstance(result, Answer) else None
+        )
         if tracks is None:
             return
         seen = Seen(
@@ -344,7 +361,9 @@ class LiveTracker:
             self._carried = tuple(sorted((*kept, *found), key=lambda carried: carried.object_id))
             return
         self._carrier.forget(joined.gone)
-        same = picture is not None and (request is None or request.window.newest.epoch == picture.capture.epoch)
+        same = picture is not None and (
+            request is None or request.window.newest.epoch == picture.capture.epoch
+        )
         if same:
             self._carried = self._carrier.restart(joined.anchors)
 
@@ -356,6 +375,8 @@ class LiveTracker:
             if thing is None:
                 continue
             observed = thing.observed_index == capture.index
+            if self._carrier is None and not observed:
+                continue  # nothing carries it here
             state: State = "observed" if observed else carried.state
             tracks.append(
                 LiveTrack(
