@@ -61,7 +61,7 @@ def mask_of(object_id: int, box_px: tuple[int, int, int, int], source_index: int
     pixels = np.zeros((height_px, width_px), dtype=bool)
     left, top, right, bottom = box_px
     pixels[top:bottom, left:right] = True
-    counts = Rle.encode(pixels).counts.decode("ascii")
+    counts = Rle.encode(pixels).to_coco()["counts"]
     return Mask(object_id=object_id, source_index=source_index, size_px=SIZE_PX, counts=counts)
 
 

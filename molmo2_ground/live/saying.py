@@ -225,7 +225,7 @@ class _Speaker:
         seq, dropped = self._numbering.next(kind)
         query = self._questions.get(question)
         return Header(
-            schema_=schema,
+            schema=schema,
             source=self._source,
             seq=seq,
             epoch=capture.epoch,
