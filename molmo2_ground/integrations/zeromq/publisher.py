@@ -183,6 +183,10 @@ class Publisher:
                 opened = self._door.reopen(self._zmq.PUB, self._options, self._stop)
                 with self._lock:
                     self._socket = opened
+            with self._lock:
+                if self._socket is not None:
+                    # Whoever has come back is taken in now, not by the next message, which it would miss.
+                    self._socket.getsockopt(self._zmq.EVENTS)
 
     def __enter__(self) -> Publisher:
         return self
