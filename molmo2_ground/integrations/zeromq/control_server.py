@@ -29,7 +29,6 @@ from molmo2_ground.messages.control import (
     ControlReply,
     PingRequest,
     Question,
-    QuestionsRequest,
     RemoveRequest,
     SnapshotRequest,
     StatusRequest,
