@@ -57,6 +57,8 @@ class Look:
     result   `Tracks`, `Points` or `Count` with its receipt; times are seconds of the stream. None when the
              answer could not be read: then `error` says why.
     asked_ns, answered_ns  unix nanoseconds.
+    recv_ns, epoch  of that picture, as its `Capture` has them. None: worked out from the update's own
+             picture, which is right as long as both came over one connection.
     """
 
     question: str
@@ -67,6 +69,8 @@ class Look:
     error: str = ""
     asked_ns: int
     answered_ns: int
+    recv_ns: int | None = None
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ class Header(Part):
     size_px        (width, height) of the picture; all coordinates refer to it.
     age_ms         how old the picture was when the message was made, milliseconds.
     dropped_since_last  pictures that were left out since the message before of this topic, by reason.
-    query          what was asked for, in the user's words.
+    query          what was asked for, in the user's words; question: under which name. Several questions of
+                   one kind share a topic and its `seq`; this tells their messages apart.
     status         `ok`, or `stale` when it was published after `valid_until_ns`.
     valid_until_ns unix nanoseconds by this machine's clock until which a place in it may be acted on.
     """
@@ -55,6 +56,7 @@ class Header(Part):
     age_ms: float
     dropped_since_last: dict[str, int] = Field(default_factory=dict)
     query: str = ""
+    question: str = ""
     status: MessageStatus = "ok"
     valid_until_ns: int
 

@@ -65,6 +65,7 @@ class EventMessage(Part):
 
     name    of the watch. event: the event of `molmo2_ground.analytics` that set it off, as JSON.
     at_ns   stamp of the picture that shows it, by the header's clock.
+    receipt_of  stamp of the newest picture of the look that it rests on; None when on followed places alone.
     clip    name of the file with what came before and after; None when none was kept.
     """
 
@@ -75,4 +76,5 @@ class EventMessage(Part):
     kind: Literal["event"] = "event"
     at_ns: int
     event: dict[str, Any]
+    receipt_of: int | None = None
     clip: str | None = None
