@@ -28,6 +28,7 @@ from molmo2_ground import (
     _cli_import,
     _cli_keys,
     _cli_plan,
+    _cli_stream,
     _cli_train,
 )
 from molmo2_ground._cli_drawn import add_drawn_options, masks_of, segmenter_of, zones_of
@@ -161,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     _cli_export.add_parser(commands, common=common)
     _cli_import.add_parser(commands, common=common)
     _cli_events.add_parser(commands, common=common)
+    _cli_stream.add_parser(commands, runner=runner)
     _cli_echo.add_parser(commands, common=common)
     _cli_keys.add_parser(commands, common=common)
     doctor = commands.add_parser(

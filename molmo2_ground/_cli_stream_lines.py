@@ -1,0 +1,47 @@
+"""What `stream` prints for people: a line for each answer of the model, for events, and for who came and went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from molmo2_ground.live.update import Look, Update, WatchEvent
+
+_MOST_NAMED = 6
+
+
+def lines_of(update: Update) -> Iterator[str]:
+    """The lines of one update; none for one in which nothing new was learnt."""
+    from molmo2_ground.analytics.events import where_and_what
+
+    when = f"{update.time_s:8.1f} s"
+    for look in update.looks:
+        yield f"{when}  {_look(look, update)}"
+    for entry in update.ledger:
+        into = "" if entry.into is None else f" into #{entry.into}"
+        yield f"{when}  {entry.question}: {entry.kind} of #{entry.object_id}{into}: {entry.reason}"
+    for event in update.events:
+        where, detail = where_and_what(event.event)
+        yield f"{when}  {_event(event)} {where} {detail}".rstrip()
+
+
+def _look(look: Look, update: Update) -> str:
+    asked = f"asked for {', '.join(look.reasons)}; {(look.answered_ns - look.asked_ns) / 1e9:.1f} s"
+    if look.result is None:
+        return f"{look.question}: no answer ({asked}): {look.error}"
+    from molmo2_ground.results import Count, Points
+
+    if isinstance(look.result, Count):
+        return f"{look.question}: {look.result.value} ({asked})"
+    if isinstance(look.result, Points):
+        places = [f"({point.x_px:.0f}, {point.y_px:.0f})" for point in look.result]
+    else:
+        places = [f"#{t.object_id} ({t.x_px:.0f}, {t.y_px:.0f})" for t in update.of(look.question)]
+    more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
+    return f"{look.question}: {' '.join(places[:_MOST_NAMED]) or 'none'}{more} ({asked})"
+
+
+def _event(event: WatchEvent) -> str:
+    clip = f" [{event.clip}]" if event.clip is not None else ""
+    return f"{event.watch}: #{event.event.object_id} {event.event.kind.replace('_', ' ')}{clip}"
