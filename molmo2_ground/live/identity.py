@@ -1,9 +1,9 @@
 """`Identities`: who is who from one answer of the model to the next; ids are never used twice.
 
-An answer's tracks are numbered anew in every window. A track is a known thing when both lie near each other on
-the pictures that they share: places of earlier answers count, and so do places carried there since, the later
-the more. What shares no picture with it (hidden, another connection) is looked for where it would be by now,
-within a distance that widens with the time unseen, for as long as the grace time.
+An answer's tracks are numbered anew in every window. A track is a known thing when both lie near each other
+on the pictures that they share: places of earlier answers count, and so do places carried there since, the
+later the more. What shares no picture with it (hidden, another connection) is looked for where it would be
+by now, within a distance that widens with the time unseen, for as long as the grace time.
 """
 
 from __future__ import annotations
@@ -30,21 +30,23 @@ from molmo2_ground.stitcher import (
 
 GATE_PER_S = 0.03
 WIDEST_GATE = 0.3
-"""A thing unseen is taken up again within `CARRY_GATE` of where it should be, `GATE_PER_S` more for every second
-unseen, at most `WIDEST_GATE`; all shares of the picture. What walks covers a few hundredths of it in a second."""
+"""A thing unseen is taken up again within `CARRY_GATE` of where it should be, `GATE_PER_S` more for every
+second unseen, at most `WIDEST_GATE`; all shares of the picture. What walks covers a few hundredths of it in
+a second."""
 
 MERGE_GATE = 0.015
 MERGE_LOOKS = 3
-"""Two ids of one question that lie so near each other (median over the pictures of a look, shares of the picture)
-in so many looks one after another are one thing. One look may well put two that pass each other on one spot."""
+"""Two ids of one question that lie so near each other (median over the pictures of a look, shares of the
+picture) in so many looks one after another are one thing. One look may well put two that pass each other on
+one spot."""
 
 DEATH_LOOKS = 3
-"""A thing is given up when so many looks one after another did not see it and the grace time is over: one answer
-may forget a thing, and without looks nothing was unseen."""
+"""A thing is given up when so many looks one after another did not see it and the grace time is over: one
+answer may forget a thing, and without looks nothing was unseen."""
 
 FRESH_STEPS = 1.5
-"""A thing whose last place in an answer is at most so many steps of the grid before the newest picture is there
-now: an answer may leave the last picture out."""
+"""A thing whose last place in an answer is at most so many steps of the grid before the newest picture is
+there now: an answer may leave the last picture out."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -87,7 +89,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Joined:
-    """What an answer changed: the ledger, where to follow things from, and what is out of sight or given up."""
+    """What an answer changed: the ledger, where to follow things from, and what is out of sight."""
 
     ledger: tuple[LedgerEntry, ...]
     anchors: tuple[Anchor, ...]
@@ -133,8 +135,14 @@ class Identities:
         return [thing for thing in self._things.values() if thing.question == question]
 
     def sought(self, time_s: float) -> bool:
-        """Whether something is out of sight that may come back: within the grace time."""
-        return any(not t.here and time_s - t.observed_s <= self._grace_s for t in self._things.values())
+        """Whether something is out of sight that may come back within the grace time."""
+        return any(not thing.here and self._may_return(thing, time_s) for thing in self._things.values())
+
+    def _may_return(self, thing: Thing, time_s: float) -> bool:
+        gone_s = time_s - thing.observed_s
+        last, velocity = thing.samples[-1], velocity_norm_s(thing.observed)
+        inside = (0 <= last.x_norm + velocity[0] * gone_s <= 1, 0 <= last.y_norm + velocity[1] * gone_s <= 1)
+        return gone_s <= self._grace_s and all(inside)
 
     def note(self, object_id: int, sample: Sample) -> None:
         """A place to which a thing was carried in a sampled picture."""
@@ -144,7 +152,7 @@ class Identities:
             self._let_go(thing, sample.time_s)
 
     def interrupted(self, *, cut: bool) -> None:
-        """Pictures of before share nothing with those to come: another connection, or (`cut`) another scene."""
+        """Pictures to come share nothing with those before: another connection, or (`cut`) scene."""
         for thing in self._things.values():
             thing.here = False
             thing.cut = thing.cut or cut
@@ -169,16 +177,19 @@ class Identities:
         seen_now: dict[int, Track] = {}
         for number, track in enumerate(tracks):
             thing: Thing
+            reason = ""
             if number in matches:
                 thing, reason = matches[number]
-                if not thing.here:
-                    ledger.append(self._entry("return", thing, seen, reason))
+                away = not thing.here
             elif self._doubles(track, [tracks[n] for n in matches]):
                 continue
             else:
                 thing = self._born(question, track, seen)
+                away = False
                 ledger.append(self._entry("birth", thing, seen, self._why_new(known, track)))
             self._update(thing, track, seen)
+            if away and thing.here:
+                ledger.append(self._entry("return", thing, seen, reason))
             seen_now[thing.object_id] = track
         gone = [
             thing.object_id
@@ -246,7 +257,7 @@ class Identities:
         return assign(distance, gate)
 
     def _off_the_way(self, thing: Thing, track: Track) -> tuple[float, float]:
-        """How far a track begins from where the thing may have got to, as a share of what is allowed; the gap.
+        """How far a track begins from where the thing may be by now, as a share of the gate; the gap.
 
         It may have gone straight on or have stopped on the way: the distance is that to the line between.
         """
@@ -388,12 +399,11 @@ class Identities:
         )
 
 
-_Table = tuple[
-    "np.ndarray[tuple[int, int], np.dtype[np.float64]]", "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
-]
+_Table = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+_Measure = Callable[[Thing, Track], tuple[float, float]]
 
 
-def _table(known: Sequence[Thing], tracks: Sequence[Track], measure) -> _Table:  # type: ignore[no-untyped-def]
+def _table(known: Sequence[Thing], tracks: Sequence[Track], measure: _Measure) -> _Table:
     """What `measure` says of every pair, float64[K, T] twice."""
     first = np.full((len(known), len(tracks)), np.nan)
     second = np.zeros((len(known), len(tracks)))
