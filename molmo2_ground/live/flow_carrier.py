@@ -26,10 +26,10 @@ from molmo2_ground.results import State
 NEAREST_CORNERS = 14
 """Corners nearest to the place are the likeliest to lie on the thing, whose size nobody told."""
 FEW_CORNERS = 6
-OFF_PX = 0.6  # Lucas–Kanade is good to a tenth of a pixel; two pictures' noise and a rounded place are more
+OFF_PX = 1.2  # a thing drawn or sensed in whole pixels steps by one more now and then
 OFF_PX_S = 15.0  # the model's scatter of a few pixels over half a second, as a speed
 OFF_SHARE = 0.5  # what turns or brakes within one step
-BEHIND_PX = 4.0
+BEHIND_PX = 3.0
 """So far a corner may fall behind the thing since it was picked, or by `BEHIND_SHARE` of the way."""
 BEHIND_SHARE = 0.15
 SHIFT_SHARE = 0.03

@@ -56,7 +56,7 @@ class Thing:
     samples      its places lately, by picture: the model's own, and in between those carried to sampled ones.
     observed_ns, observed_s, observed_index  the newest picture in which the model saw it.
     here         False while it is out of sight: the last look did not see it at its end, or the connection
-                 was lost since.   missed: looks one after another that did not see it at all.
+                 was lost since.   missed: looks one after another that did not see it at their end.
     cut          the scene changed since it was seen: where it was says nothing of where it is.
     """
 
@@ -108,6 +108,10 @@ class Seen:
     stamp_ns: int
     step_s: float
     stamps_ns: Mapping[int, int]
+
+    def shows(self, track: Track) -> bool:
+        """Whether a track of the answer reaches up to now."""
+        return self.time_s - track.last.time_s <= FRESH_STEPS * self.step_s
 
 
 class Identities:
@@ -181,8 +185,8 @@ class Identities:
             if number in matches:
                 thing, reason = matches[number]
                 away = not thing.here
-            elif self._doubles(track, [tracks[n] for n in matches]):
-                continue
+            elif not seen.shows(track) or self._doubles(track, [tracks[n] for n in matches]):
+                continue  # gone already, or named twice; the answer itself tells of both
             else:
                 thing = self._born(question, track, seen)
                 away = False
@@ -311,8 +315,7 @@ class Identities:
         if last.source_index >= thing.observed_index:
             thing.observed_index, thing.observed_s = last.source_index, last.time_s
             thing.observed_ns = seen.stamps_ns.get(last.source_index, seen.stamp_ns)
-        thing.here = seen.time_s - last.time_s <= FRESH_STEPS * seen.step_s
-        thing.missed, thing.cut = 0, False
+        thing.here, thing.cut = seen.shows(track), False
         self._let_go(thing, seen.time_s)
 
     def _let_go(self, thing: Thing, time_s: float) -> None:
@@ -341,10 +344,12 @@ class Identities:
     def _unseen(self, known: Sequence[Thing], seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
         entries = []
         for thing in known:
-            if thing.object_id in seen_now or thing.object_id not in self._things:
+            if thing.object_id not in self._things:
                 continue
-            thing.here = False
-            thing.missed += 1
+            thing.here = thing.here and thing.object_id in seen_now
+            thing.missed = 0 if thing.here else thing.missed + 1
+            if thing.here:
+                continue
             gone_s = seen.time_s - thing.observed_s
             if thing.missed >= DEATH_LOOKS and gone_s > self._grace_s:
                 reason = (
