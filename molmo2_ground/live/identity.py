@@ -421,7 +421,7 @@ def _table(known: Sequence[Thing], tracks: Sequence[Track], measure: _Measure) -
 def _anchor(thing: Thing, track: Track) -> Anchor:
     """Where to follow a thing from: its last place, and how fast it has been going by the model's places."""
     last = track.last
-    seen = thing.observed
+    seen = [sample for sample in thing.observed if last.time_s - sample.time_s <= CARRY_S]
     return Anchor(
         object_id=thing.object_id,
         source_index=last.source_index,
