@@ -12,8 +12,8 @@ from molmo2_ground.live.latency import Histogram, Latencies
 from molmo2_ground.live.update import Look, Update
 from molmo2_ground.messages.health import FeedState, HealthMessage, StatusEvent
 
-# Left out by the loop after the feed's thread had handed it over; the other reasons are the feed's own count.
-_OURS = ("late",)
+# Left out by the loop after the feed's thread had handed them over; all other reasons are the feed's count.
+_OURS = ("late", "unlooked")
 _MOST_EVENTS = 64  # between two messages; older ones make way and are counted
 _RATE_WINDOW_S = 10.0
 
