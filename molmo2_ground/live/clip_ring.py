@@ -47,13 +47,13 @@ class ClipRing:
     fps        pictures a second that are kept, at most. side_px: their longer side, pixels.
     max_bytes  of all pictures that are kept; where the seconds take more, clips begin later. Pictures of the
                clip that is being written may be held beside these: twice as much at most.
-    waits      whether the stream waits where pictures come faster than they can be kept (a file that is
-               played as fast as it goes), rather than leaving some out.
+    waits      where pictures come faster than they can be kept (a file that is played as fast as it goes),
+               the stream waits rather than leaving some out.
 
     `take` costs the stream nothing but a note: one thread makes JPEGs and another writes files. Where the
-    first falls behind, pictures are left out (`missed`); where more than 32 clips wait, further ones are not
-    written (`refused`). What goes wrong in writing (a full disk, a folder that is gone) is logged once until a
-    clip is written again, counted (`failed`), and stops nothing.
+    first falls behind, pictures are left out (`missed`); where 32 clips wait, further ones are not written
+    (`refused`). What goes wrong in writing (a full disk, a folder that is gone) is counted (`failed`),
+    logged once until a clip is written again, and stops nothing.
     """
 
     def __init__(

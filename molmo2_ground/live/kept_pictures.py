@@ -91,10 +91,10 @@ def to_jpeg(picture: RgbArray, *, side_px: int, quality: int) -> bytes:
 
 
 def from_jpeg(data: bytes) -> RgbArray:
-    """uint8[height, width, 3] RGB."""
+    """uint8[height, width, 3] RGB. Raises `ValueError` for what is no JPEG."""
     import cv2
 
-    return np.asarray(
-        cv2.cvtColor(cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB),
-        dtype=np.uint8,
-    )
+    picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"expected a JPEG; got {len(data)} bytes that are none")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)

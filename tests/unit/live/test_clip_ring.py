@@ -13,7 +13,7 @@ import pytest
 from molmo2_ground.analytics import Zone
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.errors import SourceError
-from molmo2_ground.live import clip_ring
+from molmo2_ground.live.clip_file import write_clip
 from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.kept_pictures import KeptPicture, KeptPictures, from_jpeg, to_jpeg
 from molmo2_ground.live.update import Update, WatchEvent
@@ -104,14 +104,14 @@ def test_a_folder_that_is_gone_is_told_once_and_stops_nothing(
 def test_a_full_disk_is_told_again_after_it_had_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, full = clip_ring.write_clip, [True, True, False, True]
+    real, full = write_clip, [True, True, False, True]
 
     def write(path: Path, pictures: tuple[KeptPicture, ...]) -> None:
         if full.pop(0):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, pictures)
 
-    monkeypatch.setattr(clip_ring, "write_clip", write)
+    monkeypatch.setattr("molmo2_ground.live.clip_ring.write_clip", write)
     with caplog.at_level(logging.WARNING), ClipRing(tmp_path, before_s=0.3, after_s=0.1, waits=True) as ring:
         for epoch in range(4):
             run(ring, updates(epoch=epoch))
