@@ -18,7 +18,7 @@ from molmo2_ground.analytics.occupancy import Occupancy, occupancy_of, zone_even
 from molmo2_ground.analytics.presence import ZoneJudge
 from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.analytics.speed import Speed, Unit, speeds_of
-from molmo2_ground.analytics.spell import Spell, looks_of, spells_of
+from molmo2_ground.analytics.spell import Spell, appeared, disappeared, looks_of, spells_of
 from molmo2_ground.analytics.summary import ObjectSummary, Summary, line_summary, object_summary, zone_summary
 from molmo2_ground.analytics.visit import Visit, visits_of
 from molmo2_ground.analytics.zone import Zone
@@ -123,12 +123,18 @@ def find_events(
     times_s = looked_s if at == "looks" else _frame_times_s(tracks)
     in_zones = [_in_zone(zone, every, rules, masks, times_s) for zone in zones]
     at_lines = [_at_line(line, every, rules) for line in lines]
-    events: list[Event] = [_appeared(spell) for spell in every]
+    events: list[Event] = [
+        appeared(spell.object_id, spell.label, spell.samples[0], spell.not_before_s) for spell in every
+    ]
     for of_one, _ in in_zones:
         events += zone_events(of_one)
     for crossings in at_lines:
         events += crossings
-    events += [_disappeared(spell, by_s) for spell in every if (by_s := spell.gone_by_s) is not None]
+    events += [
+        disappeared(spell.object_id, spell.label, spell.samples[-1], by_s)
+        for spell in every
+        if (by_s := spell.gone_by_s) is not None
+    ]
     visits = [visit for of_one, _ in in_zones for visit in of_one]
     return Events(
         source=tracks.receipt.source,
@@ -185,38 +191,6 @@ def _at_line(line: Line, spells: Sequence[Spell], rules: Rules) -> list[LineCros
     return [
         crossing for spell in spells for crossing in crossings_of(spell, line, min_step_px=rules.min_step_px)
     ]
-
-
-def _appeared(spell: Spell) -> Appeared:
-    first = spell.samples[0]
-    return Appeared(
-        time_s=first.time_s,
-        after_s=spell.not_before_s,
-        before_s=first.time_s,
-        timing="sample",
-        source_index=first.source_index,
-        object_id=spell.object_id,
-        label=spell.label,
-        x_px=first.x_px,
-        y_px=first.y_px,
-        states=(first.state,),
-    )
-
-
-def _disappeared(spell: Spell, by_s: float) -> Disappeared:
-    last = spell.samples[-1]
-    return Disappeared(
-        time_s=last.time_s,
-        after_s=last.time_s,
-        before_s=by_s,
-        timing="sample",
-        source_index=last.source_index,
-        object_id=spell.object_id,
-        label=spell.label,
-        x_px=last.x_px,
-        y_px=last.y_px,
-        states=(last.state,),
-    )
 
 
 def _check(zones: Sequence[Zone], lines: Sequence[Line], rules: Rules, masks: Masks | None, at: str) -> None:

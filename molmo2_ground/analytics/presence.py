@@ -11,7 +11,7 @@ from shapely.geometry import LineString, Point
 from molmo2_ground.analytics.event import Timing
 from molmo2_ground.analytics.rules import By, Rules
 from molmo2_ground.analytics.zone import Zone
-from molmo2_ground.results import Masks, Sample
+from molmo2_ground.results import Mask, Masks, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,17 @@ class ZoneJudge:
 
     def at(self, object_id: int, sample: Sample) -> Presence:
         """Whether this object is in the zone at this sample."""
-        share = self._share(object_id, sample.source_index) if self._rules.by == "mask" else None
+        mask = None if self._masks is None else self._masks.get(object_id, sample.source_index)
+        return self.presence(sample, mask)
+
+    def presence(self, sample: Sample, mask: Mask | None) -> Presence:
+        """Whether an object is in the zone that is at this place and, where it has one, has this mask."""
+        share = self._share(mask) if self._rules.by == "mask" else None
         if share is None:
             return Presence(inside=self.zone.holds(sample.x_px, sample.y_px), by="point")
         return Presence(inside=share >= self._rules.min_share, by="mask", share=share)
 
-    def _share(self, object_id: int, source_index: int) -> float | None:
-        mask = None if self._masks is None else self._masks.get(object_id, source_index)
+    def _share(self, mask: Mask | None) -> float | None:
         if mask is None or mask.flags or not mask.area_px:
             return None
         if mask.size_px not in self._pixels:

@@ -8,10 +8,12 @@ object was hidden or missed. A gap of at most `grace_s` seconds is passed over, 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+from molmo2_ground.analytics.event import Appeared, Disappeared
 from molmo2_ground.results import Sample, Track, Tracks
 from molmo2_ground.sightings import SAME_TIME_S, adjoin, looked_times_s
 
@@ -34,6 +36,11 @@ class Spell:
     hidden: tuple[bool, ...]
     not_before_s: float | None
     gone_by_s: float | None
+
+    @property
+    def steps(self) -> Iterator[tuple[Sample, bool]]:
+        """Each sample, and whether the way to it passes over a gap; there is no way to the first."""
+        return zip(self.samples, (False, *self.hidden), strict=True)
 
     @property
     def stretches(self) -> tuple[tuple[Sample, ...], ...]:
@@ -71,7 +78,7 @@ def spells_of(track: Track, looked_s: Sequence[float], *, grace_s: float) -> tup
     hidden: list[list[bool]] = [[]]
     for earlier, later in pairwise(samples):
         gap = not adjoin(earlier.time_s, later.time_s, looked_s)
-        if gap and later.time_s - earlier.time_s > grace_s + SAME_TIME_S:
+        if gap and ends_spell(earlier.time_s, later.time_s, grace_s=grace_s):
             groups.append([])
             hidden.append([])
         else:
@@ -83,18 +90,51 @@ def spells_of(track: Track, looked_s: Sequence[float], *, grace_s: float) -> tup
             label=track.label,
             samples=tuple(group),
             hidden=tuple(gaps),
-            not_before_s=_look_before(group[0].time_s, looked_s),
-            gone_by_s=_look_after(group[-1].time_s, looked_s),
+            not_before_s=look_before(group[0].time_s, looked_s),
+            gone_by_s=look_after(group[-1].time_s, looked_s),
         )
         for group, gaps in zip(groups, hidden, strict=True)
     )
 
 
-def _look_before(time_s: float, looked_s: Sequence[float]) -> float | None:
+def ends_spell(earlier_s: float, later_s: float, *, grace_s: float) -> bool:
+    """Whether a gap between two samples (seconds) is too long to be passed over."""
+    return later_s - earlier_s > grace_s + SAME_TIME_S
+
+
+def look_before(time_s: float, looked_s: Sequence[float]) -> float | None:
+    """When the model last looked before a time (seconds; looked_s rising); None when it did not."""
     place = bisect_left(looked_s, time_s - SAME_TIME_S)
     return looked_s[place - 1] if place else None
 
 
-def _look_after(time_s: float, looked_s: Sequence[float]) -> float | None:
+def look_after(time_s: float, looked_s: Sequence[float]) -> float | None:
+    """When the model first looked after a time (seconds; looked_s rising); None when it did not."""
     place = bisect_right(looked_s, time_s + SAME_TIME_S)
     return looked_s[place] if place < len(looked_s) else None
+
+
+def appeared(object_id: int, label: str, first: Sample, not_before_s: float | None) -> Appeared:
+    """The event with which a spell begins, by its first sample."""
+    return Appeared(
+        time_s=first.time_s, after_s=not_before_s, before_s=first.time_s, **_at(object_id, label, first)
+    )
+
+
+def disappeared(object_id: int, label: str, last: Sample, gone_by_s: float) -> Disappeared:
+    """The event with which a spell ends, by its last sample."""
+    return Disappeared(
+        time_s=last.time_s, after_s=last.time_s, before_s=gone_by_s, **_at(object_id, label, last)
+    )
+
+
+def _at(object_id: int, label: str, sample: Sample) -> dict[str, Any]:
+    return {
+        "timing": "sample",
+        "source_index": sample.source_index,
+        "object_id": object_id,
+        "label": label,
+        "x_px": sample.x_px,
+        "y_px": sample.y_px,
+        "states": (sample.state,),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -40,102 +40,125 @@ class Visit(BaseModel):
         return self.last_s - self.first_s
 
 
+class Visitor:
+    """One object and one zone during one spell, fed sample after sample; memory is constant.
+
+    not_before_s  as of `Spell`.
+    """
+
+    def __init__(
+        self, judge: ZoneJudge, *, object_id: int, label: str, not_before_s: float | None = None
+    ) -> None:
+        self._judge, self._object_id, self._label = judge, object_id, label
+        self._not_before_s = not_before_s
+        self._last: tuple[Sample, Presence] | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether it was inside at the last sample."""
+        return self._last is not None and self._last[1].inside
+
+    def step(self, sample: Sample, presence: Presence, *, hidden: bool) -> ZoneEntered | ZoneLeft | None:
+        """The next sample, in order of time; hidden: whether the way to it passes over a gap.
+
+        Returns how it came in or went out.
+        """
+        last, self._last = self._last, (sample, presence)
+        if last is None:
+            if not presence.inside:
+                return None
+            return ZoneEntered(
+                reason="appeared",
+                after_s=self._not_before_s,
+                before_s=sample.time_s,
+                **self._at(sample, presence),
+            )
+        if last[1].inside == presence.inside:
+            return None
+        moved = self._moved(*last, sample, presence, hidden=hidden)
+        if presence.inside:
+            return ZoneEntered(reason="moved", **moved)
+        return ZoneLeft(reason="moved", **moved)
+
+    def end(self, gone_by_s: float | None) -> ZoneLeft | None:
+        """The spell is over: how it went out, when it was inside and the model looked again (seconds)."""
+        if self._last is None or not self.inside or gone_by_s is None:
+            return None
+        sample, presence = self._last
+        return ZoneLeft(
+            reason="disappeared",
+            after_s=sample.time_s,
+            before_s=gone_by_s,
+            **self._at(sample, presence),
+        )
+
+    def _moved(
+        self, before: Sample, was: Presence, now: Sample, is_: Presence, *, hidden: bool
+    ) -> dict[str, Any]:
+        """What an event says of the step to a sample on the other side than the one before it."""
+        change = self._judge.change(before, now, was, is_)
+        return {
+            "zone": self._judge.zone.name,
+            "time_s": change.time_s,
+            "after_s": before.time_s,
+            "before_s": now.time_s,
+            "timing": change.timing,
+            "source_index": now.source_index,
+            "object_id": self._object_id,
+            "label": self._label,
+            "x_px": change.x_px,
+            "y_px": change.y_px,
+            "states": (before.state, now.state),
+            "hidden": hidden,
+            "judged_by": is_.by,
+        }
+
+    def _at(self, sample: Sample, presence: Presence) -> dict[str, Any]:
+        """What an event says that is known by one sample."""
+        return {
+            "zone": self._judge.zone.name,
+            "time_s": sample.time_s,
+            "timing": "sample",
+            "source_index": sample.source_index,
+            "object_id": self._object_id,
+            "label": self._label,
+            "x_px": sample.x_px,
+            "y_px": sample.y_px,
+            "states": (sample.state,),
+            "judged_by": presence.by,
+        }
+
+
 def visits_of(spell: Spell, judge: ZoneJudge) -> Iterator[Visit]:
     """The visits of one object to one zone during one spell, in order of time.
 
     An object is inside from one sample to the next when it is at both. That it went in and out again between
     two samples, or out and in, is not seen and not guessed.
     """
-    presences = [judge.at(spell.object_id, sample) for sample in spell.samples]
-    for first, last in _runs(presences):
-        entered = _entered(spell, judge, presences, first)
-        left = _left(spell, judge, presences, last)
-        last_s = spell.samples[last].time_s
-        yield Visit(
-            zone=judge.zone.name,
-            object_id=spell.object_id,
-            label=spell.label,
-            entered=entered,
-            left=left,
-            first_s=spell.samples[first].time_s,
-            last_s=last_s,
-            dwell_s=(last_s if left is None else left.time_s) - entered.time_s,
-            hidden_s=spell.hidden_s(first, last),
-        )
+    visitor = Visitor(judge, object_id=spell.object_id, label=spell.label, not_before_s=spell.not_before_s)
+    entered: ZoneEntered | None = None
+    first = 0
+    for number, (sample, hidden) in enumerate(spell.steps):
+        event = visitor.step(sample, judge.at(spell.object_id, sample), hidden=hidden)
+        if isinstance(event, ZoneEntered):
+            entered, first = event, number
+        elif entered is not None and event is not None:
+            yield _visit(spell, entered, event, first, number - 1)
+            entered = None
+    if entered is not None:
+        yield _visit(spell, entered, visitor.end(spell.gone_by_s), first, len(spell.samples) - 1)
 
 
-def _runs(presences: Sequence[Presence]) -> Iterator[tuple[int, int]]:
-    """The numbers of the first and the last sample of each time inside."""
-    start: int | None = None
-    for number, presence in enumerate(presences):
-        if presence.inside and start is None:
-            start = number
-        elif not presence.inside and start is not None:
-            yield start, number - 1
-            start = None
-    if start is not None:
-        yield start, len(presences) - 1
-
-
-def _entered(spell: Spell, judge: ZoneJudge, presences: Sequence[Presence], first: int) -> ZoneEntered:
-    sample = spell.samples[first]
-    if first:
-        return ZoneEntered(reason="moved", **_moved(spell, judge, presences, first))
-    return ZoneEntered(
-        reason="appeared",
-        after_s=spell.not_before_s,
-        before_s=sample.time_s,
-        **_at(spell, judge, sample, presences[first]),
+def _visit(spell: Spell, entered: ZoneEntered, left: ZoneLeft | None, first: int, last: int) -> Visit:
+    last_s = spell.samples[last].time_s
+    return Visit(
+        zone=entered.zone,
+        object_id=spell.object_id,
+        label=spell.label,
+        entered=entered,
+        left=left,
+        first_s=spell.samples[first].time_s,
+        last_s=last_s,
+        dwell_s=(last_s if left is None else left.time_s) - entered.time_s,
+        hidden_s=spell.hidden_s(first, last),
     )
-
-
-def _left(spell: Spell, judge: ZoneJudge, presences: Sequence[Presence], last: int) -> ZoneLeft | None:
-    if last + 1 < len(presences):
-        return ZoneLeft(reason="moved", **_moved(spell, judge, presences, last + 1))
-    if spell.gone_by_s is None:
-        return None
-    sample = spell.samples[last]
-    return ZoneLeft(
-        reason="disappeared",
-        after_s=sample.time_s,
-        before_s=spell.gone_by_s,
-        **_at(spell, judge, sample, presences[last]),
-    )
-
-
-def _moved(spell: Spell, judge: ZoneJudge, presences: Sequence[Presence], after: int) -> dict[str, Any]:
-    """What an event says of the step to sample `after`, which is on the other side than the one before it."""
-    before, now = spell.samples[after - 1], spell.samples[after]
-    was, is_ = presences[after - 1], presences[after]
-    change = judge.change(before, now, was, is_)
-    return {
-        "zone": judge.zone.name,
-        "time_s": change.time_s,
-        "after_s": before.time_s,
-        "before_s": now.time_s,
-        "timing": change.timing,
-        "source_index": now.source_index,
-        "object_id": spell.object_id,
-        "label": spell.label,
-        "x_px": change.x_px,
-        "y_px": change.y_px,
-        "states": (before.state, now.state),
-        "hidden": spell.hidden[after - 1],
-        "judged_by": is_.by,
-    }
-
-
-def _at(spell: Spell, judge: ZoneJudge, sample: Sample, presence: Presence) -> dict[str, Any]:
-    """What an event says that is known by one sample."""
-    return {
-        "zone": judge.zone.name,
-        "time_s": sample.time_s,
-        "timing": "sample",
-        "source_index": sample.source_index,
-        "object_id": spell.object_id,
-        "label": spell.label,
-        "x_px": sample.x_px,
-        "y_px": sample.y_px,
-        "states": (sample.state,),
-        "judged_by": presence.by,
-    }
