@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -72,10 +72,14 @@ class Feed(Protocol):
 
 
 @runtime_checkable
-class CountsDamage(Protocol):
-    """A connection that also tells how many pictures came that could not be decoded, so far."""
+class CountsLosses(Protocol):
+    """A connection that also tells what came and was no picture, so far, by reason.
 
-    damaged: int
+    Reasons: `damaged` (could not be decoded, or built on one that could not), `repeated` (the picture before
+    once more), `malformed` (a message that holds no picture), `late` (too old to be passed on).
+    """
+
+    losses: Mapping[str, int]
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
 from molmo2_ground.sources.feeds.feed import (
     Arrival,
     Connection,
-    CountsDamage,
+    CountsLosses,
     Feed,
     Interruptible,
     Timeouts,
@@ -41,8 +41,8 @@ class Ingest:
     capacity  how many pictures may wait under `every`.
     rate_hz   how many pictures a second are enough, by their stamps; the others are counted as `rate`.
 
-    Pictures that are left out are counted by reason: `rate`, `replaced`, `full`, `damaged` (could not be
-    decoded), `out_of_order` (its stamp is not later than the one before), `closed` (came while closing).
+    Pictures that are left out are counted by reason: `rate`, `replaced`, `full`, `out_of_order` (its stamp is
+    not later than the one before), `closed` (came while closing), and those of `CountsLosses`.
     """
 
     def __init__(
@@ -245,23 +245,24 @@ class Ingest:
         self._tell("connected")
 
     def _read(self, connection: Connection) -> None:
-        counted = 0
+        counted: dict[str, int] = {}
         try:
             for arrival in connection.arrivals():
-                counted = self._count_damage(connection, counted)
+                counted = self._count_losses(connection, counted)
                 if self._stop.is_set():
                     self._room.left_out("closed")
                     return
                 self._receive(arrival)
         finally:
-            self._count_damage(connection, counted)
+            self._count_losses(connection, counted)
 
-    def _count_damage(self, connection: Connection, counted: int) -> int:
-        damaged = connection.damaged if isinstance(connection, CountsDamage) else 0
-        if damaged > counted:
-            self._index += damaged - counted
-            self._room.left_out("damaged", damaged - counted)
-        return damaged
+    def _count_losses(self, connection: Connection, counted: dict[str, int]) -> dict[str, int]:
+        losses = dict(connection.losses) if isinstance(connection, CountsLosses) else {}
+        for reason, count in losses.items():
+            if more := count - counted.get(reason, 0):
+                self._index += more
+                self._room.left_out(reason, more)
+        return losses
 
     def _receive(self, arrival: Arrival) -> None:
         decoded_ns = self._clocks.unix_ns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -38,12 +39,12 @@ class Life:
 
 class FakeConnection:
     def __init__(self, life: Life) -> None:
-        self._life, self.damaged, self.closed = life, 0, Event()
+        self._life, self.losses, self.closed = life, Counter[str](), Event()
 
     def arrivals(self) -> Iterator[PictureArrival]:
         for picture in self._life.pictures:
             if isinstance(picture, int):
-                self.damaged += picture
+                self.losses["damaged"] += picture
             else:
                 yield picture
         if self._life.waits:
