@@ -1,4 +1,4 @@
-"""Live captures of toy scenes, a backend that answers with the exact truth, and a clock that is moved by hand."""
+"""Live captures of made-up scenes, a backend that tells the truth, and a clock that is moved by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN_NS = 1_800_000_000_000_000_000
 SIZE_PX = (320, 180)
 
 Places = dict[int, tuple[float, float]]
-"""Where things are, shares of width and height, by the number of the truth; those out of sight are left out."""
+"""Where things in sight are, shares of width and height, by their number in the truth."""
 
 
 @dataclass

@@ -14,18 +14,24 @@ PREDICT_S = 1.0
 reported until the model sees it again. At walking pace and at the pace of a car in a street a thing goes
 straight for about so long, and a robot that acts on a place wants it to be one."""
 
+VELOCITY_MEMORY_S = 0.4
+"""The speed that is expected next is the mean over about so long: shorter is noise, longer misses a turn."""
+
 HELD_S = 10.0
-"""Pictures are held for so long for the answer about them, seconds: longer than a look may take to be of use."""
+"""Pictures are held for so long for the answer about them, seconds: longer than a look may take to be of
+use."""
 
 HELD_EVERY_S = 0.08
-"""Of the pictures held one for every so many seconds is enough: what moves across a street moves a few hundredths
-of the picture meanwhile. With `HELD_S` it bounds what is held to some 125 pictures and those sampled."""
+"""Of the pictures held one for every so many seconds is enough: what moves across a street moves a few
+hundredths of the picture meanwhile. With `HELD_S` it bounds what is held to some 125 pictures and those
+sampled."""
 
 MOST_HELD = 160
 """No more pictures are held than so many, whatever their times say."""
 
 MOST_STEPS = 12
-"""An answer is caught up with in at most so many steps, so that a slow model does not hold up the next picture."""
+"""An answer is caught up with in at most so many steps, so that a slow model does not hold up the next
+picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

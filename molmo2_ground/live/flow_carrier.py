@@ -1,10 +1,10 @@
 """`FlowCarrier`: places carried forward by sparse optical flow, a few milliseconds a picture.
 
-Corners around a place are followed from each picture to the next and back again (`masks.point_flow`). Some lie
-on the thing and some on what is behind it; where the thing goes next is not known yet, so those are believed
-that go on as the thing has been going, and the place moves by their median. A corner that falls behind the
-thing over several pictures is given up too. Fewer than three that agree: the thing is lost, and moved straight
-on for a short time.
+Corners around a place are followed from each picture to the next and back again (`masks.point_flow`). Some
+lie on the thing and some on what is behind it; where the thing goes next is not known yet, so those are
+believed that go on as the thing has been going, and the place moves by their median. A corner that falls
+behind the thing over several pictures is given up too. Fewer than three that agree: the thing is lost, and
+moved straight on for a short time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from molmo2_ground.live.carrier import PREDICT_S, Anchor, Carried
+from molmo2_ground.live.carrier import PREDICT_S, VELOCITY_MEMORY_S, Anchor, Carried
 from molmo2_ground.live.held_pictures import Held, HeldPictures
 from molmo2_ground.live.live_picture import LivePicture
 from molmo2_ground.masks.point_flow import LEAST_CORNERS, FloatArray, Gray, corners_around, flow_step
@@ -26,23 +26,21 @@ from molmo2_ground.results import State
 NEAREST_CORNERS = 14
 """Corners nearest to the place are the likeliest to lie on the thing, whose size nobody told."""
 FEW_CORNERS = 6
-OFF_PX = 0.6  # Lucas–Kanade is good to a tenth of a pixel; two pictures' noise and a rounded place are more
+OFF_PX = 1.2  # a thing drawn or sensed in whole pixels steps by one more now and then
 OFF_PX_S = 15.0  # the model's scatter of a few pixels over half a second, as a speed
 OFF_SHARE = 0.5  # what turns or brakes within one step
-BEHIND_PX = 4.0
+BEHIND_PX = 3.0
 """So far a corner may fall behind the thing since it was picked, or by `BEHIND_SHARE` of the way."""
 BEHIND_SHARE = 0.15
-VELOCITY_MEMORY_S = 0.4
-"""The speed that is expected next is the mean over about so long."""
 SHIFT_SHARE = 0.03
-"""The model's place and the one carried to the same picture lie at most this far apart (shares of the picture)
-when both mean one spot of one thing: then the place now is put right by the difference. Farther apart, the way
-from the model's picture to the newest is gone again."""
+"""The model's place and the one carried to the same picture lie at most this far apart (shares of the
+picture) when both mean one spot of one thing: then the place now is put right by the difference. Farther
+apart, the way from the model's picture to the newest is gone again."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Thing:
-    """place_px: float64[2], counted as results do. velocity_px_s: None until known. lost_s: since when lost."""
+    """place_px: float64[2], as results count. velocity_px_s: None until known. lost_s: since when."""
 
     object_id: int
     place_px: FloatArray

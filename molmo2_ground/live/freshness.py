@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from molmo2_ground.sources.feeds.capture import Capture
 
 PLAUSIBLE_S = 30.0
-"""A camera's clock is ours when its stamp is at most so long before the picture arrived: no network and buffer that
-can be worked with hold a picture back longer."""
+"""A camera's clock is ours when its stamp is at most so long before the picture arrived: no network and
+buffer that can be worked with hold a picture back longer."""
 AHEAD_S = 0.1
-"""Clocks that are kept by the network's time differ by less; a stamp further in the future is of another clock."""
+"""Clocks that are kept by the network's time differ by less; a stamp further in the future is of another
+clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Freshness:
     valid_s: float
 
     def taken_ns(self, capture: Capture) -> int:
-        """Unix nanoseconds at which a picture was taken: its stamp where that is plausible, else its arrival."""
+        """Unix nanoseconds at which a picture was taken: its stamp if plausible, else its arrival."""
         held_s = (capture.recv_ns - capture.stamp_ns) / 1e9
         if capture.clock == "unix" and -AHEAD_S <= held_s <= PLAUSIBLE_S:
             return min(capture.stamp_ns, capture.recv_ns)

@@ -12,9 +12,10 @@ from molmo2_ground.live.latency import Histogram, Latencies
 from molmo2_ground.live.update import Look, Update
 from molmo2_ground.messages.health import FeedState, HealthMessage, StatusEvent
 
-# Left out by the loop after the feed's thread had handed it over; the other reasons are the feed's own count.
+# Left out by the loop after the feed's thread had handed them over; all other reasons are the feed's count.
 _OURS = ("late", "unlooked")
 _MOST_EVENTS = 64  # between two messages; older ones make way and are counted
+_MOST_RECENT = 16
 _RATE_WINDOW_S = 10.0
 
 
@@ -93,6 +94,7 @@ class HealthMeter:
         self._parse_errors: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._events: deque[StatusEvent] = deque(maxlen=_MOST_EVENTS)
+        self._recent: deque[StatusEvent] = deque(maxlen=_MOST_RECENT)
         self._events_lost = 0
         self._made: deque[int] = deque(maxlen=2048)
         self._questions: dict[str, str] = {}
@@ -143,6 +145,7 @@ class HealthMeter:
             for event in events:
                 self._events_lost += len(self._events) == _MOST_EVENTS
                 self._events.append(event)
+                self._recent.append(event)
 
     def ask(self, questions: Mapping[str, str]) -> None:
         """Note which questions are asked now: by name, their words."""
@@ -208,6 +211,12 @@ class HealthMeter:
         span_s = min(_RATE_WINDOW_S, (now_ns - self._started_ns) / 1e9)
         recent = sum(at_ns >= now_ns - int(_RATE_WINDOW_S * 1e9) for at_ns in self._made)
         return round(recent / span_s, 3) if span_s > 0 else 0.0
+
+    @property
+    def recent_events(self) -> tuple[StatusEvent, ...]:
+        """The last changes of the camera's state, at most 16, whether or not they went into a message."""
+        with self._lock:
+            return tuple(self._recent)
 
     def histograms(self) -> dict[str, Histogram]:
         """By stage, how long it took since the start."""

@@ -1,4 +1,4 @@
-"""`HeldPictures`: pictures kept for the answer about them that is still to come; bounded by number and age."""
+"""`HeldPictures`: pictures kept for the answer about them that is still to come, bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Kept = TypeVar("_Kept")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Held(Generic[_Kept]):
-    """One picture as a carrier needs it. places: of what was followed then, shares of width and height, by id."""
+    """One picture as a carrier needs it. places: of what was followed in it, shares of its size, by id."""
 
     source_index: int
     time_s: float

@@ -1,9 +1,9 @@
 """`Identities`: who is who from one answer of the model to the next; ids are never used twice.
 
-An answer's tracks are numbered anew in every window. A track is a known thing when both lie near each other on
-the pictures that they share: places of earlier answers count, and so do places carried there since, the later
-the more. What shares no picture with it (hidden, another connection) is looked for where it would be by now,
-within a distance that widens with the time unseen, for as long as the grace time.
+An answer's tracks are numbered anew in every window. A track is a known thing when both lie near each other
+on the pictures that they share: places of earlier answers count, and so do places carried there since, the
+later the more. What shares no picture with it (hidden, another connection) is looked for where it would be
+by now, within a distance that widens with the time unseen, for as long as the grace time.
 """
 
 from __future__ import annotations
@@ -30,21 +30,23 @@ from molmo2_ground.stitcher import (
 
 GATE_PER_S = 0.03
 WIDEST_GATE = 0.3
-"""A thing unseen is taken up again within `CARRY_GATE` of where it should be, `GATE_PER_S` more for every second
-unseen, at most `WIDEST_GATE`; all shares of the picture. What walks covers a few hundredths of it in a second."""
+"""A thing unseen is taken up again within `CARRY_GATE` of where it should be, `GATE_PER_S` more for every
+second unseen, at most `WIDEST_GATE`; all shares of the picture. What walks covers a few hundredths of it in
+a second."""
 
 MERGE_GATE = 0.015
 MERGE_LOOKS = 3
-"""Two ids of one question that lie so near each other (median over the pictures of a look, shares of the picture)
-in so many looks one after another are one thing. One look may well put two that pass each other on one spot."""
+"""Two ids of one question that lie so near each other (median over the pictures of a look, shares of the
+picture) in so many looks one after another are one thing. One look may well put two that pass each other on
+one spot."""
 
 DEATH_LOOKS = 3
-"""A thing is given up when so many looks one after another did not see it and the grace time is over: one answer
-may forget a thing, and without looks nothing was unseen."""
+"""A thing is given up when so many looks one after another did not see it and the grace time is over: one
+answer may forget a thing, and without looks nothing was unseen."""
 
 FRESH_STEPS = 1.5
-"""A thing whose last place in an answer is at most so many steps of the grid before the newest picture is there
-now: an answer may leave the last picture out."""
+"""A thing whose last place in an answer is at most so many steps of the grid before the newest picture is
+there now: an answer may leave the last picture out."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -54,7 +56,7 @@ class Thing:
     samples      its places lately, by picture: the model's own, and in between those carried to sampled ones.
     observed_ns, observed_s, observed_index  the newest picture in which the model saw it.
     here         False while it is out of sight: the last look did not see it at its end, or the connection
-                 was lost since.   missed: looks one after another that did not see it at all.
+                 was lost since.   missed: looks one after another that did not see it at their end.
     cut          the scene changed since it was seen: where it was says nothing of where it is.
     """
 
@@ -87,7 +89,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Joined:
-    """What an answer changed: the ledger, where to follow things from, and what is out of sight or given up."""
+    """What an answer changed: the ledger, where to follow things from, and what is out of sight."""
 
     ledger: tuple[LedgerEntry, ...]
     anchors: tuple[Anchor, ...]
@@ -106,6 +108,10 @@ class Seen:
     stamp_ns: int
     step_s: float
     stamps_ns: Mapping[int, int]
+
+    def shows(self, track: Track) -> bool:
+        """Whether a track of the answer reaches up to now."""
+        return self.time_s - track.last.time_s <= FRESH_STEPS * self.step_s
 
 
 class Identities:
@@ -133,8 +139,14 @@ class Identities:
         return [thing for thing in self._things.values() if thing.question == question]
 
     def sought(self, time_s: float) -> bool:
-        """Whether something is out of sight that may come back: within the grace time."""
-        return any(not t.here and time_s - t.observed_s <= self._grace_s for t in self._things.values())
+        """Whether something is out of sight that may come back within the grace time."""
+        return any(not thing.here and self._may_return(thing, time_s) for thing in self._things.values())
+
+    def _may_return(self, thing: Thing, time_s: float) -> bool:
+        gone_s = time_s - thing.observed_s
+        last, velocity = thing.samples[-1], velocity_norm_s(thing.observed)
+        inside = (0 <= last.x_norm + velocity[0] * gone_s <= 1, 0 <= last.y_norm + velocity[1] * gone_s <= 1)
+        return gone_s <= self._grace_s and all(inside)
 
     def note(self, object_id: int, sample: Sample) -> None:
         """A place to which a thing was carried in a sampled picture."""
@@ -144,7 +156,7 @@ class Identities:
             self._let_go(thing, sample.time_s)
 
     def interrupted(self, *, cut: bool) -> None:
-        """Pictures of before share nothing with those to come: another connection, or (`cut`) another scene."""
+        """Pictures to come share nothing with those before: another connection, or (`cut`) scene."""
         for thing in self._things.values():
             thing.here = False
             thing.cut = thing.cut or cut
@@ -169,16 +181,19 @@ class Identities:
         seen_now: dict[int, Track] = {}
         for number, track in enumerate(tracks):
             thing: Thing
+            reason = ""
             if number in matches:
                 thing, reason = matches[number]
-                if not thing.here:
-                    ledger.append(self._entry("return", thing, seen, reason))
-            elif self._doubles(track, [tracks[n] for n in matches]):
-                continue
+                away = not thing.here
+            elif not seen.shows(track) or self._doubles(track, [tracks[n] for n in matches]):
+                continue  # gone already, or named twice; the answer itself tells of both
             else:
                 thing = self._born(question, track, seen)
+                away = False
                 ledger.append(self._entry("birth", thing, seen, self._why_new(known, track)))
             self._update(thing, track, seen)
+            if away and thing.here:
+                ledger.append(self._entry("return", thing, seen, reason))
             seen_now[thing.object_id] = track
         gone = [
             thing.object_id
@@ -246,7 +261,7 @@ class Identities:
         return assign(distance, gate)
 
     def _off_the_way(self, thing: Thing, track: Track) -> tuple[float, float]:
-        """How far a track begins from where the thing may have got to, as a share of what is allowed; the gap.
+        """How far a track begins from where the thing may be by now, as a share of the gate; the gap.
 
         It may have gone straight on or have stopped on the way: the distance is that to the line between.
         """
@@ -300,8 +315,7 @@ class Identities:
         if last.source_index >= thing.observed_index:
             thing.observed_index, thing.observed_s = last.source_index, last.time_s
             thing.observed_ns = seen.stamps_ns.get(last.source_index, seen.stamp_ns)
-        thing.here = seen.time_s - last.time_s <= FRESH_STEPS * seen.step_s
-        thing.missed, thing.cut = 0, False
+        thing.here, thing.cut = seen.shows(track), False
         self._let_go(thing, seen.time_s)
 
     def _let_go(self, thing: Thing, time_s: float) -> None:
@@ -330,10 +344,12 @@ class Identities:
     def _unseen(self, known: Sequence[Thing], seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
         entries = []
         for thing in known:
-            if thing.object_id in seen_now or thing.object_id not in self._things:
+            if thing.object_id not in self._things:
                 continue
-            thing.here = False
-            thing.missed += 1
+            thing.here = thing.here and thing.object_id in seen_now
+            thing.missed = 0 if thing.here else thing.missed + 1
+            if thing.here:
+                continue
             gone_s = seen.time_s - thing.observed_s
             if thing.missed >= DEATH_LOOKS and gone_s > self._grace_s:
                 reason = (
@@ -388,12 +404,11 @@ class Identities:
         )
 
 
-_Table = tuple[
-    "np.ndarray[tuple[int, int], np.dtype[np.float64]]", "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
-]
+_Table = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+_Measure = Callable[[Thing, Track], tuple[float, float]]
 
 
-def _table(known: Sequence[Thing], tracks: Sequence[Track], measure) -> _Table:  # type: ignore[no-untyped-def]
+def _table(known: Sequence[Thing], tracks: Sequence[Track], measure: _Measure) -> _Table:
     """What `measure` says of every pair, float64[K, T] twice."""
     first = np.full((len(known), len(tracks)), np.nan)
     second = np.zeros((len(known), len(tracks)))
@@ -406,7 +421,7 @@ def _table(known: Sequence[Thing], tracks: Sequence[Track], measure) -> _Table: 
 def _anchor(thing: Thing, track: Track) -> Anchor:
     """Where to follow a thing from: its last place, and how fast it has been going by the model's places."""
     last = track.last
-    seen = thing.observed
+    seen = [sample for sample in thing.observed if last.time_s - sample.time_s <= CARRY_S]
     return Anchor(
         object_id=thing.object_id,
         source_index=last.source_index,

@@ -1,4 +1,4 @@
-"""`LivePicture`: one picture of a live source with its time in the stream, made gray once and only if needed."""
+"""`LivePicture`: one picture of a live source with its time in the stream; made gray once."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from molmo2_ground.live.carrier import PREDICT_S, Anchor, Carried
+from molmo2_ground.live.carrier import PREDICT_S, VELOCITY_MEMORY_S, Anchor, Carried
 from molmo2_ground.live.held_pictures import Held, HeldPictures
 from molmo2_ground.live.live_picture import LivePicture
 from molmo2_ground.masks.doubts import Doubts
@@ -53,6 +53,7 @@ class MaskCarrier:
         self._held: HeldPictures[_Prepared] = HeldPictures()
         self._things: dict[int, _Thing] = {}
         self._doubts = Doubts()
+        self._last: tuple[Carried, ...] = ()
 
     def take(self, picture: LivePicture) -> tuple[Carried, ...]:
         """Carry everything into the next picture."""
@@ -68,7 +69,8 @@ class MaskCarrier:
         held = Held(source_index=picture.index, time_s=picture.time_s, sampled=picture.sampled, kept=prepared)
         self._held.add(held)
         masks = walk.step(prepared.prepared) if self._things else {}
-        return self._moved(masks, held, step_s=step_s)
+        self._last = self._moved(masks, held, step_s=step_s)
+        return self._last
 
     def restart(self, anchors: Sequence[Anchor]) -> tuple[Carried, ...]:
         """Follow things from where the model saw them to the newest picture; see `Carrier.restart`.
@@ -81,38 +83,36 @@ class MaskCarrier:
         held = [anchor for anchor in anchors if self._held.at(anchor.source_index) is not None]
         self.forget([anchor.object_id for anchor in anchors if anchor not in held])
         if not held:
-            return self._told(newest, {}, {})
-        first = min(anchor.source_index for anchor in held)
+            return tuple(told for told in self._last if told.object_id in self._things)
+        way = self._held.way(min(anchor.source_index for anchor in held))
         # What was followed and not pointed to now starts from where it was in the first picture of the way.
-        kept = {thing.object_id: thing for thing in self._things.values() if thing.lost_s is None}
-        way = self._held.way(first)
-        pointed = {
-            held_at: [a for a in held if a.source_index == held_at]
-            for held_at in {a.source_index for a in held}
-        }
-        self._close_walk()
-        walk = self._started()
-        self._things = {
-            object_id: thing
+        points = [
+            self._point(object_id, *way[0].places[object_id], way[0].source_index)
             for object_id, thing in self._things.items()
-            if object_id not in {anchor.object_id for anchor in held}
-        }
-        told: tuple[Carried, ...] = ()
-        for number, here in enumerate(way):
-            due = [a for index in sorted(waiting) if index <= here.source_index for a in waiting[index]]
-            waiting = {index: group for index, group in waiting.items() if index > here.source_index}
-            points = [self._point(a.object_id, a.x_norm, a.y_norm, here.source_index) for a in due]
-            if number == 0:
-                there = {i: here.places[i] for i in kept if i in here.places and i in self._things}
-                points += [self._point(i, x, y, here.source_index) for i, (x, y) in there.items()]
-            step_s = 0.0 if number == 0 else here.time_s - way[number - 1].time_s
-            masks = walk.step(here.kept.prepared, sorted(points, key=lambda point: point.object_id))
-            for anchor in due:
-                self._things[anchor.object_id] = _begun(anchor)
-            told = self._moved(
-                masks, here, step_s=step_s, points={point.object_id: point for point in points}, due=due
-            )
-        return told
+            if thing.lost_s is None
+            and object_id in way[0].places
+            and all(anchor.object_id != object_id for anchor in held)
+        ]
+        self._close_walk()
+        for anchor in held:
+            self._things.pop(anchor.object_id, None)
+        before_s, reached = way[0].time_s, -1
+        for here in way:
+            due = [anchor for anchor in held if reached < anchor.source_index <= here.source_index]
+            points += [self._point(a.object_id, a.x_norm, a.y_norm, here.source_index) for a in due]
+            self._last = self._step(here, points, due, step_s=here.time_s - before_s)
+            before_s, reached, points = here.time_s, here.source_index, []
+        return self._last
+
+    def _step(
+        self, here: Held[_Prepared], points: Sequence[PointPrompt], due: Sequence[Anchor], *, step_s: float
+    ) -> tuple[Carried, ...]:
+        """One picture of the way from an answer to now; things that are due begin in it."""
+        masks = self._started().step(here.kept.prepared, sorted(points, key=lambda point: point.object_id))
+        for anchor in due:
+            self._things[anchor.object_id] = _begun(anchor)
+        pointed = {point.object_id: point for point in points}
+        return self._moved(masks, here, step_s=step_s, points=pointed, due=due)
 
     def forget(self, object_ids: Iterable[int]) -> None:
         """Follow these no longer."""
@@ -127,6 +127,7 @@ class MaskCarrier:
         self._close_walk()
         self._held.clear()
         self._things.clear()
+        self._last = ()
 
     def close(self) -> None:
         """Let go of the pictures and of the walk."""
@@ -204,7 +205,11 @@ class MaskCarrier:
             x_px, y_px = thing.place.in_mask(mask)
             x_norm, y_norm = x_px / width, y_px / height
             if step_s > 0 and not seen:
-                thing.velocity_norm_s = ((x_norm - thing.x_norm) / step_s, (y_norm - thing.y_norm) / step_s)
+                weight = min(1.0, step_s / VELOCITY_MEMORY_S)
+                vx, vy = thing.velocity_norm_s
+                vx += weight * ((x_norm - thing.x_norm) / step_s - vx)
+                vy += weight * ((y_norm - thing.y_norm) / step_s - vy)
+                thing.velocity_norm_s = (vx, vy)
             thing.x_norm, thing.y_norm = x_norm, y_norm
 
     def _mask(self, object_id: int, pixels: BoolArray, held: Held[_Prepared], *, observed: bool) -> Mask:

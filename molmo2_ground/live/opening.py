@@ -29,10 +29,10 @@ class StreamOptions(TypedDict, total=False):
     """What a stream can be told; all of it may be left out.
 
     fps          pictures a second that the model may be shown, on a steady grid; 2.
-    policy       what happens to pictures that come faster than they are used. `latest` (when nothing is said):
-                 the newest waits, a look runs beside, places are carried on meanwhile. `every`: up to
-                 `capacity` (64) wait, and each sampled picture is looked at in order. `block`: as `every`,
-                 and the source waits.
+    policy       what happens to pictures that come faster than they are used. `latest`, when nothing is said:
+                 the newest waits, a look runs beside, and places are carried on meanwhile. `every`: up to
+                 `capacity` (64) wait, each sampled picture is looked at in order. `block`: so, and the source
+                 waits.
     carry        what carries places from picture to picture: `flow`, a segmenter by name (`region`, …) or as
                  an object, or `none`: places are told only where the model saw them.
     carry_fps    at most so many pictures a second are used; all when left out.

@@ -18,8 +18,8 @@ behind what, and short enough that it writes an answer in the time in which the 
 grows with the pictures. Never more than `windows.WINDOW_S`, which the model was trained with."""
 
 EARLY_SHARE = 0.04
-"""A picture that comes before its time on the grid by less than this share of a step is on time: a camera that
-gives just `fps` pictures a second is never exact, and would lose every other one."""
+"""A picture that comes before its time on the grid by less than this share of a step is on time: a camera
+that gives just `fps` pictures a second is never exact, and would lose every other one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +96,7 @@ class SampledWindow:
             self._frames[-1].width_px,
             self._frames[-1].height_px,
         ):
-            self._frames.clear()  # a camera that changed its picture's size: coordinates are of another picture
+            self._frames.clear()  # the camera changed the size: coordinates are of another picture
         self._frames.append(
             Frame(
                 rgb=self._resize(picture.rgb),

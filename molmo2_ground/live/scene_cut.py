@@ -8,10 +8,11 @@ import numpy as np
 from molmo2_ground.masks.point_flow import Gray
 
 CUT_LEVELS = 24.0
-"""Mean difference of two thumbnails, of 255. What moves, even a bus close by, changes a part of the picture."""
+"""Mean difference of two thumbnails, of 255. What moves, even a bus close by, changes a part of the
+picture."""
 CUT_HISTOGRAM = 0.35
-"""Share of the pixels that would have to change their shade for the one to have the shades of the other; a camera
-that turns shows the same shades elsewhere."""
+"""Share of the pixels that would have to change their shade for the one to have the shades of the other; a
+camera that turns shows the same shades elsewhere."""
 _SHADES = 32
 
 

@@ -1,8 +1,8 @@
 """`Stream`: a live source, a model, and what is known now, one update for each picture.
 
 Three threads: the source's (`Ingest`) reads pictures, the model's (`Looker`) answers, and the caller's, in
-`for update in stream`, does the rest. A caller that is slow with an update makes the source leave pictures out by
-its policy; nothing piles up.
+`for update in stream`, does the rest. A caller that is slow with an update makes the source leave pictures
+out by its policy; nothing piles up.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from molmo2_ground.query import Decoding, Query
 from molmo2_ground.sources.feeds.ingest import Ingest
 from molmo2_ground.sources.feeds.waiting_room import Totals
 
-# How long the loop waits for a picture before it sees to answers and changed questions: while the model is at work,
-# and otherwise.
+# How long the loop waits for a picture before it sees to answers and changed questions: while the model is
+# at work, and otherwise.
 _BUSY_S = 0.02
 _IDLE_S = 0.1
 _MOST_EVENTS = 256
@@ -37,8 +37,8 @@ _MOST_EVENTS = 256
 class Stream:
     """An iterator of `Update`; use it in a `with` block, or close it. Made by `molmo2_ground.stream`.
 
-    One thread iterates. `add`, `change`, `remove`, `questions`, `snapshot`, `health`, `drain_events`, `totals`
-    and `close` may be called from any; a changed question holds from the next picture on.
+    One thread iterates. `add`, `change`, `remove`, `questions`, `snapshot`, `health`, `drain_events`,
+    `totals` and `close` may be called from any; a changed question holds from the next picture on.
     """
 
     def __init__(
@@ -114,7 +114,8 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # For those who break out of the loop and forget the stream; one that was never made has nothing to close.
+        # For those who break out of the loop and forget the stream; one that was never made has nothing to
+        # close.
         if getattr(self, "_started", False):
             self.close()
 
@@ -147,7 +148,7 @@ class Stream:
         return self._questions.add(query, name=name)
 
     def change(self, name: str, query: Query | str) -> None:
-        """Ask this in place of what `name` asked; its things are given up. Raises `ValueError` for no such name."""
+        """Ask this in place of what `name` asked; its things are given up. `ValueError`: no such name."""
         self._questions.change(name, query)
 
     def remove(self, name: str) -> None:
@@ -173,7 +174,7 @@ class Stream:
 
     @property
     def totals(self) -> Totals:
-        """Pictures since the start: received == taken + waiting + all of dropped, between two updates exactly.
+        """Pictures since the start; received == taken + waiting + all of dropped, between two updates.
 
         taken: those that an update is about. dropped: by the source's reasons and the loop's (`late`,
         `unlooked`).

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from molmo2_ground.sources.feeds.capture import Capture
 
 AGREE_S = 1.0
-"""Stamps of two connections are of one running clock when they differ by what passed here, give or take what a
-network holds pictures back for."""
+"""Stamps of two connections are of one running clock when they differ by what passed here, give or take
+what a network holds pictures back for."""
 
 JUMP_S = 10.0
-"""Longer than networks and buffers hold pictures back, shorter than clocks are usually set by when set wrong."""
+"""Longer than networks and buffers hold pictures back, shorter than clocks are usually set by when set
+wrong."""
 
 _STEP_S = 1e-3  # pictures are a millisecond apart at least
 
@@ -28,7 +29,7 @@ _STEP_S = 1e-3  # pictures are a millisecond apart at least
 class StreamTime:
     """Tells each picture's time; give it every picture in order.
 
-    paced  True when pictures come at the source's own pace (a camera), so that when they arrive says something;
+    paced  True when pictures come at the source's own pace (a camera): when they arrive says something.
            False when they come as fast as they are taken.
     jumps  how often a clock was not believed.
     """

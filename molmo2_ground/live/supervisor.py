@@ -31,21 +31,24 @@ LEAST_INTERVAL_S: Mapping[str, float] = {
     # no new picture.
     "area_jump": 1.0,
     "point_outside": 1.0,
-    "lost": 1.0,
     "swap": 1.0,
-    # Most of what moves in a street is not what was asked for: looks that find nothing new make it wait longer.
+    "lost": 0.5,
+    # Most of what moves in a street is not what was asked for: looks that find nothing new make it wait
+    # longer.
     "newcomer": 2.0,
     "age": 0.0,  # it has its own interval, `look_every_s`
 }
 """Seconds of the stream between two looks for one sign at least."""
 
-LONGEST_NEWCOMER_S = 30.0
-"""The interval of `newcomer` doubles with every look that it caused in vain, up to this."""
+LONGEST_INTERVAL_S: Mapping[str, float] = {"newcomer": 30.0, "lost": 1.0}
+"""The interval of these doubles with every look that they caused in vain, up to this; something born or
+taken up again puts it back."""
 
 NEAR_NORM = 0.04
 PART_NORM = 0.07
-"""Two things of one question that came nearer than `NEAR_NORM` and are farther apart than `PART_NORM` again may have
-changed names on the way; shares of the picture. Apart by less than the size of things, their corners mix."""
+"""Two things of one question that came nearer than `NEAR_NORM` and are farther apart than `PART_NORM` again
+may have changed names on the way; shares of the picture. Apart by less than the size of things, their
+corners mix."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Supervisor:
     _looked_s: dict[str, float] = field(default_factory=dict)
     _last_s: float | None = None
     _last_index: int = -1
-    _newcomer_s: float = LEAST_INTERVAL_S["newcomer"]
+    _interval_s: dict[str, float] = field(default_factory=lambda: dict(LEAST_INTERVAL_S))
     _lost: set[int] = field(default_factory=set)
     _close: set[tuple[int, int]] = field(default_factory=set)
     _thumb: Gray | None = None
@@ -146,15 +149,17 @@ class Supervisor:
     def answered(self, reasons: Sequence[str], *, tokens: int, found_new: bool, now_s: float) -> None:
         """An answer is there. found_new: something was born or came back with it."""
         self.budget.spend(tokens, now_s)
-        least_s = LEAST_INTERVAL_S["newcomer"]
-        if found_new:
-            self._newcomer_s = least_s
-        elif "newcomer" in reasons:
-            self._newcomer_s = min(LONGEST_NEWCOMER_S, 2 * self._newcomer_s)
+        for name, longest_s in LONGEST_INTERVAL_S.items():
+            if found_new:
+                self._interval_s[name] = LEAST_INTERVAL_S[name]
+            elif name in reasons:
+                self._interval_s[name] = min(longest_s, 2 * self._interval_s[name])
 
     def _rested(self, name: str, time_s: float) -> bool:
-        interval_s = self._newcomer_s if name == "newcomer" else LEAST_INTERVAL_S[name]
-        return name not in self._looked_s or time_s - self._looked_s[name] >= interval_s - _SAME_TIME_S
+        return (
+            name not in self._looked_s
+            or time_s - self._looked_s[name] >= self._interval_s[name] - _SAME_TIME_S
+        )
 
     def _parted(self, carried: Sequence[Carried], question_of: Mapping[int, str]) -> bool:
         """Whether two things of one question that had come close are apart again."""

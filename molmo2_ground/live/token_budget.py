@@ -11,8 +11,9 @@ class TokenBudget:
     """A bucket that fills steadily and holds a minute's worth.
 
     a_minute  tokens read and written a minute; None for no limit.
-    What a look costs is known when it is answered, so a look may begin while anything is left, and what it took
-    beyond that is paid back before the next: over any long time no more than `a_minute` and one look are spent.
+    What a look costs is known when it is answered, so a look may begin while anything is left, and what it
+    took beyond that is paid back before the next: over any long time no more than `a_minute` and one look
+    are spent.
     """
 
     a_minute: float | None

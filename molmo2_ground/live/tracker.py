@@ -32,8 +32,8 @@ from molmo2_ground.results import Answer, Sample, State, Tracks
 from molmo2_ground.sources.feeds.capture import Capture
 
 LOOK_EVERY_S = 2.0
-"""Places are at most so old, seconds, before the model is asked for that alone: flow holds on to a thing for about
-as long, and what turns or slows down is a few hundredths of the picture off by then."""
+"""Places are at most so old, seconds, before the model is asked for that alone: flow holds on to a thing
+for about as long, and what turns or slows down is a few hundredths of the picture off by then."""
 GRACE_S = 10.0
 """A thing may be out of sight for so long and still be itself: behind a bus, or while a camera reconnects."""
 MAX_AGE_S = 5.0

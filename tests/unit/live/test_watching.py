@@ -33,9 +33,9 @@ def told(watching: Watching, updates: Sequence[Update]) -> list[tuple[float, Wat
     return [(u.time_s, event) for u in updates for event in watching.take(u)]
 
 
-def times(watch: Watch, *, grace_s: float = 0.3, **walks: str) -> list[tuple[float, int]]:
+def times(watch: Watch, walks: dict[str, str]) -> list[tuple[float, int]]:
     """When the watch told of which thing."""
-    watching = Watching([watch], rules=Rules(grace_s=grace_s))
+    watching = Watching([watch], rules=Rules(grace_s=0.3))
     return [(at, event.event.object_id) for at, event in told(watching, stream(**walks))]
 
 
@@ -79,7 +79,7 @@ WAITS: dict[str, tuple[Watch, dict[str, str], list[tuple[float, int]]]] = {
 
 @pytest.mark.parametrize(("watch", "walks", "expected"), WAITS.values(), ids=WAITS)
 def test_what_is_told_when(watch: Watch, walks: dict[str, str], expected: list[tuple[float, int]]) -> None:
-    assert times(watch, **walks) == expected
+    assert times(watch, walks) == expected
 
 
 def test_an_event_says_what_happened_and_on_which_look_it_rests() -> None:
