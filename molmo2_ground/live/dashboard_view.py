@@ -87,9 +87,13 @@ def status_line(shown: Shown) -> str:
 
 def _panel(title: str, inside: RenderableType) -> Panel:
     return Panel(
-        inside, title=Text(title, style="bold default"), title_align="left", box=box.ROUNDED, border_style=_BORDER,
+        inside,
+        title=Text(title, style="bold default"),
+        title_align="left",
+        box=box.ROUNDED,
+        border_style=_BORDER,
         padding=(0, 1),
-    )  # fmt: skip
+    )
 
 
 def _head(shown: Shown) -> RenderableType:
