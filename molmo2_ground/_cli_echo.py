@@ -138,8 +138,8 @@ def why_nothing(subscriber: Subscriber, address: str) -> str:
         return f"nobody answers at {address}; is the publisher running, and this its address?"
     if subscriber.link == "refused":
         return (
-            f"{address} does not let us in: it wants keys and got none (--key, --server-key), others, or ones "
-            "that are not on its list; or it is no publisher of ours"
+            f"{address} does not let us in: it wants keys (--key, --server-key), and got none, others or "
+            "ones not on its list; or it is no publisher of ours"
         )
     if subscriber.alive:
         return "the publisher is alive and says nothing of this topic"
