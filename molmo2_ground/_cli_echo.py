@@ -120,7 +120,7 @@ class _Printer:
 
     def summary(self, subscriber: Subscriber) -> list[str]:
         """What came in all, a line a topic."""
-        if not subscriber.logs:
+        if not self.printed:
             return [f"nothing came: {why_nothing(subscriber, self._address)}"]
         lines = [
             _log_line(stream, kind, log)

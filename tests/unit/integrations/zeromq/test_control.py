@@ -16,8 +16,8 @@ from molmo2_ground.integrations.zeromq.keys import revoke
 from molmo2_ground.integrations.zeromq.rate_limit import Bucket, RateLimit
 from molmo2_ground.messages.control import ControlReply, PingRequest
 from molmo2_ground.query import Query
-from tests.made_updates import live_track, mask_of, update
-from tests.zeromq_peers import LOOPBACK, PATIENCE_S, FakeStream, Keyring, until
+from tests.made_updates import live_track, mask_of
+from tests.zeromq_peers import LOOPBACK, PATIENCE_S, FakeStream, Keyring, fresh, until
 
 ENOUGH = RateLimit(peer=(10_000, 10_000), total=(10_000, 10_000))
 
@@ -93,7 +93,7 @@ def test_status_and_ping(client: ControlClient) -> None:
 
 def test_snapshot_says_the_newest_picture(client: ControlClient, stream: FakeStream) -> None:
     assert client.snapshot() is None
-    stream.seen = update(3, tracks=(live_track(mask=mask_of(1, (1, 2, 3, 4))),))
+    stream.seen = fresh(3, live_track(mask=mask_of(1, (1, 2, 3, 4))), age_s=60, valid_s=1)
     found = client.snapshot()
     assert found is not None
     assert [message.header.schema_ for message in found] == [
