@@ -120,7 +120,7 @@ class _Printer:
 
     def summary(self, subscriber: Subscriber) -> list[str]:
         """What came in all, a line a topic."""
-        if not subscriber.logs:
+        if not self.printed:
             return [f"nothing came: {why_nothing(subscriber, self._address)}"]
         lines = [
             _log_line(stream, kind, log)
@@ -138,8 +138,8 @@ def why_nothing(subscriber: Subscriber, address: str) -> str:
         return f"nobody answers at {address}; is the publisher running, and this its address?"
     if subscriber.link == "refused":
         return (
-            f"{address} does not let us in: it wants keys and got none (--key, --server-key), others, or ones "
-            "that are not on its list; or it is no publisher of ours"
+            f"{address} does not let us in: it wants keys (--key, --server-key), and got none, others or "
+            "ones not on its list; or it is no publisher of ours"
         )
     if subscriber.alive:
         return "the publisher is alive and says nothing of this topic"

@@ -26,6 +26,7 @@ HEALTH_S = 1.0
 
 # A subscriber sends nothing but subscriptions, and ours are far shorter; a greeting with keys needs 400.
 _LONGEST_FROM_SUBSCRIBER = 1024
+_SEND_BUFFER = 256 * 1024
 
 
 class Publisher:
@@ -60,6 +61,8 @@ class Publisher:
         self._options = {
             self._zmq.SNDHWM: high_water,
             self._zmq.MAXMSGSIZE: _LONGEST_FROM_SUBSCRIBER,
+            # Left to itself the kernel keeps megabytes for each subscriber that does not read.
+            self._zmq.SNDBUF: _SEND_BUFFER,
         }
         self._lock = threading.Lock()  # ZeroMQ sockets are for one thread at a time
         self._stop = threading.Event()
