@@ -9,13 +9,13 @@ Parameters:
     address        of the publisher.                                          tcp://127.0.0.1:5556
     stream         only of this stream; empty: of all.                         ""
     target         id of one thing whose place is also sent as a PointStamped; empty: none.  ""
-    camera         address of a camera that speaks our camera messages, whose JPEGs and PNGs are passed on
+    camera         address of a camera that speaks our camera messages; its JPEGs and PNGs are passed on
                    as CompressedImage; empty: none.                            ""
     camera_frame_id  its optical frame.                                        camera_optical_frame
     skip_stale     leave out what was too old to act on when it came here.      true
     depth          QoS: keep the last so many.                                 1
     reliable       QoS: reliable instead of best effort.                        true
-    server_key, client_key  files of keys for CURVE: the server's `server.key`, one's own `NAME.key_secret`.  ""
+    server_key, client_key  files of keys for CURVE: the server's `server.key`, one's own `NAME.key_secret`
 
 Topics, for a stream `door` and a question `people`:
     /molmo2/door/detections/people  vision_msgs/Detection2DArray    tracks, ids good across messages
@@ -235,35 +235,43 @@ def listen(
     """Receive and publish for as long as `go_on` says so; what is no message of ours is told and left out."""
     import zmq
 
-    poller = zmq.Poller()
-    said = _subscribed(context, f"molmo2/{settings.stream}/" if settings.stream else "molmo2/", held=100)
-    if settings.server_key:
-        from zmq.auth import load_certificate
-
-        said.curve_serverkey = load_certificate(settings.server_key)[0]
-        said.curve_publickey, said.curve_secretkey = load_certificate(settings.client_key)
-    said.connect(settings.address)
-    poller.register(said, zmq.POLLIN)
-    seen = _subscribed(context, "", held=2)
-    if settings.camera:
-        seen.connect(settings.camera)
+    topic = f"molmo2/{settings.stream}/" if settings.stream else "molmo2/"
+    with _subscribed(context, topic, held=100) as said, _subscribed(context, "", held=2) as seen:
+        _shut(said, settings)
+        said.connect(settings.address)
+        if settings.camera:
+            seen.connect(settings.camera)
+        poller = zmq.Poller()
+        poller.register(said, zmq.POLLIN)
         poller.register(seen, zmq.POLLIN)
-    while go_on():
-        ready = dict(poller.poll(200))
-        try:
-            if said in ready:
-                for one in outgoing(
-                    said.recv(),
-                    now_ns=time.time_ns(),
-                    target=settings.target,
-                    skip_stale=settings.skip_stale,
-                ):
+        while go_on():
+            ready = dict(poller.poll(200))
+            try:
+                for one in outgoing_of(ready, said, seen, settings):
                     publish(one)
-            if seen in ready:
-                picture = image(seen.recv_multipart(), frame_id=settings.camera_frame_id)
-                publish(Outgoing("/molmo2/camera/image/compressed", IMAGE, picture))
-        except ValueError as error:
-            log.warning(f"left out a message: {error}", throttle_duration_sec=5.0)
+            except ValueError as error:
+                log.warning(f"left out a message: {error}", throttle_duration_sec=5.0)
+
+
+def outgoing_of(ready: dict[Any, int], said: Any, seen: Any, settings: Settings) -> list[Outgoing]:
+    """One message of each socket that has one."""
+    made: list[Outgoing] = []
+    if seen in ready:
+        picture = image(seen.recv_multipart(), frame_id=settings.camera_frame_id)
+        made.append(Outgoing("/molmo2/camera/image/compressed", IMAGE, picture))
+    if said in ready:
+        now_ns = time.time_ns()
+        made += outgoing(said.recv(), now_ns=now_ns, target=settings.target, skip_stale=settings.skip_stale)
+    return made
+
+
+def _shut(socket: Any, settings: Settings) -> None:
+    """CURVE, where there are keys for it."""
+    from zmq.auth import load_certificate
+
+    if settings.server_key:
+        socket.curve_serverkey = load_certificate(settings.server_key)[0]
+        socket.curve_publickey, socket.curve_secretkey = load_certificate(settings.client_key)
 
 
 def _subscribed(context: Any, topic: str, *, held: int) -> Any:

@@ -198,7 +198,7 @@ class FakeRos:
         self._parameters, self._messages = parameters, messages
 
     def modules(self) -> dict[str, ModuleType]:
-        made = {
+        made: dict[str, dict[str, Any]] = {
             "rclpy": {
                 "init": lambda: None,
                 "ok": lambda: len(self.published) < self._messages,
