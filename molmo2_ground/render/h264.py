@@ -32,11 +32,11 @@ class H264Encoder:
     """H.264 of pictures of one size as it goes through a live stream: no B-frames, nothing held back.
 
     A picture with an odd width or height gets one more column or row, a copy of its last: this colour format
-    stores pixels in twos. crf: x264's quality, lower is better and larger. One thread, so that the machine
-    stays free for the model.
+    stores pixels in twos. qp: the quantiser of every picture, lower is better and larger. One thread, so that
+    the machine stays free for the model.
     """
 
-    def __init__(self, *, width_px: int, height_px: int, crf: int = 23) -> None:
+    def __init__(self, *, width_px: int, height_px: int, qp: int = 25) -> None:
         self._right_px, self._bottom_px = width_px % 2, height_px % 2
         width, height = width_px + self._right_px, height_px + self._bottom_px
         context = av.CodecContext.create("libx264", "w")
@@ -54,7 +54,9 @@ class H264Encoder:
         context.options = {
             "preset": "veryfast",
             "tune": "zerolatency",
-            "crf": str(crf),
+            # A fixed step for every picture: with a quality that is steered, a second key frame soon
+            # after the first comes out coarse.
+            "qp": str(qp),
             "forced-idr": "1",
             # The simplest search for movement, as in our video files: much less work for little more bytes.
             "x264-params": "me=dia:subme=1:weightp=0:scenecut=0",
@@ -62,6 +64,10 @@ class H264Encoder:
         self._context, self._planes = context, Planes(width_px=width, height_px=height)
         self._shape = (height_px, width_px, 3)
         self._number = 0
+        self.keys = 0
+
+    keys: int
+    """Key frames so far."""
 
     def encode(self, picture: RgbArray, *, key: bool = False) -> CodedPicture:
         """The picture, uint8[height, width, 3]; the first is a key frame, and each that is asked to be one.
@@ -81,4 +87,5 @@ class H264Encoder:
         self._number += 1
         packets = self._context.encode(frame)
         assert len(packets) == 1, f"one picture in, one out; got {len(packets)}"
+        self.keys += packets[0].is_keyframe
         return CodedPicture(data=bytes(packets[0]), is_key=bool(packets[0].is_keyframe))
