@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.live.carrier import Carrier
+from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.questions import Asked, Questions, named
 from molmo2_ground.live.sampled_window import LIVE_WINDOW_S
 from molmo2_ground.live.stream import Stream
 from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
+from molmo2_ground.live.watch import Watch
 from molmo2_ground.masks.segmenter import Segmenter
 from molmo2_ground.query import DEFAULT_TRACK_FPS, Decoding
 from molmo2_ground.sources.feeds.backoff import Backoff
@@ -42,6 +46,8 @@ class StreamOptions(TypedDict, total=False):
     window_s     how far back the model looks, seconds, at most 60; 12.
     tokens_per_minute  read and written by the model at most; as many as it takes when left out.
     name         of the stream in updates, topics and logs; the source's when left out.
+    watches      what to be told of (`molmo2_ground.live.watch.Watch`), by zones, lines, counts, appearance.
+    clips        a folder in which the pictures around each event are written, or a `ClipRing` of your own.
     timeouts, backoff  how long a source may keep us waiting, and how it is tried again.
     decoding     how answers are written. device: for segmenters that run on torch.
     """
@@ -58,6 +64,8 @@ class StreamOptions(TypedDict, total=False):
     tokens_per_minute: float | None
     name: str | None
     capacity: int
+    watches: Iterable[Watch]
+    clips: str | os.PathLike[str] | ClipRing | None
     timeouts: Timeouts | None
     backoff: Backoff | None
     decoding: Decoding | None
@@ -109,9 +117,19 @@ def open_stream(
         questions=questions,
         rules=rules,
         carrier=carrier,
+        watches=options.get("watches", ()),
+        clips=_clips(options.get("clips"), waits=not feed.paced),
         decoding=options.get("decoding"),
         clocks=options.get("clocks"),
     )
+
+
+def _clips(clips: str | os.PathLike[str] | ClipRing | None, *, waits: bool) -> ClipRing | None:
+    if clips is None or isinstance(clips, ClipRing):
+        return clips
+    folder = Path(clips)
+    folder.mkdir(parents=True, exist_ok=True)
+    return ClipRing(folder, waits=waits)
 
 
 def carrier_named(carry: Carry, *, device: str = "auto") -> Carrier | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -17,11 +18,14 @@ from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.live.carrier import Carrier
+from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.health import HealthMeter
 from molmo2_ground.live.looker import Looker
 from molmo2_ground.live.questions import Questions
 from molmo2_ground.live.tracker import LiveRules, LiveTracker
-from molmo2_ground.live.update import Update
+from molmo2_ground.live.update import Update, WatchEvent
+from molmo2_ground.live.watch import Watch
+from molmo2_ground.live.watching import Watching
 from molmo2_ground.messages.health import HealthMessage, StatusEvent
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.sources.feeds.ingest import Ingest
@@ -37,8 +41,7 @@ _MOST_EVENTS = 256
 class Stream:
     """An iterator of `Update`; use it in a `with` block, or close it. Made by `molmo2_ground.stream`.
 
-    One thread iterates. `add`, `change`, `remove`, `questions`, `snapshot`, `health`, `drain_events`,
-    `totals` and `close` may be called from any; a changed question holds from the next picture on.
+    One thread iterates; all else may be called from any. A changed question holds from the next picture on.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Stream:
         questions: Mapping[str, Query],
         rules: LiveRules,
         carrier: Carrier | None,
+        watches: Iterable[Watch] = (),
+        clips: ClipRing | None = None,
         decoding: Decoding | None = None,
         clocks: Clocks | None = None,
     ) -> None:
@@ -67,11 +72,12 @@ class Stream:
         )
         self._looker = Looker(backend, decoding=decoding, clocks=clocks)
         self._waits_for_looks = carrier is None
+        self._watching, self._clips = Watching(watches), clips
+        self._ended_with: tuple[WatchEvent, ...] = ()
         self.meter = HealthMeter(name, feed=ingest, clocks=clocks)
         self._lock = threading.RLock()
         self._events: deque[StatusEvent] = deque(maxlen=_MOST_EVENTS)
         self._snapshot: Update | None = None
-        self._used = 0
         self._left_out: Counter[str] = Counter()
         self._started = self._closed = False
 
@@ -86,6 +92,8 @@ class Stream:
         Ends when the source is over (a file, an iterator) or the stream is closed. Raises `SourceError` when
         the source was given up, and what the model raised that is no answer; the stream is closed then.
         """
+        if self._closed:
+            raise StopIteration
         try:
             self._start()
             while not self._closed:
@@ -131,6 +139,11 @@ class Stream:
         self._ingest.close()
         self._looker.close()
         self._gather_events()
+        self._ended_with = self._watching.close()
+        if self._clips is not None:
+            if self._snapshot is not None:
+                self._ended_with = self._clips.take(self._snapshot, self._ended_with)
+            self._clips.close()
         self._tracker.close()
 
     # --- what any thread may ask
@@ -154,6 +167,24 @@ class Stream:
     def remove(self, name: str) -> None:
         """Ask this no more; its things are given up. Raises `ValueError` when there is no such name."""
         self._questions.remove(name)
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """What is watched for."""
+        return self._watching.watches
+
+    def watch(self, watch: Watch) -> None:
+        """Watch for this too, from the next update on. Raises `ValueError` for a name that is taken."""
+        self._watching.add(watch)
+
+    def unwatch(self, name: str) -> None:
+        """Watch for this no more. Raises `ValueError` for a name that there is not."""
+        self._watching.remove(name)
+
+    @property
+    def ended_with(self) -> tuple[WatchEvent, ...]:
+        """Events that were certain only because the stream was over; no update holds them."""
+        return self._ended_with
 
     def snapshot(self) -> Update | None:
         """The newest update, None before the first."""
@@ -212,6 +243,7 @@ class Stream:
         """See to one picture or one answer; an update when there is one."""
         for name, query in self._questions.changes():
             self._tracker.set_question(name, query)
+            self._watching.forget(name)
             self.meter.ask({name: query.phrase for name, query in self.questions.items()})
         answer = self._looker.take()
         if answer is not None:
@@ -246,9 +278,15 @@ class Stream:
         update = self._tracker.update(dropped=self._ingest.drain_dropped())
         with self._lock:
             self._left_out = Counter(self._tracker.left_out)
-        if update is not None:
-            self._snapshot = update
-            self.meter.take(update)
+        if update is None:
+            return None
+        events = self._watching.take(update)
+        if self._clips is not None:
+            events = self._clips.take(update, events)
+        if events:
+            update = replace(update, events=events)
+        self._snapshot = update
+        self.meter.take(update)
         return update
 
     def _gather_events(self) -> None:

@@ -71,7 +71,9 @@ def check_ledger(ledger: list[LedgerEntry], updates: list[Update]) -> None:
     assert len(ledger) == sum(len(update.ledger) for update in updates)
 
 
-@pytest.mark.parametrize("latency_s", [0.0, 1 / FPS, 0.5, 1.5], ids=["none", "a-period", "half", "three-steps"])
+@pytest.mark.parametrize(
+    "latency_s", [0.0, 1 / FPS, 0.5, 1.5], ids=["none", "a-period", "half", "three-steps"]
+)
 def test_ids_stay_through_windows_whatever_the_model_takes(latency_s: float) -> None:
     street = Street(two_across)
     run = LiveRun(TruthBackend(two_across), latency_s=latency_s)
@@ -113,7 +115,8 @@ def test_times_that_the_model_is_told_start_at_0_on_the_grid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "why"), [pytest.param(8, "shared pictures", id="long"), pytest.param(2, "unseen for", id="short")]
+    ("window", "why"),
+    [pytest.param(8, "shared pictures", id="long"), pytest.param(2, "unseen for", id="short")],
 )
 def test_a_thing_keeps_its_id_behind_a_bridge_and_is_not_reported_there(window: int, why: str) -> None:
     run = LiveRun(TruthBackend(under_a_bridge, track_frames=window), latency_s=0.1)
@@ -270,7 +273,9 @@ def test_pictures_that_are_too_old_are_left_out_and_counted() -> None:
     assert run.dropped == {"late": 8}
     assert len(run.updates) + 8 == 60
     assert max(update.age_ms for update in run.updates) <= 1000.0
-    assert all(later.stamp_ns > sooner.stamp_ns for sooner, later in zip(run.updates, run.updates[1:], strict=False))
+    assert all(
+        later.stamp_ns > sooner.stamp_ns for sooner, later in zip(run.updates, run.updates[1:], strict=False)
+    )
 
 
 def test_what_is_made_late_says_that_it_is_stale() -> None:
@@ -279,7 +284,8 @@ def test_what_is_made_late_says_that_it_is_stale() -> None:
     fresh = run.take(street.capture(0, 0.0))
     run.clock.to(1.0)
     old = run.take(street.capture(1, 0.5))
-    assert fresh is not None and old is not None
+    assert fresh is not None
+    assert old is not None
     assert not fresh.stale
     assert old.stale
     assert old.age_ms == pytest.approx(500.0)
@@ -291,7 +297,8 @@ def test_age_counts_from_the_cameras_own_time_when_its_clock_is_ours() -> None:
     run = LiveRun(TruthBackend(one_across))
     honest = run.take(street.capture(0, 0.0, late_s=0.25))
     other_clock = run.take(street.capture(1, 1.0, late_s=0.25, stamp_s=-86_400.0 * 400))
-    assert honest is not None and other_clock is not None
+    assert honest is not None
+    assert other_clock is not None
     assert honest.age_ms == pytest.approx(250.0)
     assert other_clock.age_ms == pytest.approx(0.0)
 
@@ -321,7 +328,7 @@ def test_without_a_carrier_there_is_an_update_for_each_look_and_the_rest_is_coun
     assert all(update.looks[0].source_index == update.capture.index for update in run.updates)
     assert {track.state for update in run.updates for track in update.tracks} == {"observed"}
     left_out = run.tracker.left_out
-    untold = (run.busy is not None) + (run.tracker._sampled is not run.tracker._asked)  # noqa: SLF001
+    untold = (run.busy is not None) + (run.tracker._sampled is not run.tracker._asked)
     assert len(run.updates) + sum(left_out.values()) + untold == 150
     assert left_out["unlooked"] >= 8
 
@@ -343,11 +350,9 @@ def test_masks_carry_places_and_come_with_the_update() -> None:
 
 def test_a_cut_is_looked_at_and_nothing_is_followed_across_it() -> None:
     dark, bright = Street(one_across), Street(one_across, seed=4)
-    bright._ground = 255 - bright._ground // 4  # noqa: SLF001
+    bright._ground = 255 - bright._ground // 4
     run = LiveRun(TruthBackend(one_across), latency_s=0.1)
-    run.run(
-        (dark if t < 3.0 else bright).capture(n, t) for n, t in enumerate(times(5, FPS))
-    )
+    run.run((dark if t < 3.0 else bright).capture(n, t) for n, t in enumerate(times(5, FPS)))
     assert run.reasons()["scene_cut"] == 1
     cut = next(n for n, update in enumerate(run.updates) if update.time_s >= 3.0)
     assert run.updates[cut].tracks == ()
@@ -385,7 +390,11 @@ def test_memory_is_bounded_over_20000_pictures() -> None:
     def coming_and_going(time_s: float) -> Places:
         """A thing comes in every 5 seconds and stays for 8."""
         newest = int(time_s // 5)
-        return {n + 1: (0.1 + 0.1 * (time_s - 5 * n), 0.2 + 0.15 * (n % 4)) for n in (newest - 1, newest) if n >= 0}
+        return {
+            n + 1: (0.1 + 0.1 * (time_s - 5 * n), 0.2 + 0.15 * (n % 4))
+            for n in (newest - 1, newest)
+            if n >= 0
+        }
 
     street = Street(coming_and_going, size_px=(96, 54), side_px=9)
     run = LiveRun(
@@ -399,10 +408,10 @@ def test_memory_is_bounded_over_20000_pictures() -> None:
         run.take(street.capture(n, n / 10))
         if n % 1000 == 999:
             held.append(run.tracker.held_bytes)
-            things.append(len(run.tracker._identities))  # noqa: SLF001
+            things.append(len(run.tracker._identities))
             del run.backend.asked[:]  # type: ignore[attr-defined]
     assert max(held[1:]) <= 1.1 * held[1]
     assert max(things) < 12
-    samples = [len(thing.samples) for thing in run.tracker._identities]  # noqa: SLF001
+    samples = [len(thing.samples) for thing in run.tracker._identities]
     assert max(samples, default=0) < 60
     assert isinstance(run.carrier, FlowCarrier)
