@@ -131,8 +131,6 @@ class _Running:
     def _outputs(self, stack: ExitStack) -> Iterator[Step]:
         """What is done with each update, opened; every output that fails to open fails before the camera."""
         arguments = self._arguments
-        if arguments.clips is not None:
-            yield self._clips(stack)
         for path in arguments.record:
             yield self._recorder(path, stack).write
         yield from self._sockets(stack)
@@ -140,12 +138,11 @@ class _Running:
             from molmo2_ground.live.metrics_page import MetricsPage
 
             page = stack.enter_context(MetricsPage(self.stream.meter, port=arguments.metrics))
-            if not arguments.quiet:
-                say(f"figures for Prometheus: {page.address}")
+            self._tell("figures for Prometheus at", page.url)
         if arguments.ui:
             from molmo2_ground.live.dashboard import Dashboard
 
-            yield stack.enter_context(Dashboard(self.stream)).take
+            yield stack.enter_context(Dashboard(self.stream.meter)).take
         elif arguments.json != "-":
             from molmo2_ground._cli_stream_lines import lines_of
 

@@ -1,4 +1,4 @@
-"""What `stream` prints for people: a line for each answer of the model, for events, and for who came and went."""
+"""What `stream` prints for people: a line for each answer, for events, and for who came and went."""
 
 from __future__ import annotations
 

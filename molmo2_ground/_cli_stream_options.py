@@ -19,8 +19,8 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="rtsp://…, rtmp://, http(s)://, udp://, srt://, zmq+tcp://…, a camera's number or /dev/video0, or "
-        "a video file, which is played at its own speed; @FILE reads the address from a file, so that its "
+        help="rtsp://…, rtmp://, http(s)://, udp://, srt://, zmq+tcp://…, a camera's number or /dev/video0, "
+        "or a video file, which is played at its own speed; @FILE reads the address from a file, so that its "
         "password stands in no list of processes",
     )
     parser.add_argument("query", metavar="QUERY", nargs="*", help="what to follow, in words")
@@ -89,8 +89,8 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
         "--policy",
         choices=("latest", "every", "block"),
         default="latest",
-        help="when pictures come faster than they are used: the newest counts; some wait and all sampled ones "
-        "are looked at; or the source waits (default: latest)",
+        help="when pictures come faster than they are used: the newest counts; some wait and all sampled "
+        "ones are looked at; or the source waits (default: latest)",
     )
     group.add_argument(
         "--buffer", metavar="N", type=int, default=64, help="pictures that may wait under every (default: 64)"
@@ -169,7 +169,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
 
 def source_of(arguments: argparse.Namespace) -> Any:
     """The feed that SOURCE names. Raises `SourceError` and `ValueError`, never with a password in it."""
-    from molmo2_ground.sources.feeds.opening import open_feed
+    from molmo2_ground.sources.feeds.open_feed import open_feed
 
     return open_feed(_address(arguments.source), loop=arguments.loop, speed=arguments.speed)
 
@@ -216,6 +216,7 @@ def stream_options(arguments: argparse.Namespace) -> StreamOptions:
         "look_every_s": arguments.look_every,
         "tokens_per_minute": arguments.tokens_per_minute,
         "name": arguments.name,
+        "clips": arguments.clips,
         "device": arguments.device,
         "timeouts": Timeouts(open_s=arguments.open_timeout, read_s=arguments.read_timeout),
     }

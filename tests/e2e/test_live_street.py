@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,10 @@ def street() -> Street:
 def started(camera: RtspCamera, folder: Path, *options: str) -> tuple[Child, Child]:
     """A stream that publishes, and an echo of it that has begun to hear."""
     publisher = Child(
-        ["stream", camera.url, WORDS, "--name", "street", "--publish", "tcp://127.0.0.1:*"]
-        + ["--read-timeout", "2", "--grace", str(GRACE_S), *options],
+        [
+            *("stream", camera.url, WORDS, "--name", "street", "--publish", "tcp://127.0.0.1:*"),
+            *("--read-timeout", "2", "--grace", str(GRACE_S), *options),
+        ],
         folder,
         "stream",
     )
@@ -54,7 +57,7 @@ def rates(messages: list[Heard]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 def no_stamp_is_wrong(messages: list[Heard], *, until_s: float) -> None:
     """Stamps and numbers rise; nothing is stamped later than now, fresh and too old, or after its end."""
-    for before, message in zip(messages, messages[1:], strict=False):
+    for before, message in pairwise(messages):
         assert message.epoch >= before.epoch
         assert message.seq > before.seq
         assert message.epoch > before.epoch or message.stamp_s > before.stamp_s
@@ -105,31 +108,37 @@ def test_places_are_where_things_are_at_their_stamp(street: Street, tmp_path: Pa
     assert followed >= 0.4 * shown
 
 
+def interrupted(camera: RtspCamera, publisher: Child, listener: Child, how: str) -> float:
+    """Kill or freeze the camera until that is noticed, bring it back; seconds until new places are heard."""
+    word = "reconnecting" if how == "kill" else "stalled"
+    noticed = publisher.said.count(word)
+    if how == "kill":
+        camera.kill()
+    else:
+        camera.freeze()
+    assert eventually(lambda: publisher.said.count(word) > noticed, within_s=20), publisher.said[-2000:]
+    back_s = time.time()
+    if how == "kill":
+        camera.start()
+    else:
+        camera.thaw()
+    assert eventually(
+        lambda: any(message.stamp_s > back_s for message in heard(listener.lines[-50:])),
+        within_s=20,
+        unless=lambda: publisher.process.poll() is not None,
+    ), publisher.said[-2000:]
+    return time.time() - back_s
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_camera_that_dies_and_freezes_is_taken_up_again(street: Street, tmp_path: Path) -> None:
     with RtspCamera(street.pictures, tmp_path, fps=10.0) as camera:
         publisher, listener = started(camera, tmp_path)
-        returns_s = []
-        for how in ("kill", "freeze", "kill", "kill", "freeze", "kill", "kill"):
-            if how == "kill":
-                camera.kill()
-                assert eventually(lambda: "reconnecting" in publisher.said, within_s=20)
-                back_s = time.time()
-                camera.start()
-            else:
-                camera.freeze()
-                said = publisher.said.count("stalled")
-                assert eventually(lambda said=said: publisher.said.count("stalled") > said, within_s=20)
-                back_s = time.time()
-                camera.thaw()
-            again = eventually(
-                lambda back_s=back_s: next((m for m in heard(listener.lines[-50:]) if m.stamp_s > back_s), None),
-                within_s=20,
-                unless=lambda: publisher.process.poll() is not None,
-            )
-            assert again is not None, publisher.said[-2000:]
-            returns_s.append(time.time() - back_s)
+        returns_s = [
+            interrupted(camera, publisher, listener, how)
+            for how in ("kill", "freeze", "kill", "kill", "freeze", "kill", "kill")
+        ]
         until_s = time.time()
         assert publisher.end() == 130
         listener.end()
