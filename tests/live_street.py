@@ -128,7 +128,9 @@ class Child:
             code = self.process.wait(within_s)
         finally:
             self.process.kill()
-        self._reader.join(within_s)
+            self._reader.join(within_s)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
         return code
 
 
