@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 from molmo2_ground import (
     __version__,
     _cli_batch,
+    _cli_echo,
     _cli_eval,
     _cli_events,
     _cli_export,
     _cli_import,
+    _cli_keys,
     _cli_plan,
     _cli_train,
 )
@@ -159,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     _cli_export.add_parser(commands, common=common)
     _cli_import.add_parser(commands, common=common)
     _cli_events.add_parser(commands, common=common)
+    _cli_echo.add_parser(commands, common=common)
+    _cli_keys.add_parser(commands, common=common)
     doctor = commands.add_parser(
         "doctor", help="what is installed, what is missing and how to get it", parents=[runner]
     )

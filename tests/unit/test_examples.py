@@ -108,6 +108,36 @@ def test_zones_tell_who_came_in_and_crossed(video: Path, capsys: pytest.CaptureF
     assert printed[5].split() == ["gate", "1", "0"]
 
 
+def test_robot_turns_to_the_thing_and_stops_when_it_cannot_be_sure() -> None:
+    from molmo2_ground.integrations.zeromq import Publisher
+    from tests.made_updates import live_track
+    from tests.zeromq_peers import ASKED, LOOPBACK, fresh, health
+
+    to_the_left = live_track(x_px=100.0)
+    wanted = iter(["no heartbeat", "no place that may", "thing 1 (observed)", "no place that may"])
+    told: list[Any] = []
+    waiting_for = [next(wanted)]
+    with Publisher(LOOPBACK, stream_name="cam") as publisher:
+
+        def drive(wheels: Any) -> bool:
+            """Let the world go on as soon as the robot has done what it should."""
+            if waiting_for[0] not in wheels.why:
+                if waiting_for[0].startswith("thing"):
+                    publisher.publish(fresh(0, to_the_left, valid_s=0.5), questions=ASKED)
+                return True
+            told.append(wheels)
+            if len(told) == 1:
+                publisher.start_health(health, period_s=0.1)
+            waiting_for[0] = next(wanted, "")
+            return bool(waiting_for[0])
+
+        main_of("07")(publisher.endpoint, drive=drive)
+    assert [(wheels.ahead, wheels.left) for wheels in told[:2]] == [(0, 0), (0, 0)]
+    assert told[2].ahead > 0
+    assert told[2].left > 0
+    assert (told[3].ahead, told[3].left) == (0, 0)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_each_example_is_short_and_in_the_list(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES

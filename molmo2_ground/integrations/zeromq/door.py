@@ -73,6 +73,11 @@ class Door:
                 zmq.HANDSHAKE_IVL: 3_000,
                 zmq.HEARTBEAT_IVL: 5_000,
                 zmq.HEARTBEAT_TIMEOUT: 30_000,
+                # Of peers that speak the oldest ZMTP, which has no heartbeats, TCP finds out.
+                zmq.TCP_KEEPALIVE: 1,
+                zmq.TCP_KEEPALIVE_IDLE: 30,
+                zmq.TCP_KEEPALIVE_INTVL: 10,
+                zmq.TCP_KEEPALIVE_CNT: 3,
                 zmq.IPV6: int(is_ipv6(self._endpoint)),
             }
             for option, value in {**general, **options}.items():

@@ -26,6 +26,7 @@ HEALTH_S = 1.0
 
 # A subscriber sends nothing but subscriptions, and ours are far shorter; a greeting with keys needs 400.
 _LONGEST_FROM_SUBSCRIBER = 1024
+_SEND_BUFFER = 256 * 1024
 
 
 class Publisher:
@@ -60,6 +61,10 @@ class Publisher:
         self._options = {
             self._zmq.SNDHWM: high_water,
             self._zmq.MAXMSGSIZE: _LONGEST_FROM_SUBSCRIBER,
+            # Subscriptions that one connection may get in with each of our messages: each costs memory.
+            self._zmq.RCVHWM: 16,
+            # Left to itself the kernel keeps megabytes for each subscriber that does not read.
+            self._zmq.SNDBUF: _SEND_BUFFER,
         }
         self._lock = threading.Lock()  # ZeroMQ sockets are for one thread at a time
         self._stop = threading.Event()
@@ -183,6 +188,10 @@ class Publisher:
                 opened = self._door.reopen(self._zmq.PUB, self._options, self._stop)
                 with self._lock:
                     self._socket = opened
+            with self._lock:
+                if self._socket is not None:
+                    # Whoever has come back is taken in now, not by the next message, which it would miss.
+                    self._socket.getsockopt(self._zmq.EVENTS)
 
     def __enter__(self) -> Publisher:
         return self

@@ -1,0 +1,59 @@
+"""A robot turns towards what the stream points to and drives there, and stops when it cannot be sure.
+
+molmo2-ground stream rtsp://… "the person" --publish tcp://127.0.0.1:5556
+.venv/bin/python examples/07_robot.py tcp://127.0.0.1:5556
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from molmo2_ground.integrations.zeromq import Subscriber
+from molmo2_ground.messages import TracksMessage
+
+PERIOD_S = 0.05  # the wheels want a command twenty times a second
+FIELD_OF_VIEW_RAD = 1.2  # of the camera, from the left edge of its picture to the right
+
+
+@dataclass(frozen=True)
+class Command:
+    """Metres a second ahead, radians a second to the left, and why."""
+
+    ahead: float
+    left: float
+    why: str
+
+
+def command(tracks: TracksMessage | None, *, alive: bool) -> Command:
+    """Towards the thing that has been there for longest; nowhere when nothing may be acted on."""
+    if not alive:
+        return Command(0.0, 0.0, "stop: no heartbeat of the publisher")
+    if tracks is None:
+        return Command(0.0, 0.0, "stop: no place that may still be acted on")
+    if not tracks.detections:
+        return Command(0.0, 0.0, "stop: nothing is there")
+    thing = min(tracks.detections, key=lambda found: (found.born_ns, int(found.id)))
+    width_px, _ = tracks.header.size_px
+    bearing_rad = (0.5 - thing.point.x / width_px) * FIELD_OF_VIEW_RAD  # left of the middle is positive
+    ahead = 0.0 if thing.state == "predicted" else max(0.0, 0.4 * (1 - abs(bearing_rad) / 0.5))
+    return Command(ahead, 1.5 * bearing_rad, f"thing {thing.id} ({thing.state})")
+
+
+def main(endpoint: str = "tcp://127.0.0.1:5556", *, drive: Callable[[Command], bool] | None = None) -> None:
+    """Give the wheels a command every 50 ms, for as long as `drive` says that there is more to do."""
+    with Subscriber(endpoint, kinds=("tracks",), silence_s=2.0, max_age_s=1.0) as subscriber:
+        while (drive or show)(command(subscriber.latest("tracks"), alive=subscriber.alive)):
+            time.sleep(PERIOD_S)
+
+
+def show(wheels: Command) -> bool:
+    """In place of a motor: print."""
+    print(f"{wheels.ahead:.2f} m/s ahead, {wheels.left:+.2f} rad/s to the left | {wheels.why}", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
