@@ -61,6 +61,8 @@ class Publisher:
         self._options = {
             self._zmq.SNDHWM: high_water,
             self._zmq.MAXMSGSIZE: _LONGEST_FROM_SUBSCRIBER,
+            # Subscriptions that one connection may get in with each of our messages: each costs memory.
+            self._zmq.RCVHWM: 16,
             # Left to itself the kernel keeps megabytes for each subscriber that does not read.
             self._zmq.SNDBUF: _SEND_BUFFER,
         }

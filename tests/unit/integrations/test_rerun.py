@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rerun.chunk import RrdReader
 from molmo2_ground.integrations.rerun import RerunLogger
 from molmo2_ground.live.update import Update
 from tests.live_updates import START_NS, health, toy_updates
-from tests.recordings import PASSWORD, close_to, contents
+from tests.recordings import PASSWORD, RecordingProcess, close_to, contents
 
 
 def record(path: Path, updates: list[Update], **options: Any) -> None:
@@ -73,8 +75,6 @@ def test_video_comes_back_picture_for_picture(tmp_path: Path) -> None:
 
 
 def test_trails_masks_and_texts_are_there_and_what_is_gone_is_cleared(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     *updates, last = toy_updates(6, masks=True)
     record(tmp_path / "run.rrd", [*updates, replace(last, tracks=())], masks=True)
     found = rows(tmp_path / "run.rrd")
@@ -104,3 +104,14 @@ def test_a_file_or_a_viewer_is_named_and_nothing_is_written_over(tmp_path: Path)
     (tmp_path / "run.rrd").write_text("mine")
     with pytest.raises(FileExistsError, match=r"run\.rrd exists"):
         RerunLogger(tmp_path / "run.rrd")
+
+
+@pytest.mark.slow
+def test_kill_9_loses_no_more_than_the_last_two_seconds(tmp_path: Path) -> None:
+    written = RecordingProcess(tmp_path / "run.rrd").after(60, signal.SIGKILL)
+    (unfinished,) = tmp_path.iterdir()
+    part = unfinished.rename(tmp_path / "part.rrd")
+    command = [sys.executable, "-m", "rerun", "rrd", "merge", str(part), "-o", str(tmp_path / "run.rrd")]
+    subprocess.run(command, capture_output=True, timeout=60, check=True)
+    # Eight updates in two seconds of the child's clock, and those that still waited for their turn.
+    assert written - 8 - 17 <= len(rows(tmp_path / "run.rrd")["/door/video"]) <= written + 1

@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from molmo2_ground.integrations.rosbag.recorder import ros_name
+from molmo2_ground.integrations.zeromq.wire import to_wire
 from molmo2_ground.live.saying import Numbering, messages_of
 from molmo2_ground.messages import TracksMessage, ros2
 from tests.live_updates import QUESTIONS, START_NS, health, toy_updates
@@ -40,14 +41,7 @@ def sent() -> list[tuple[str, Any, bytes]]:
         for update in [*toy_updates(8, masks=True)][:5]
         for one in messages_of(update, questions=QUESTIONS, numbering=numbering)
     ]
-    return [
-        (
-            one.kind,
-            one.message,
-            f"molmo2/door/{one.kind}/ {one.message.model_dump_json(by_alias=True)}".encode(),
-        )
-        for one in said
-    ]
+    return [(one.kind, one.message, to_wire("door", one.kind, one.message)) for one in said]
 
 
 def plain(value: Any) -> Any:

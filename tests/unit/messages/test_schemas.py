@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from pydantic import TypeAdapter
 
+from molmo2_ground.analytics import Appeared
 from molmo2_ground.live.saying import Numbering, messages_of
+from molmo2_ground.live.update import WatchEvent
 from molmo2_ground.messages.control import (
     AddRequest,
     ChangeRequest,
@@ -120,3 +125,34 @@ def test_a_question_survives_its_message() -> None:
         Query.point("z", max_objects=1),
     ):
         assert Question.of(query).to_query() == query
+
+
+def test_the_examples_of_the_page_are_valid() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "zeromq.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        body = json.loads(block)
+        name = body.get("schema") or body["header"]["schema"]
+        jsonschema.validate(body, schema_of(name), cls=jsonschema.Draft202012Validator)
+        model = TypeAdapter(MODELS[name])
+        assert model.validate_json(block)
+
+
+def test_events_are_valid_by_theirs() -> None:
+    seen = Appeared(
+        time_s=1.0,
+        after_s=None,
+        before_s=1.0,
+        timing="sample",
+        source_index=2,
+        object_id=4,
+        label="person",
+        x_px=1.0,
+        y_px=2.0,
+        states=("observed",),
+    )
+    event = WatchEvent(watch="w", question="people", event=seen, stamp_ns=1, source_index=2)
+    (said,) = messages_of(update(events=(event,)), questions={}, numbering=Numbering())
+    body = json.loads(said.message.model_dump_json(by_alias=True))
+    jsonschema.validate(body, schema_of("molmo2-ground/live-event/1"), cls=jsonschema.Draft202012Validator)
