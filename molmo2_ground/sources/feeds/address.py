@@ -116,9 +116,15 @@ class Address:
     def scrubbed(self, text: str) -> str:
         """Somebody else's words about this source, without its secrets and without any address."""
         text = _ANY_ADDRESS.sub(lambda found: safe_name(found[0]), text)
-        for piece in sorted(_pieces(self.location.reveal(), self.written.reveal()), key=len, reverse=True):
-            text = text.replace(piece, HIDDEN)
-        return text
+        # Marked first and taken out together: pieces overlap, and the rest of one is a secret too.
+        secret = [False] * len(text)
+        for piece in _pieces(self.location.reveal(), self.written.reveal()):
+            at = text.find(piece)
+            while at >= 0:
+                secret[at : at + len(piece)] = [True] * len(piece)
+                at = text.find(piece, at + 1)
+        kept = "".join("\0" if hidden else c for c, hidden in zip(text, secret, strict=True))
+        return re.sub("\0+", HIDDEN, kept)
 
 
 def is_address(text: str) -> bool:
@@ -132,7 +138,7 @@ def safe_name(text: str) -> str:
     A path stays as it is. Of an address remain the scheme, the host and the path: what stands before the last
     `@` goes, and the query, the fragment, and every part of the path that says something `=` something.
     """
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = "".join(c if c.isprintable() else "_" for c in text)
     match = _SCHEME.match(text)
     if not is_address(text) and not ("@" in text and ":" in text):
         return text
@@ -140,8 +146,10 @@ def safe_name(text: str) -> str:
     rest = text[match.end() :] if match else text.rpartition("://")[2]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     before, at, after = rest.rpartition("@")
-    if at and before.rpartition("@")[2] != authority.rpartition("@")[0]:
+    if at and before != authority.rpartition("@")[0]:
         # By the rules this @ is part of the path; it may as well be that of a password with a slash.
+        if re.search("[?#]", before) and _HOST_AND_PORT.fullmatch(authority.rpartition("@")[2]):
+            return f"{scheme}{HIDDEN}"  # or of a token: nothing is safe in both readings
         scheme += f"{HIDDEN}@"
     shown = re.split(r"[?#;&]", after, maxsplit=1)[0]
     parts = [HIDDEN if "=" in unquote(part) else part for part in shown.split("/")]
@@ -181,11 +189,13 @@ def _pieces(location: str, written: str) -> set[str]:
     for text in (location.partition("://")[2] or location, written):
         before, at, after = text.rpartition("@")
         user, _, password = before.partition(":")
-        query = re.split(r"[?#]", after, maxsplit=1)[1:]
+        query = [q for whole in (after, text) for q in re.split(r"[?#]", whole, maxsplit=1)[1:]]
         whole = [*([before, user, password] if at else []), *query]
         values = [part.partition("=")[2] for q in query for part in re.split(r"[&;]", q)]
-        for secret in (*whole, *values):
+        # Some cameras take the password in the path: /user=admin_password=…_channel=1.
+        said = [word for part in after.split("/") if "=" in part for word in re.split(r"[=&;_]", part)]
+        for secret in (*whole, *values, *said):
             for form in (secret, unquote(secret), quote(secret, safe="")):
                 # A library may take an address apart in another place and print what it took for a host.
-                found |= {form, *re.split(r"[@/#?:%&]", form)}
+                found |= {form, *re.split(r"[@/#?:%&;]", form)}
     return {piece for piece in found if len(piece) > 1}
