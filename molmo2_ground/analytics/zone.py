@@ -50,8 +50,18 @@ class Zone(BaseModel):
         """The zone for shapely."""
         return Polygon(self.polygon)
 
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of the smallest upright rectangle around it."""
+        columns, rows = zip(*self.polygon, strict=True)
+        return min(columns), min(rows), max(columns), max(rows)
+
     def holds(self, x_px: float, y_px: float) -> bool:
         """True when a place lies in the zone or on its border."""
+        left, top, right, bottom = self.bounds
+        # Most places lie far away, and asking shapely costs twenty times as much.
+        if not (left <= x_px <= right and top <= y_px <= bottom):
+            return False
         return bool(shapely.intersects_xy(self.shape, x_px, y_px))
 
     def scaled(self, x_factor: float, y_factor: float) -> Zone:

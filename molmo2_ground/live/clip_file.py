@@ -74,7 +74,7 @@ def with_pictures(
 ) -> dict[str, Any]:
     """The receipt with the clip's name, and the time of each picture in it.
 
-    at_s: the event's time in the stream, seconds; in the clip it is `event_at_s`.
+    at_s: the event's time in the stream, seconds; in the clip it is `event_at_s`, below 0 when it was before.
     """
     first_s = pictures[0].time_s if pictures else 0.0
     return receipt | {

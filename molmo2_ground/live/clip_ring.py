@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 _MOST_WAITING = 32  # clips that are not written yet
 _MOST_QUESTIONS = 64
 _PATIENCE_S = 5.0  # beyond the seconds after an event, for pictures that do not come
+# An event is told when it is certain. One that is told up to so many seconds after its time has its clip
+# around its time, a later one (somebody stayed for minutes) around the time of telling.
+LATE_S = 10.0
 # Pictures that wait to be made JPEG. They are held as decoded pictures, 3 MB each at 1080p.
 _MOST_RAW = 4
 
@@ -29,13 +32,14 @@ _MOST_RAW = 4
 class _Wanted:
     """A clip that is to be written: when the stream has come to `until_s`, or at `deadline_ns`, monotonic.
 
-    run, at_s  of the event. No picture is held: they are taken from the ring when it is written.
+    run, event_s  when the event was. No picture is held: they are taken from the ring when it is written.
     """
 
     name: str
     receipt: dict[str, Any]
     run: int
-    at_s: float
+    event_s: float
+    from_s: float
     until_s: float
     deadline_ns: int
 
@@ -83,8 +87,7 @@ class ClipRing:
         self._before_s, self._after_s, self._step_s = before_s, after_s, 1 / fps
         self._side_px, self._quality, self._waits = side_px, quality, waits
         self._clocks = clocks or Clocks()
-        # A moment more than both, because an event is told when it is certain, which is later than its time.
-        self._kept = KeptPictures(span_s=before_s + after_s + _PATIENCE_S, max_bytes=max_bytes)
+        self._kept = KeptPictures(span_s=before_s + after_s + LATE_S, max_bytes=max_bytes)
         self._lock = threading.Condition()
         self._raw: list[tuple[int, Update]] = []
         self._run = 0
@@ -149,13 +152,16 @@ class ClipRing:
         look = self._looks.get(event.question)
         if look is not None and look.stamp_ns != event.receipt_of:
             look = None
+        event_s = event.event.time_s
+        around_s = event_s if update.time_s - event_s <= LATE_S else update.time_s
         self._wanted.append(
             _Wanted(
                 name=name,
                 receipt=receipt_of(event, update, look),
                 run=self._run,
-                at_s=event.event.time_s,
-                until_s=event.event.time_s + self._after_s,
+                event_s=event_s,
+                from_s=around_s - self._before_s,
+                until_s=around_s + self._after_s,
                 deadline_ns=self._clocks.monotonic_ns() + int((self._after_s + _PATIENCE_S) * 1e9),
             )
         )
@@ -214,11 +220,11 @@ class ClipRing:
     def _write_clips(self) -> None:
         while (wanted := self._next_wanted()) is not None:
             name, path = wanted.name, self.folder / wanted.name
-            pictures = self._kept.between(wanted.at_s - self._before_s, wanted.until_s, run=wanted.run)
+            pictures = self._kept.between(wanted.from_s, wanted.until_s, run=wanted.run)
             try:
                 if pictures:
                     write_clip(path, pictures)
-                receipt = with_pictures(wanted.receipt, clip=name, at_s=wanted.at_s, pictures=pictures)
+                receipt = with_pictures(wanted.receipt, clip=name, at_s=wanted.event_s, pictures=pictures)
                 write_receipt(path.with_suffix(".json"), receipt)
             except Exception as error:  # a full disk, a folder that is gone, an encoder: the stream goes on
                 self._trouble(f"the clip {name} could not be written", error)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _MOST_LINES = 24
-_MOST_AGES = 24
+_MOST_AGES = 17  # as many as fit beside the age at 80 columns
 
 
 class Dashboard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -86,9 +87,13 @@ def status_line(shown: Shown) -> str:
 
 def _panel(title: str, inside: RenderableType) -> Panel:
     return Panel(
-        inside, title=Text(title, style="bold"), title_align="left", box=box.ROUNDED, border_style=_BORDER,
+        inside,
+        title=Text(title, style="bold default"),
+        title_align="left",
+        box=box.ROUNDED,
+        border_style=_BORDER,
         padding=(0, 1),
-    )  # fmt: skip
+    )
 
 
 def _head(shown: Shown) -> RenderableType:
@@ -157,7 +162,12 @@ def _latency(shown: Shown) -> RenderableType:
     assert set(first) == set(STAGES)
     for stage in [name for name in first if name in found] + [name for name in found if name not in first]:
         quantiles = found[stage]
-        values = (Text(_ms(quantiles[name]), style=_heat(quantiles[name])) for name in ("p50", "p99", "max"))
+        # The model takes the time that it takes; of our own steps a slow one stands out.
+        ours = stage not in ("vision", "prefill", "decode")
+        values = (
+            Text(_ms(quantiles[name]), style=_heat(quantiles[name]) if ours else "")
+            for name in ("p50", "p99", "max")
+        )
         table.add_row(Text(stage, style=_DIM), *values)
     if not found:
         table.add_row(Text("nothing measured in the last minute", style=_DIM), "", "", "")
@@ -255,8 +265,8 @@ def _by_reason(counts: dict[str, int]) -> str:
 
 
 def _sparks(values: Sequence[float]) -> str:
-    """One bar a value, from 0 to the highest."""
-    most = max(values, default=0.0) or 1.0
+    """One bar a value, from 0 to the highest; values that are all the same are half high."""
+    most = max(max(values, default=0.0), 2 * median(values or [0.0])) or 1.0
     return "".join(_BARS[max(0, min(8, round(8 * value / most)))] for value in values)
 
 

@@ -75,16 +75,22 @@ class EventFinder:
     It remembers what is in sight and what has been out of sight for no longer than the grace time (or until
     the model looks again, when it has not); nothing else, however long it runs.
 
-    zones, lines: pixels of the picture, names of their own. Masks are handed in with what is seen.
+    zones, lines: pixels of the picture, names of their own. counts: whether `CountChanged` is told too. Masks
+    are handed in with what is seen.
     """
 
     def __init__(
-        self, *, zones: Sequence[Zone] = (), lines: Sequence[Line] = (), rules: Rules | None = None
+        self,
+        *,
+        zones: Sequence[Zone] = (),
+        lines: Sequence[Line] = (),
+        rules: Rules | None = None,
+        counts: bool = True,
     ) -> None:
         self.rules = rules or Rules()
         self.zones, self.lines = tuple(zones), tuple(lines)
         self.judges = [ZoneJudge(zone, rules=self.rules) for zone in zones]
-        self._turnstiles = [Turnstile() for _ in zones]
+        self._turnstiles = [Turnstile() for _ in zones] if counts else []
         self._open: dict[int, _Thing] = {}
         self._over: list[_Thing] = []  # their spell has ended, and the model has not looked since
         self._looked_s: list[float] = []
@@ -178,7 +184,8 @@ class EventFinder:
         self._found.moves.append(move)
         if isinstance(move, ZoneEntered):
             thing.entered_s[zone] = move.time_s
-        self._turnstiles[zone].add(move, entered_s=thing.entered_s[zone])
+        if self._turnstiles:
+            self._turnstiles[zone].add(move, entered_s=thing.entered_s[zone])
 
     def _settle(self, thing: _Thing) -> bool:
         """Tell that it is gone, if the model has looked since it was last seen."""

@@ -146,6 +146,7 @@ class Watcher:
                 zones=() if self.watch.zone is None else (self.watch.zone,),
                 lines=() if self.watch.line is None else (self.watch.line,),
                 rules=self._rules,
+                counts=False,  # counted here, over all questions and without waiting for what is hidden
             )
         return list(self._finders)
 

@@ -86,6 +86,20 @@ def test_pictures_are_thinned_to_the_rate(tmp_path: Path) -> None:
     assert [p["at_s"] for p in receipt["pictures"]] == [0.0, 0.2, 0.4, 0.65, 0.9]
 
 
+def test_an_event_that_is_told_late_has_its_clip_around_the_telling(tmp_path: Path) -> None:
+    watching = Watching([Watch.stays(RED, 20.0)])
+    with ClipRing(tmp_path, before_s=1.0, after_s=0.5, fps=10, waits=True) as ring:
+        for step in range(60):
+            made = update(step / 2, {7: IN}, looks=step == 0)
+            ring.take(made, watching.take(made))
+    (path,) = tmp_path.glob("*.json")
+    receipt = json.loads(path.read_text(encoding="utf-8"))
+    assert [p["stamp_ns"] - START_NS for p in receipt["pictures"]] == [
+        19_000_000_000, 19_500_000_000, 20_000_000_000, 20_500_000_000,
+    ]  # fmt: skip
+    assert receipt["event_at_s"] == -19.0
+
+
 def test_a_folder_that_is_gone_is_told_once_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
