@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         PromptTooLongError,
         SourceError,
     )
-    from molmo2_ground.grounder import Grounder, ask, batch, count, load, point, track
+    from molmo2_ground.grounder import Grounder, ask, batch, count, load, point, stream, track
     from molmo2_ground.masks import segment
     from molmo2_ground.query import Decoding, Query
     from molmo2_ground.render import render
@@ -85,6 +85,7 @@ __all__ = [
     "point",
     "render",
     "segment",
+    "stream",
     "track",
 ]
 
@@ -101,7 +102,7 @@ _HOMES = {
         "PromptTooLongError",
         "SourceError",
     ),
-    "grounder": ("Grounder", "ask", "batch", "count", "load", "point", "track"),
+    "grounder": ("Grounder", "ask", "batch", "count", "load", "point", "stream", "track"),
     "masks": ("segment",),
     "query": ("Decoding", "Query"),
     "render": ("render",),

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
 from molmo2_ground.batches import Failed, OnError, ask_all
 from molmo2_ground.deadline import Deadline
@@ -21,6 +21,9 @@ from molmo2_ground.windows import OnProgress
 
 if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend
+    from molmo2_ground.live.opening import LiveSource, StreamOptions
+    from molmo2_ground.live.questions import Asked
+    from molmo2_ground.live.stream import Stream
     from molmo2_ground.masks import Segmenter
     from molmo2_ground.masks.propagation import Follow
     from molmo2_ground.planning import Plan
@@ -231,6 +234,19 @@ class Grounder:
 
         return find(media, result, segmenter=segmenter, follow=follow, device=device, on_progress=on_progress)
 
+    def stream(self, source: LiveSource, question: Asked, **options: Unpack[StreamOptions]) -> Stream:
+        """Follow what `question` names in a live source: an iterator of `molmo2_ground.live.update.Update`.
+
+        source: an address (`rtsp://…`), an iterator of pictures or a function that gives the next one, or a
+        feed of your own (`sources.feeds.feed.Feed`). question: words, which are followed, a `Query`, several
+        of them, or several by name. options: see `molmo2_ground.live.opening.StreamOptions`.
+        Raises `ValueError` for wrong arguments, `SourceError` for what is no source; a source that cannot be
+        opened is told while iterating.
+        """
+        from molmo2_ground.live.opening import open_stream  # its libraries load when something is streamed
+
+        return open_stream(source, question, backend=self._backend, **options)
+
 
 def load(
     model: str | os.PathLike[str] = BUNDLED_MODEL,
@@ -397,6 +413,17 @@ def plan(
     if not calibrate or not planned.fits:
         return planned
     return load(name, device=device, dtype=dtype).plan(media, query)
+
+
+def stream(
+    source: LiveSource,
+    question: Asked,
+    *,
+    model: str | os.PathLike[str] | Grounder | None = None,
+    **options: Unpack[StreamOptions],
+) -> Stream:
+    """`Grounder.stream` with `model`, or with the default one, which is loaded once a process."""
+    return _grounder(model).stream(source, question, **options)
 
 
 def _check_runs_here(name: str) -> None:

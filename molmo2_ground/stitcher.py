@@ -100,9 +100,9 @@ def _match(known: dict[int, list[Sample]], tracks: Sequence[Track]) -> dict[int,
     frames = np.zeros((len(ids), len(tracks)), dtype=np.int64)
     for row, object_id in enumerate(ids):
         for column, track in enumerate(tracks):
-            shared[row, column], frames[row, column] = _apart_on_shared_frames(known[object_id], track)
+            shared[row, column], frames[row, column] = apart_on_shared_frames(known[object_id], track)
     matches = {}
-    for row, column in _assign(shared, SHARED_GATE):
+    for row, column in assign(shared, SHARED_GATE):
         words = (
             f"on {frames[row, column]} shared frames they lie {100 * shared[row, column]:.1f} % apart "
             f"(at most {100 * SHARED_GATE:.0f} %)"
@@ -116,7 +116,7 @@ def _match(known: dict[int, list[Sample]], tracks: Sequence[Track]) -> dict[int,
             # Seen apart on a shared frame is proof of two objects: such a pair is never carried on.
             if object_id not in taken and track.object_id not in matches and not frames[row, column]:
                 carried[row, column], gaps_s[row, column] = _off_the_straight_line(known[object_id], track)
-    for row, column in _assign(carried, CARRY_GATE):
+    for row, column in assign(carried, CARRY_GATE):
         words = (
             f"no frame shows it in both; carried on for {gaps_s[row, column]:.1f} s it is "
             f"{100 * carried[row, column]:.1f} % off (at most {100 * CARRY_GATE:.0f} %)"
@@ -125,7 +125,7 @@ def _match(known: dict[int, list[Sample]], tracks: Sequence[Track]) -> dict[int,
     return matches
 
 
-def _assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, int]]:
+def assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, int]]:
     """Pairs (row, column) no farther apart than `gate`: as many as possible, then as near as possible."""
     if not distance.size:
         return []
@@ -137,11 +137,11 @@ def _assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, i
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
 
 
-def _distance(a: Sample, b: Sample) -> float:
+def distance_norm(a: Sample, b: Sample) -> float:
     return float(np.hypot(a.x_norm - b.x_norm, a.y_norm - b.y_norm))
 
 
-def _apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[float, int]:
+def apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[float, int]:
     """How far apart they are on the frames where both are seen, and how many these are; nan and 0 for none.
 
     The median over the frames, where the n-th counts n times: the later one is, the more it says about who
@@ -149,7 +149,7 @@ def _apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[floa
     its first frame, part an object from itself; standing still, it would get a new number in every window.
     """
     places = {sample.source_index: sample for sample in track.samples}
-    apart = np.array([_distance(s, places[s.source_index]) for s in known if s.source_index in places])
+    apart = np.array([distance_norm(s, places[s.source_index]) for s in known if s.source_index in places])
     if not apart.size:
         return float("nan"), 0
     order = np.argsort(apart, kind="stable")
@@ -165,14 +165,14 @@ def _off_the_straight_line(known: Sequence[Sample], track: Track) -> tuple[float
     gap_s = first.time_s - last.time_s
     if abs(gap_s) > CARRY_S:
         return float("nan"), gap_s
-    vx_norm_s, vy_norm_s = _velocity(known[: at + 1])
+    vx_norm_s, vy_norm_s = velocity_norm_s(known[: at + 1])
     expected = last.model_copy(
         update={"x_norm": last.x_norm + vx_norm_s * gap_s, "y_norm": last.y_norm + vy_norm_s * gap_s}
     )
-    return _distance(expected, first), abs(gap_s)
+    return distance_norm(expected, first), abs(gap_s)
 
 
-def _velocity(samples: Sequence[Sample]) -> tuple[float, float]:
+def velocity_norm_s(samples: Sequence[Sample]) -> tuple[float, float]:
     """How fast an object was going lately, shares of the picture a second: the median over its steps.
 
     Not its last step: what is being covered shows less and less of itself, and the middle of what shows

@@ -101,10 +101,11 @@ class Update:
     events       what watches saw. ledger: births, returns, merges, deaths.
     dropped      pictures left out since the update before, by reason: `rate` (not asked for), `replaced`
                  (a newer one came, policy latest), `full` (no room, policy every), `late` (older than the
-                 age allowed), `out_of_order`.
+                 age allowed), `unlooked` (no carrier, and the model was busy), `out_of_order`, `damaged`.
     made_ns      unix nanoseconds at which the update was made; age_ms: how old the picture was then.
     valid_until_ns  unix nanoseconds until which places may be acted on; stale: made later than that.
     timings_ms   by stage: received, decoded, carried; of looks: vision, prefill, decode.
+    waiting      why the model should be asked and is not: signs that wait for the token budget.
     """
 
     source: str
@@ -121,6 +122,7 @@ class Update:
     age_ms: float
     valid_until_ns: int
     timings_ms: dict[str, float] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
 
     @property
     def stamp_ns(self) -> int:

@@ -38,7 +38,7 @@ _RETURN_PX = 1.0
 _OFF_PX = 4.0
 _OFF_SHARE = 0.3
 # Fewer corners that agree may agree by chance.
-_LEAST_CORNERS = 3
+LEAST_CORNERS = 3
 _WINDOW_PX = (15, 15)
 _LEVELS = 3
 
@@ -96,12 +96,12 @@ def _way(pictures: Sequence[Gray], start: FloatArray, end: FloatArray) -> FloatA
 
     end: about where it is in the last picture.
     """
-    corners = _corners_around(pictures[0], start)
+    corners = corners_around(pictures[0], start)
     ways = [corners.astype(np.float64)]
     for before, after in pairwise(pictures):
-        if len(corners) < _LEAST_CORNERS:
+        if len(corners) < LEAST_CORNERS:
             return None
-        there, kept = _step(before, after, corners)
+        there, kept = flow_step(before, after, corners)
         ways = [way[kept] for way in ways]
         corners = there[kept]
         ways.append(corners.astype(np.float64))
@@ -109,13 +109,13 @@ def _way(pictures: Sequence[Gray], start: FloatArray, end: FloatArray) -> FloatA
     whole = end - start
     off = np.linalg.norm(moves[-1] - whole, axis=1)
     agrees = off <= max(_OFF_PX, _OFF_SHARE * float(np.linalg.norm(whole)))
-    if np.count_nonzero(agrees) < _LEAST_CORNERS:
+    if np.count_nonzero(agrees) < LEAST_CORNERS:
         return None
     way: FloatArray = start + np.median(moves[:, agrees], axis=1)
     return way
 
 
-def _corners_around(picture: Gray, place: FloatArray) -> npt.NDArray[np.float32]:
+def corners_around(picture: Gray, place: FloatArray) -> npt.NDArray[np.float32]:
     """float32[n, 2]: corners within reach of a place (Shi and Tomasi, "Good Features to Track", 1994)."""
     height, width = picture.shape
     x, y = (round(float(value)) for value in place)
@@ -129,7 +129,7 @@ def _corners_around(picture: Gray, place: FloatArray) -> npt.NDArray[np.float32]
     return np.asarray(found, dtype=np.float32).reshape(-1, 2) + np.array([left, top], dtype=np.float32)
 
 
-def _step(
+def flow_step(
     before: Gray, after: Gray, corners: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """float32[n, 2], bool[n]: where corners of one picture are in the next, and whether they came back."""

@@ -15,6 +15,7 @@ from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.animation import open_animation
 from molmo2_ground.sources.arrays import array_clip, array_frame, is_array
+from molmo2_ground.sources.feeds.address import is_address, safe_name
 from molmo2_ground.sources.images import file_frame, folder_clip, image_frame, is_animated, opened_image
 from molmo2_ground.sources.shots import MovingSource
 from molmo2_ground.sources.video import open_video
@@ -65,18 +66,22 @@ def _checked_path(media: str | os.PathLike[str]) -> Path:
     text = os.fspath(media)
     if not isinstance(text, str):
         raise SourceError(f"expected {_ACCEPTED}; got a path in bytes")
-    if "://" in text:
-        raise SourceError(f"expected a file on this machine; got an address. Download it first: {text}")
+    # People hand in addresses with passwords, well written or not: none may end up in a log.
+    name = safe_name(text)
+    if is_address(text):
+        raise SourceError(f"expected a file on this machine; got an address. Download it first: {name}")
     if not text or "\0" in text:
-        raise SourceError(f"expected {_ACCEPTED}; got the path {text!r}")
+        raise SourceError(f"expected {_ACCEPTED}; got the path {name!r}")
     path = Path(text).expanduser()
     try:
-        if not path.exists():
-            raise SourceError(f"there is no file {text}")
-        if not (path.is_file() or path.is_dir()):
-            raise SourceError(f"{text} is no regular file and cannot be read as a video or picture")
+        there, readable = path.exists(), path.is_file() or path.is_dir()
+        problem = "" if there else f"there is no file {name}"
+        if there and not readable:
+            problem = f"{name} is no regular file and cannot be read as a video or picture"
     except OSError as error:
-        raise SourceError(f"{text} cannot be opened: {error.strerror}") from error
+        problem = f"{name} cannot be opened: {error.strerror}"
+    if problem:
+        raise SourceError(problem)  # out here, because an OSError would show the path beside it
     return path
 
 

@@ -42,6 +42,7 @@ PROMISED = [
     "point",
     "render",
     "segment",
+    "stream",
     "track",
 ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.messages.header import StampClock
@@ -68,4 +68,24 @@ class Feed(Protocol):
 
     def connect(self, timeouts: Timeouts) -> Connection:
         """Open it. Raises `SourceError`, one line without credentials, when that fails or takes too long."""
+        ...
+
+
+@runtime_checkable
+class CountsLosses(Protocol):
+    """A connection that also tells what came and was no picture, so far, by reason.
+
+    Reasons: `damaged` (could not be decoded, or built on one that could not), `repeated` (the picture before
+    once more), `malformed` (a message that holds no picture), `late` (too old to be passed on).
+    """
+
+    losses: Mapping[str, int]
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A feed whose `connect` another thread can make give up at once."""
+
+    def interrupt(self) -> None:
+        """Make a running `connect`, and every later one, raise `SourceError` soon."""
         ...

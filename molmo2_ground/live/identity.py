@@ -1,0 +1,431 @@
+"""`Identities`: who is who from one answer of the model to the next; ids are never used twice.
+
+An answer's tracks are numbered anew in every window. A track is a known thing when both lie near each other
+on the pictures that they share: places of earlier answers count, and so do places carried there since, the
+later the more. What shares no picture with it (hidden, another connection) is looked for where it would be
+by now, within a distance that widens with the time unseen, for as long as the grace time.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from molmo2_ground.live.carrier import Anchor
+from molmo2_ground.live.ledger import LedgerEntry, LedgerKind
+from molmo2_ground.results import Sample, Track
+from molmo2_ground.stitcher import (
+    CARRY_GATE,
+    CARRY_S,
+    SHARED_GATE,
+    apart_on_shared_frames,
+    assign,
+    velocity_norm_s,
+)
+
+GATE_PER_S = 0.03
+WIDEST_GATE = 0.3
+"""A thing unseen is taken up again within `CARRY_GATE` of where it should be, `GATE_PER_S` more for every
+second unseen, at most `WIDEST_GATE`; all shares of the picture. What walks covers a few hundredths of it in
+a second."""
+
+MERGE_GATE = 0.015
+MERGE_LOOKS = 3
+"""Two ids of one question that lie so near each other (median over the pictures of a look, shares of the
+picture) in so many looks one after another are one thing. One look may well put two that pass each other on
+one spot."""
+
+DEATH_LOOKS = 3
+"""A thing is given up when so many looks one after another did not see it and the grace time is over: one
+answer may forget a thing, and without looks nothing was unseen."""
+
+FRESH_STEPS = 1.5
+"""A thing whose last place in an answer is at most so many steps of the grid before the newest picture is
+there now: an answer may leave the last picture out."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Thing:
+    """One identity.
+
+    samples      its places lately, by picture: the model's own, and in between those carried to sampled ones.
+    observed_ns, observed_s, observed_index  the newest picture in which the model saw it.
+    here         False while it is out of sight: the last look did not see it at its end, or the connection
+                 was lost since.   missed: looks one after another that did not see it at their end.
+    cut          the scene changed since it was seen: where it was says nothing of where it is.
+    """
+
+    object_id: int
+    question: str
+    label: str
+    born_ns: int
+    observed_ns: int
+    observed_s: float
+    observed_index: int
+    samples: list[Sample] = field(default_factory=list)
+    here: bool = True
+    missed: int = 0
+    cut: bool = False
+
+    def take(self, sample: Sample) -> None:
+        """A place in a picture, in place of the one known there; one that was carried replaces none."""
+        same = [n for n, known in enumerate(self.samples) if known.source_index == sample.source_index]
+        if same and sample.state != "observed":
+            return
+        for number in same:
+            del self.samples[number]
+        insort(self.samples, sample, key=lambda known: known.time_s)
+
+    @property
+    def observed(self) -> list[Sample]:
+        """The places that the model said."""
+        return [sample for sample in self.samples if sample.state == "observed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Joined:
+    """What an answer changed: the ledger, where to follow things from, and what is out of sight."""
+
+    ledger: tuple[LedgerEntry, ...]
+    anchors: tuple[Anchor, ...]
+    gone: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The newest picture that a look was shown.
+
+    step_s    between two times of the grid.   stamps_ns: of the look's pictures, by number.
+    """
+
+    source_index: int
+    time_s: float
+    stamp_ns: int
+    step_s: float
+    stamps_ns: Mapping[int, int]
+
+    def shows(self, track: Track) -> bool:
+        """Whether a track of the answer reaches up to now."""
+        return self.time_s - track.last.time_s <= FRESH_STEPS * self.step_s
+
+
+class Identities:
+    """Everything that is known by an id; give it each answer of each question in order."""
+
+    def __init__(self, *, grace_s: float, keep_s: float) -> None:
+        """grace_s: how long a thing may be unseen and still be itself. keep_s: places are kept so long."""
+        self._grace_s, self._keep_s = grace_s, keep_s
+        self._things: dict[int, Thing] = {}
+        self._next_id = 1
+        self._on_one_spot: dict[tuple[int, int], int] = {}
+
+    def __iter__(self) -> Iterator[Thing]:
+        return iter(self._things.values())
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def get(self, object_id: int) -> Thing | None:
+        """The thing of this id, None when there is none (any more)."""
+        return self._things.get(object_id)
+
+    def of(self, question: str) -> list[Thing]:
+        """The things of one question, by id."""
+        return [thing for thing in self._things.values() if thing.question == question]
+
+    def sought(self, time_s: float) -> bool:
+        """Whether something is out of sight that may come back within the grace time."""
+        return any(not thing.here and self._may_return(thing, time_s) for thing in self._things.values())
+
+    def _may_return(self, thing: Thing, time_s: float) -> bool:
+        gone_s = time_s - thing.observed_s
+        last, velocity = thing.samples[-1], velocity_norm_s(thing.observed)
+        inside = (0 <= last.x_norm + velocity[0] * gone_s <= 1, 0 <= last.y_norm + velocity[1] * gone_s <= 1)
+        return gone_s <= self._grace_s and all(inside)
+
+    def note(self, object_id: int, sample: Sample) -> None:
+        """A place to which a thing was carried in a sampled picture."""
+        thing = self._things.get(object_id)
+        if thing is not None:
+            thing.take(sample)
+            self._let_go(thing, sample.time_s)
+
+    def interrupted(self, *, cut: bool) -> None:
+        """Pictures to come share nothing with those before: another connection, or (`cut`) scene."""
+        for thing in self._things.values():
+            thing.here = False
+            thing.cut = thing.cut or cut
+
+    def drop(self, question: str, *, stamp_ns: int, source_index: int, reason: str) -> Joined:
+        """Give up everything of a question that is asked no more."""
+        gone = self.of(question)
+        ledger = tuple(
+            self._death(thing, stamp_ns=stamp_ns, source_index=source_index, reason=reason) for thing in gone
+        )
+        return Joined(ledger=ledger, anchors=(), gone=tuple(thing.object_id for thing in gone))
+
+    def join(self, question: str, tracks: Sequence[Track], seen: Seen, *, only_one: bool = False) -> Joined:
+        """Take in an answer's tracks; their own numbers mean nothing beyond it.
+
+        only_one: the question is about one thing, so that one known and one found are the same.
+        """
+        tracks = [track for track in sorted(tracks, key=lambda t: t.object_id) if track.samples]
+        known = self.of(question)
+        matches = self._match(known, tracks, only_one=only_one)
+        ledger: list[LedgerEntry] = []
+        seen_now: dict[int, Track] = {}
+        for number, track in enumerate(tracks):
+            thing: Thing
+            reason = ""
+            if number in matches:
+                thing, reason = matches[number]
+                away = not thing.here
+            elif not seen.shows(track) or self._doubles(track, [tracks[n] for n in matches]):
+                continue  # gone already, or named twice; the answer itself tells of both
+            else:
+                thing = self._born(question, track, seen)
+                away = False
+                ledger.append(self._entry("birth", thing, seen, self._why_new(known, track)))
+            self._update(thing, track, seen)
+            if away and thing.here:
+                ledger.append(self._entry("return", thing, seen, reason))
+            seen_now[thing.object_id] = track
+        gone = [
+            thing.object_id
+            for thing in self.of(question)
+            if thing.object_id not in seen_now or not thing.here
+        ]
+        merged = self._merges(seen_now, seen)
+        dead = self._unseen(known, seen_now, seen)
+        ledger += [*merged, *dead]
+        gone += [entry.object_id for entry in merged]
+        anchors = tuple(
+            _anchor(known_thing, track)
+            for object_id, track in sorted(seen_now.items())
+            if (known_thing := self._things.get(object_id)) is not None and known_thing.here
+        )
+        return Joined(ledger=tuple(ledger), anchors=anchors, gone=tuple(dict.fromkeys(gone)))
+
+    def _match(
+        self, known: Sequence[Thing], tracks: Sequence[Track], *, only_one: bool
+    ) -> dict[int, tuple[Thing, str]]:
+        """For each track that is a known thing, by its place in `tracks`: the thing, and why."""
+        matches: dict[int, tuple[Thing, str]] = {}
+        shared = _table(known, tracks, lambda thing, track: apart_on_shared_frames(thing.samples, track))
+        self._pair(matches, known, shared, SHARED_GATE, "on {0} shared pictures they lie {1:.1f} % apart")
+        # Carried off by what is behind it, a thing may still be known by where the model itself saw it.
+        own = _table(known, tracks, lambda thing, track: apart_on_shared_frames(thing.observed, track))
+        self._pair(
+            matches, known, own, SHARED_GATE, "on {0} pictures that both looks saw they lie {1:.1f} % apart"
+        )
+        if only_one and len(known) == 1 and len(tracks) == 1 and not matches:
+            matches[0] = (known[0], "one thing is asked for, one is known and one was found")
+        ahead = _table(known, tracks, self._off_the_way)
+        # Seen apart by the model on one picture is proof of two things; a place carried there is none.
+        ahead[0][own[1] > 0] = np.nan
+        for row, column in self._open(matches, known, ahead, gate=1.0):
+            off, gap_s = float(ahead[0][row, column]), float(ahead[1][row, column])
+            matches[column] = (
+                known[row],
+                f"unseen for {gap_s:.1f} s it is {100 * off * self._gate(gap_s):.1f} % off its way "
+                f"(at most {100 * self._gate(gap_s):.0f} %)",
+            )
+        return matches
+
+    def _pair(
+        self,
+        matches: dict[int, tuple[Thing, str]],
+        known: Sequence[Thing],
+        table: _Table,
+        gate: float,
+        words: str,
+    ) -> None:
+        for row, column in self._open(matches, known, table, gate=gate):
+            found = words.format(int(table[1][row, column]), 100 * float(table[0][row, column]))
+            matches[column] = (known[row], f"{found} (at most {100 * gate:.0f} %)")
+
+    @staticmethod
+    def _open(
+        matches: Mapping[int, tuple[Thing, str]], known: Sequence[Thing], table: _Table, *, gate: float
+    ) -> list[tuple[int, int]]:
+        """Pairs (row, column) within the gate among those that have no match yet."""
+        taken = {thing.object_id for thing, _ in matches.values()}
+        distance = table[0].copy()
+        distance[[row for row, thing in enumerate(known) if thing.object_id in taken]] = np.nan
+        distance[:, list(matches)] = np.nan
+        return assign(distance, gate)
+
+    def _off_the_way(self, thing: Thing, track: Track) -> tuple[float, float]:
+        """How far a track begins from where the thing may be by now, as a share of the gate; the gap.
+
+        It may have gone straight on or have stopped on the way: the distance is that to the line between.
+        """
+        first, seen = track.samples[0], thing.observed
+        if thing.cut or not seen:
+            return float("nan"), 0.0
+        before = [sample for sample in seen if sample.time_s <= first.time_s] or seen[:1]
+        last = before[-1]
+        gap_s = abs(first.time_s - last.time_s)
+        if gap_s > self._grace_s:
+            return float("nan"), gap_s
+        start = np.array([last.x_norm, last.y_norm])
+        way = np.array(velocity_norm_s(before)) * (first.time_s - last.time_s)
+        to = np.array([first.x_norm, first.y_norm]) - start
+        length = float(way @ way)
+        share = min(1.0, max(0.0, float(to @ way) / length)) if length > 0 else 0.0
+        off = float(np.hypot(*(to - share * way)))
+        return off / self._gate(gap_s), gap_s
+
+    @staticmethod
+    def _gate(gap_s: float) -> float:
+        return min(CARRY_GATE + GATE_PER_S * gap_s, WIDEST_GATE)
+
+    @staticmethod
+    def _doubles(track: Track, others: Sequence[Track]) -> bool:
+        """Whether an answer names one thing twice: a new track on the spot of one that is known."""
+        for other in others:
+            apart, shared = apart_on_shared_frames(track.samples, other)
+            if shared >= 2 and apart <= MERGE_GATE:
+                return True
+        return False
+
+    def _born(self, question: str, track: Track, seen: Seen) -> Thing:
+        object_id, self._next_id = self._next_id, self._next_id + 1
+        thing = Thing(
+            object_id=object_id,
+            question=question,
+            label=track.label,
+            born_ns=seen.stamps_ns.get(track.first.source_index, seen.stamp_ns),
+            observed_ns=seen.stamp_ns,
+            observed_s=track.last.time_s,
+            observed_index=track.last.source_index,
+        )
+        self._things[object_id] = thing
+        return thing
+
+    def _update(self, thing: Thing, track: Track, seen: Seen) -> None:
+        last = track.last
+        for sample in track.samples:
+            thing.take(sample)
+        if last.source_index >= thing.observed_index:
+            thing.observed_index, thing.observed_s = last.source_index, last.time_s
+            thing.observed_ns = seen.stamps_ns.get(last.source_index, seen.stamp_ns)
+        thing.here, thing.cut = seen.shows(track), False
+        self._let_go(thing, seen.time_s)
+
+    def _let_go(self, thing: Thing, time_s: float) -> None:
+        """Forget places that no window to come shares, but for the last ones, which tell where it went."""
+        since_s = min(time_s - self._keep_s, thing.samples[-1].time_s - CARRY_S)
+        if thing.samples[0].time_s < since_s - 1.0:
+            thing.samples = [sample for sample in thing.samples if sample.time_s >= since_s]
+
+    def _merges(self, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
+        entries = []
+        for (a, first), (b, second) in combinations(sorted(seen_now.items()), 2):
+            apart, shared = apart_on_shared_frames(first.samples, second)
+            if not shared or apart > MERGE_GATE:
+                self._on_one_spot.pop((a, b), None)
+                continue
+            looks = self._on_one_spot[a, b] = self._on_one_spot.get((a, b), 0) + 1
+            if looks >= MERGE_LOOKS and a in self._things and b in self._things:
+                reason = (
+                    f"{looks} looks one after another saw both on one spot, the last {100 * apart:.1f} % "
+                    f"apart (at most {100 * MERGE_GATE:.1f} %)"
+                )
+                entries.append(self._entry("merge", self._things[b], seen, reason, into=a))
+                self._forget(b)
+        return entries
+
+    def _unseen(self, known: Sequence[Thing], seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
+        entries = []
+        for thing in known:
+            if thing.object_id not in self._things:
+                continue
+            thing.here = thing.here and thing.object_id in seen_now
+            thing.missed = 0 if thing.here else thing.missed + 1
+            if thing.here:
+                continue
+            gone_s = seen.time_s - thing.observed_s
+            if thing.missed >= DEATH_LOOKS and gone_s > self._grace_s:
+                reason = (
+                    f"{thing.missed} looks one after another did not see it, and it was last seen "
+                    f"{gone_s:.1f} s ago (grace time {self._grace_s:g} s)"
+                )
+                entries.append(
+                    self._death(thing, stamp_ns=seen.stamp_ns, source_index=seen.source_index, reason=reason)
+                )
+        return entries
+
+    def _death(self, thing: Thing, *, stamp_ns: int, source_index: int, reason: str) -> LedgerEntry:
+        self._forget(thing.object_id)
+        return LedgerEntry(
+            kind="death",
+            object_id=thing.object_id,
+            question=thing.question,
+            stamp_ns=stamp_ns,
+            source_index=source_index,
+            reason=reason,
+        )
+
+    def _forget(self, object_id: int) -> None:
+        self._things.pop(object_id, None)
+        for pair in [pair for pair in self._on_one_spot if object_id in pair]:
+            del self._on_one_spot[pair]
+
+    @staticmethod
+    def _entry(
+        kind: LedgerKind, thing: Thing, seen: Seen, reason: str, *, into: int | None = None
+    ) -> LedgerEntry:
+        return LedgerEntry(
+            kind=kind,
+            object_id=thing.object_id,
+            question=thing.question,
+            stamp_ns=seen.stamp_ns,
+            source_index=seen.source_index,
+            reason=reason,
+            into=into,
+        )
+
+    def _why_new(self, known: Sequence[Thing], track: Track) -> str:
+        """Why a track is no known thing, with the figure of the nearest."""
+        if not known:
+            return "nothing was known of this question"
+        apart = [(apart_on_shared_frames(thing.samples, track)[0], thing.object_id) for thing in known]
+        near = min((pair for pair in apart if pair[0] == pair[0]), default=None)
+        if near is None:
+            return f"none of the {len(known)} known shares a picture with it or was near enough before"
+        return (
+            f"the nearest known, {near[1]}, is {100 * near[0]:.1f} % off (at most {100 * SHARED_GATE:.0f} %)"
+        )
+
+
+_Table = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+_Measure = Callable[[Thing, Track], tuple[float, float]]
+
+
+def _table(known: Sequence[Thing], tracks: Sequence[Track], measure: _Measure) -> _Table:
+    """What `measure` says of every pair, float64[K, T] twice."""
+    first = np.full((len(known), len(tracks)), np.nan)
+    second = np.zeros((len(known), len(tracks)))
+    for row, thing in enumerate(known):
+        for column, track in enumerate(tracks):
+            first[row, column], second[row, column] = measure(thing, track)
+    return first, second
+
+
+def _anchor(thing: Thing, track: Track) -> Anchor:
+    """Where to follow a thing from: its last place, and how fast it has been going by the model's places."""
+    last = track.last
+    seen = [sample for sample in thing.observed if last.time_s - sample.time_s <= CARRY_S]
+    return Anchor(
+        object_id=thing.object_id,
+        source_index=last.source_index,
+        x_norm=last.x_norm,
+        y_norm=last.y_norm,
+        velocity_norm_s=velocity_norm_s(seen) if len(seen) > 1 else None,
+    )

@@ -1,0 +1,160 @@
+"""`open_stream`: from what a user hands in to a `Stream`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict, Unpack
+
+from molmo2_ground.backends.base import Backend
+from molmo2_ground.clocks import Clocks
+from molmo2_ground.errors import SourceError
+from molmo2_ground.live.carrier import Carrier
+from molmo2_ground.live.clip_ring import ClipRing
+from molmo2_ground.live.questions import Asked, Questions, named
+from molmo2_ground.live.sampled_window import LIVE_WINDOW_S
+from molmo2_ground.live.stream import Stream
+from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
+from molmo2_ground.live.watch import Watch
+from molmo2_ground.masks.segmenter import Segmenter
+from molmo2_ground.query import DEFAULT_TRACK_FPS, Decoding
+from molmo2_ground.sources.feeds.backoff import Backoff
+from molmo2_ground.sources.feeds.feed import Feed, Timeouts
+from molmo2_ground.sources.feeds.given_feed import GivenFeed, GivenPicture
+from molmo2_ground.sources.feeds.ingest import Ingest
+from molmo2_ground.sources.feeds.waiting_room import Policy
+
+Carry: TypeAlias = "Literal['flow', 'none'] | str | Segmenter"
+LiveSource: TypeAlias = "str | Feed | Iterable[GivenPicture] | Callable[[], GivenPicture | None]"
+
+
+class StreamOptions(TypedDict, total=False):
+    """What a stream can be told; all of it may be left out.
+
+    fps          pictures a second that the model may be shown, on a steady grid; 2.
+    policy       what happens to pictures that come faster than they are used. `latest`, when nothing is said:
+                 the newest waits, a look runs beside, and places are carried on meanwhile. `every`: up to
+                 `capacity` (64) wait, each sampled picture is looked at in order. `block`: so, and the source
+                 waits.
+    carry        what carries places from picture to picture: `flow`, a segmenter by name (`region`, …) or as
+                 an object, or `none`: places are told only where the model saw them.
+    carry_fps    at most so many pictures a second are used; all when left out.
+    max_age_s    older pictures are left out (`late`); 5. valid_s: a place may be acted on for so long; 1.
+    grace_s      a thing may be out of sight for so long and keep its id; 10.
+    look_every_s places may be so old before the model is asked for that alone, seconds; 2.
+    window_s     how far back the model looks, seconds, at most 60; 12.
+    tokens_per_minute  read and written by the model at most; as many as it takes when left out.
+    name         of the stream in updates, topics and logs; the source's when left out.
+    watches      what to be told of (`molmo2_ground.live.watch.Watch`), by zones, lines, counts, appearance.
+    clips        a folder in which the pictures around each event are written, or a `ClipRing` of your own.
+    timeouts, backoff  how long a source may keep us waiting, and how it is tried again.
+    decoding     how answers are written. device: for segmenters that run on torch.
+    """
+
+    fps: float
+    policy: Policy
+    carry: Carry
+    carry_fps: float | None
+    max_age_s: float
+    valid_s: float
+    grace_s: float
+    look_every_s: float
+    window_s: float
+    tokens_per_minute: float | None
+    name: str | None
+    capacity: int
+    watches: Iterable[Watch]
+    clips: str | os.PathLike[str] | ClipRing | None
+    timeouts: Timeouts | None
+    backoff: Backoff | None
+    decoding: Decoding | None
+    device: str
+    clocks: Clocks | None
+
+
+def open_stream(
+    source: LiveSource, question: Asked, *, backend: Backend, **options: Unpack[StreamOptions]
+) -> Stream:
+    """A stream that is ready to be iterated; the source is opened with the first update or by `with`.
+
+    Raises `ValueError` for wrong arguments, `SourceError` for what is no source, and what loading a
+    segmenter raises.
+    """
+    feed = feed_of(source)
+    policy, fps = options.get("policy", "latest"), options.get("fps", DEFAULT_TRACK_FPS)
+    rules = LiveRules(
+        fps=fps,
+        max_age_s=options.get("max_age_s", MAX_AGE_S),
+        valid_s=options.get("valid_s", VALID_S),
+        grace_s=options.get("grace_s", GRACE_S),
+        look_every_s=options.get("look_every_s", LOOK_EVERY_S),
+        window_s=options.get("window_s", LIVE_WINDOW_S),
+        tokens_per_minute=options.get("tokens_per_minute"),
+        wait=policy != "latest",
+        paced=feed.paced,
+    )
+    carrier = carrier_named(options.get("carry", "flow"), device=options.get("device", "auto"))
+    carry_fps = options.get("carry_fps")
+    if carry_fps is not None and carry_fps < fps:
+        raise ValueError(f"carry_fps is at least fps, {fps:g}; got {carry_fps:g}")
+    questions = Questions(named(question), fps=fps).asked
+    if not questions:
+        raise ValueError("a stream is asked at least one question; got none")
+    ingest = Ingest(
+        feed,
+        policy=policy,
+        capacity=options.get("capacity", 64),
+        rate_hz=fps if carrier is None else carry_fps,
+        timeouts=options.get("timeouts"),
+        backoff=options.get("backoff"),
+        clocks=options.get("clocks"),
+    )
+    return Stream(
+        ingest,
+        backend,
+        name=options.get("name") or feed.name,
+        questions=questions,
+        rules=rules,
+        carrier=carrier,
+        watches=options.get("watches", ()),
+        clips=_clips(options.get("clips"), waits=not feed.paced),
+        decoding=options.get("decoding"),
+        clocks=options.get("clocks"),
+    )
+
+
+def _clips(clips: str | os.PathLike[str] | ClipRing | None, *, waits: bool) -> ClipRing | None:
+    if clips is None or isinstance(clips, ClipRing):
+        return clips
+    folder = Path(clips)
+    folder.mkdir(parents=True, exist_ok=True)
+    return ClipRing(folder, waits=waits)
+
+
+def carrier_named(carry: Carry, *, device: str = "auto") -> Carrier | None:
+    """What a word means: `flow`, `none`, or a segmenter by name or as an object. None for `none`.
+
+    Raises `CheckpointError` and `MissingExtraError` as segmenters do.
+    """
+    if carry == "none":
+        return None
+    if carry == "flow":
+        from molmo2_ground.live.flow_carrier import FlowCarrier
+
+        return FlowCarrier()
+    from molmo2_ground.live.mask_carrier import MaskCarrier
+    from molmo2_ground.masks.choice import segmenter_named
+
+    return MaskCarrier(segmenter_named(carry, device=device) if isinstance(carry, str) else carry)
+
+
+def feed_of(source: LiveSource) -> Feed:
+    """The feed that a source means. Raises `SourceError` for what is none."""
+    if hasattr(source, "connect"):
+        return source  # type: ignore[return-value]  # it has what a feed has
+    if not isinstance(source, str) and (callable(source) or isinstance(source, Iterable)):
+        return GivenFeed(source)
+    raise SourceError(
+        f"expected an address, a feed, an iterator of pictures or a function that gives them; got {source!r}"
+    )

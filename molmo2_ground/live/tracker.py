@@ -1,0 +1,408 @@
+"""`LiveTracker`: from pictures and answers to updates; no threads, and no clock but the one it is given.
+
+The order of calls for one picture: `answered` for an answer that has come, `take` the picture, `due` whether
+the model is to be asked, `update`. Where the loop waits for the model, `answered` comes between `due` and
+`update`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from molmo2_ground.clip import RgbArray
+from molmo2_ground.clocks import Clocks
+from molmo2_ground.errors import GroundError
+from molmo2_ground.live.carrier import Carried, Carrier
+from molmo2_ground.live.freshness import Freshness
+from molmo2_ground.live.identity import Identities, Joined, Seen
+from molmo2_ground.live.ledger import LedgerEntry
+from molmo2_ground.live.live_picture import LivePicture
+from molmo2_ground.live.looker import LookAnswer, LookRequest
+from molmo2_ground.live.sampled_window import LIVE_WINDOW_S, SampledWindow, Window
+from molmo2_ground.live.stream_time import StreamTime
+from molmo2_ground.live.supervisor import Supervisor
+from molmo2_ground.live.token_budget import TokenBudget
+from molmo2_ground.live.update import LiveTrack, Look, Update
+from molmo2_ground.model.limits import ModelLimits
+from molmo2_ground.query import Query
+from molmo2_ground.replay import Result
+from molmo2_ground.results import Answer, Sample, State, Tracks
+from molmo2_ground.sources.feeds.capture import Capture
+
+LOOK_EVERY_S = 2.0
+"""Places are at most so old, seconds, before the model is asked for that alone: flow holds on to a thing
+for about as long, and what turns or slows down is a few hundredths of the picture off by then."""
+GRACE_S = 10.0
+"""A thing may be out of sight for so long and still be itself: behind a bus, or while a camera reconnects."""
+MAX_AGE_S = 5.0
+VALID_S = 1.0
+"""A picture older than `MAX_AGE_S` is of no use to what acts on it; a place may be acted on for `VALID_S`."""
+KEPT_S = 2.0  # places are kept for a window and so much more, for the speed that they tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRules:
+    """How a stream is followed; `stream` says what each means.
+
+    wait   True: every sampled picture is looked at before the next update (policies `every` and `block`).
+    """
+
+    fps: float = 2.0
+    max_age_s: float = MAX_AGE_S
+    valid_s: float = VALID_S
+    grace_s: float = GRACE_S
+    look_every_s: float = LOOK_EVERY_S
+    window_s: float = LIVE_WINDOW_S
+    tokens_per_minute: float | None = None
+    wait: bool = False
+    paced: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("fps", "max_age_s", "valid_s", "grace_s", "window_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is above 0 and finite; got {getattr(self, name)}")
+        if not 0 <= self.look_every_s < float("inf"):
+            raise ValueError(f"look_every_s is 0 or above; got {self.look_every_s}")
+
+
+class LiveTracker:
+    """What is known of one stream, picture after picture.
+
+    carrier: None when places are told only where the model saw them: then there is an update for each look.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        rules: LiveRules,
+        limits: ModelLimits,
+        resize: Callable[[RgbArray], RgbArray],
+        carrier: Carrier | None,
+        questions: Mapping[str, Query] | None = None,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self.name, self.rules = name, rules
+        self._clocks = clocks or Clocks()
+        self._carrier = carrier
+        self._time = StreamTime(paced=rules.paced)
+        self._window = SampledWindow(
+            fps=rules.fps,
+            max_frames=limits.frames_tracked_at_once,
+            resize=resize,
+            window_s=rules.window_s,
+            source=name,
+        )
+        self.supervisor = Supervisor(
+            look_every_s=0.0 if carrier is None else rules.look_every_s,
+            budget=TokenBudget(a_minute=rules.tokens_per_minute),
+        )
+        self._freshness = Freshness(max_age_s=rules.max_age_s, valid_s=rules.valid_s)
+        self._identities = Identities(grace_s=rules.grace_s, keep_s=rules.window_s + KEPT_S)
+        self._questions: dict[str, Query] = dict(questions or {})
+        self._picture: LivePicture | None = None
+        self._stamps_ns: dict[int, int] = {}  # of sampled pictures that a look may still be about
+        self._carried: tuple[Carried, ...] = ()
+        self._about: LivePicture | None = None  # the picture of the next update
+        self._sampled: LivePicture | None = None
+        self._asked: LivePicture | None = None
+        self._looks: list[Look] = []
+        self._ledger: list[LedgerEntry] = []
+        self._dropped: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()  # since the start: taken, and no update is about them
+        self._look_timings_ms: dict[str, float] = {}
+        self._carried_ms = 0.0
+        self._seq = 0
+        self.tokens = 0
+
+    @property
+    def questions(self) -> dict[str, Query]:
+        """The questions that are asked now, by name."""
+        return dict(self._questions)
+
+    def set_question(self, name: str, query: Query | None) -> None:
+        """Ask this under `name` from now on, in place of what was asked under it; None asks it no more."""
+        before = self._questions.pop(name, None)
+        if before is not None:
+            reason = "its question was removed" if query is None else "its question was changed"
+            picture = self._picture
+            joined = self._identities.drop(
+                name,
+                stamp_ns=0 if picture is None else picture.capture.stamp_ns,
+                source_index=0 if picture is None else picture.index,
+                reason=reason,
+            )
+            self._take_in(joined)
+        if query is not None:
+            self._questions[name] = query
+            self.supervisor.sign("question", -1 if self._picture is None else self._picture.index)
+
+    def take(self, capture: Capture) -> bool:
+        """Take in the next picture; False when it is too old to be of use, and counted as `late`."""
+        began_ns = self._clocks.monotonic_ns()
+        if self._freshness.age_ms(capture, began_ns) > 1000 * self.rules.max_age_s:
+            self._leave_out("late")
+            return False
+        before = self._picture
+        picture = LivePicture(capture=capture, time_s=self._time.of(capture))
+        self._picture = picture
+        if before is not None:
+            before.forget_pixels()
+            if before.capture.epoch != capture.epoch:
+                self._reconnected(picture)
+        sampled = self._window.take(picture)
+        if self._carrier is None:
+            # Told are only pictures that were looked at.
+            unlooked = self._sampled if sampled else None
+            if unlooked is not None and unlooked is not self._asked:
+                self._leave_out("unlooked")
+            if not sampled:
+                self._leave_out("rate")
+        if sampled:
+            self._sampled = picture
+            self._stamps_ns[picture.index] = capture.stamp_ns
+            while len(self._stamps_ns) > 2 * self._window.most_frames + 2:
+                del self._stamps_ns[next(iter(self._stamps_ns))]
+            if self.rules.wait:
+                self.supervisor.sign("every", picture.index)
+        if self._carrier is not None:
+            self._carry(picture, self._carrier)
+        self._carried_ms = (self._clocks.monotonic_ns() - began_ns) / 1e6
+        return True
+
+    def due(self) -> LookRequest | None:
+        """What to ask the model now, None when nothing; call it only when no look is under way.
+
+        Taking the request counts as asking.
+        """
+        window, sampled = self._window.window(), self._sampled
+        if window is None or sampled is None or not self._questions:
+            return None
+        reasons = self.supervisor.due(
+            newest_index=sampled.index, newest_s=sampled.time_s, now_s=self._clocks.monotonic_ns() / 1e9
+        )
+        if not reasons:
+            return None
+        self.supervisor.asked(reasons, newest_index=sampled.index, newest_s=sampled.time_s)
+        self._asked = sampled
+        questions = {name: self._aimed(name, query, window) for name, query in self._questions.items()}
+        return LookRequest(
+            window=window,
+            questions={name: query for name, query in questions.items() if query is not None},
+            reasons=reasons,
+            asked_ns=self._clocks.unix_ns(),
+        )
+
+    def answered(self, answer: LookAnswer) -> None:
+        """Take in what came of a request: identities, and places carried from its picture to the newest."""
+        request = answer.request
+        before = len(self._ledger)
+        for name, result in answer.results.items():
+            if name in self._questions:
+                self._take_result(name, result, answer)
+        found_new = any(entry.kind in ("birth", "return") for entry in self._ledger[before:])
+        self.tokens += answer.tokens
+        self.supervisor.answered(
+            request.reasons,
+            tokens=answer.tokens,
+            found_new=found_new,
+            now_s=self._clocks.monotonic_ns() / 1e9,
+        )
+        if self._carrier is None:
+            self._about = self._asked
+
+    def update(self, *, dropped: Mapping[str, int] | None = None) -> Update | None:
+        """What is known at the newest picture; None when nothing is new (without a carrier: no look came).
+
+        dropped: pictures that did not reach `take` since the update before, by reason.
+        """
+        self._dropped.update(dropped or {})
+        about, self._about = self._about, None
+        if about is None:
+            return None
+        capture = about.capture
+        made_ns, now_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
+        timings_ms = {
+            "received": self._freshness.received_ms(capture),
+            "decoded": (capture.decoded_ns - capture.recv_ns) / 1e6,
+            "carried": self._carried_ms,
+        }
+        update = Update(
+            source=self.name,
+            seq=self._seq,
+            capture=capture,
+            time_s=about.time_s,
+            sampled=about.sampled,
+            tracks=self._tracks(capture),
+            looks=tuple(self._looks),
+            ledger=tuple(self._ledger),
+            dropped={reason: count for reason, count in self._dropped.items() if count},
+            made_ns=made_ns,
+            age_ms=self._freshness.age_ms(capture, now_ns),
+            valid_until_ns=self._freshness.valid_until_ns(capture),
+            timings_ms=timings_ms | self._look_timings_ms,
+            waiting=self.supervisor.waiting,
+        )
+        self._seq += 1
+        self._looks, self._ledger, self._look_timings_ms = [], [], {}
+        self._dropped.clear()
+        return update
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of pixels are held: by the window and for carrying."""
+        carried = 0 if self._carrier is None else self._carrier.held_bytes
+        return self._window.held_bytes + carried
+
+    def close(self) -> None:
+        """Let go of what is held; closing again does nothing."""
+        if self._carrier is not None:
+            self._carrier.close()
+
+    def _leave_out(self, reason: str) -> None:
+        self._dropped[reason] += 1
+        self.left_out[reason] += 1
+
+    def _reconnected(self, picture: LivePicture) -> None:
+        self._window.restart()
+        if self._carrier is None and self._sampled is not None and self._sampled is not self._asked:
+            self._leave_out("unlooked")
+        self._sampled = None
+        if self._carrier is not None:
+            self._carrier.restart_pictures()
+        self._carried = ()
+        self._identities.interrupted(cut=False)
+        self.supervisor.restart_pictures(picture.index)
+
+    def _carry(self, picture: LivePicture, carrier: Carrier) -> None:
+        if self.supervisor.cut(picture):
+            carrier.restart_pictures()
+            self._identities.interrupted(cut=True)
+        self._carried = carrier.take(picture)
+        question_of = {
+            c.object_id: thing.question for c in self._carried if (thing := self._identities.get(c.object_id))
+        }
+        self.supervisor.look_at(picture, self._carried, question_of)
+        if picture.sampled:
+            for carried in self._carried:
+                if carried.state == "propagated":
+                    self._identities.note(carried.object_id, _sample(carried, picture))
+            if self._identities.sought(picture.time_s):
+                self.supervisor.sign("lost", picture.index)
+        self._about = picture
+
+    def _aimed(self, name: str, query: Query, window: Window) -> Query | None:
+        """The question for this window: one that follows a point goes on from the thing's place in it."""
+        if query.at is None:
+            return query
+        frames = {frame.source_index: frame for frame in window.clip.frames}
+        places = [s for thing in self._identities.of(name) for s in thing.samples if s.source_index in frames]
+        if places:
+            first = min(places, key=lambda sample: sample.time_s)
+            shown_s = frames[first.source_index].shown_time_s or 0.0
+            return replace(query, at=(shown_s, first.x_px, first.y_px))
+        time_s, x_px, y_px = query.at
+        own = [frame for frame in window.clip.frames if abs((frame.time_s or 0.0) - time_s) <= 1 / query.fps]
+        if not own:
+            return None
+        nearest = min(own, key=lambda frame: abs((frame.time_s or 0.0) - time_s))
+        return replace(query, at=(nearest.shown_time_s or 0.0, x_px, y_px))
+
+    def _take_result(self, name: str, result: Result | GroundError, answer: LookAnswer) -> None:
+        request, newest = answer.request, answer.request.window.newest
+        failed = isinstance(result, GroundError)
+        look = Look(
+            question=name,
+            stamp_ns=newest.stamp_ns,
+            source_index=newest.index,
+            reasons=request.reasons,
+            result=None if isinstance(result, GroundError) else result,
+            error=str(result) if failed else "",
+            asked_ns=request.asked_ns,
+            answered_ns=answer.answered_ns,
+        )
+        self._looks.append(look)
+        if isinstance(result, GroundError):
+            return
+        for stage, spent_ms in result.receipt.timings_ms.items():
+            stage = {"decode_text": "decode", "decode": "read"}.get(stage, stage)
+            self._look_timings_ms[stage] = self._look_timings_ms.get(stage, 0.0) + spent_ms
+        tracks = (
+            result if isinstance(result, Tracks) else result.tracks if isinstance(result, Answer) else None
+        )
+        if tracks is None:
+            return
+        seen = Seen(
+            source_index=newest.index,
+            time_s=request.window.time_s,
+            stamp_ns=newest.stamp_ns,
+            step_s=1 / self.rules.fps,
+            stamps_ns=self._stamps_ns,
+        )
+        only_one = self._questions[name].max_objects == 1 or self._questions[name].at is not None
+        self._take_in(self._identities.join(name, tracks.tracks, seen, only_one=only_one), request)
+
+    def _take_in(self, joined: Joined, request: LookRequest | None = None) -> None:
+        """Follow what an answer changed."""
+        self._ledger += joined.ledger
+        picture = self._picture
+        if self._carrier is None:
+            gone = set(joined.gone)
+            seen = {anchor.object_id for anchor in joined.anchors}
+            kept = [carried for carried in self._carried if carried.object_id not in gone | seen]
+            here = -1 if request is None else request.window.newest.index
+            found = [
+                Carried(object_id=a.object_id, x_norm=a.x_norm, y_norm=a.y_norm, state="observed")
+                for a in joined.anchors
+                if a.source_index == here
+            ]
+            self._carried = tuple(sorted((*kept, *found), key=lambda carried: carried.object_id))
+            return
+        self._carrier.forget(joined.gone)
+        same = picture is not None and (
+            request is None or request.window.newest.epoch == picture.capture.epoch
+        )
+        if same:
+            self._carried = self._carrier.restart(joined.anchors)
+
+    def _tracks(self, capture: Capture) -> tuple[LiveTrack, ...]:
+        tracks = []
+        width, height = capture.width_px, capture.height_px
+        for carried in self._carried:
+            thing = self._identities.get(carried.object_id)
+            if thing is None:
+                continue
+            observed = thing.observed_index == capture.index
+            if self._carrier is None and not observed:
+                continue  # nothing carries it here
+            state: State = "observed" if observed else carried.state
+            tracks.append(
+                LiveTrack(
+                    object_id=thing.object_id,
+                    question=thing.question,
+                    label=thing.label,
+                    x_px=carried.x_norm * width,
+                    y_px=carried.y_norm * height,
+                    x_norm=carried.x_norm,
+                    y_norm=carried.y_norm,
+                    state="propagated" if state == "observed" and not observed else state,
+                    observed_ns=thing.observed_ns,
+                    born_ns=thing.born_ns,
+                    mask=carried.mask,
+                )
+            )
+        return tuple(tracks)
+
+
+def _sample(carried: Carried, picture: LivePicture) -> Sample:
+    return Sample(
+        time_s=picture.time_s,
+        source_index=picture.index,
+        x_px=carried.x_norm * picture.capture.width_px,
+        y_px=carried.y_norm * picture.capture.height_px,
+        x_norm=carried.x_norm,
+        y_norm=carried.y_norm,
+        state="propagated",
+    )

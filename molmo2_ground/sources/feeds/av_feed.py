@@ -1,0 +1,293 @@
+"""`AvFeed`: cameras and streams that FFmpeg reads: RTSP, RTMP, HTTP, UDP, SRT, video devices."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock, Thread
+
+import av
+from av.codec.context import Flags as CodecFlags
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from molmo2_ground.clip import RgbArray
+from molmo2_ground.clocks import Clocks
+from molmo2_ground.errors import SourceError
+from molmo2_ground.sources.feeds.address import Address
+from molmo2_ground.sources.feeds.av_options import live_options
+from molmo2_ground.sources.feeds.av_words import failure_of
+from molmo2_ground.sources.feeds.camera_clock import CameraClock, told_ns
+from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
+from molmo2_ground.sources.feeds.feed import Timeouts
+from molmo2_ground.sources.feeds.handover import Handover
+from molmo2_ground.sources.feeds.pace import Pace
+from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
+from molmo2_ground.sources.picture import MAX_PIXELS, Painter, check_size
+
+_LOG = logging.getLogger(__name__)
+
+# Frames between a packet and its picture; decoders hold back 16 at most.
+_MOST_AWAITED = 64
+# A packet that is there at once was there before; this goes on for as long as was read ahead at most.
+_AT_ONCE_NS = 4_000_000
+_READ_AHEAD_NS = 1_000_000_000
+
+
+class AvFeed:
+    """A live stream or device, read by FFmpeg.
+
+    options  added to FFmpeg's, by its names, for what a camera needs beside ours.
+    format   its name for the device or stream, where the address does not tell.
+    """
+
+    paced = True
+    reopens = True
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        options: Mapping[str, str] | None = None,
+        format: str | None = None,
+        explain: Callable[[Exception], SourceError | None] | None = None,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self.name, self.address = address.name, address
+        self.options, self.format = dict(options or {}), format
+        self.explain = explain or (lambda error: None)
+        self.clocks = clocks or Clocks()
+        self._lock, self._interrupted = Lock(), False
+        self._opening: AvConnection | None = None
+
+    def connect(self, timeouts: Timeouts) -> AvConnection:
+        """Open it; raises `SourceError`, at the latest after `timeouts.open_s`."""
+        connection = AvConnection(self, timeouts)
+        with self._lock:
+            if self._interrupted:
+                raise SourceError(f"{self.name}: closed while it was opened")
+            self._opening = connection
+        try:
+            connection.open()
+        finally:
+            with self._lock:
+                self._opening = None
+        return connection
+
+    def interrupt(self) -> None:
+        """Make `connect` give up at once."""
+        with self._lock:
+            self._interrupted = True
+            if self._opening is not None:
+                self._opening.close()
+
+    def opened(self, timeouts: Timeouts) -> InputContainer:
+        """FFmpeg's end of it; may hang for longer than the timeouts allow."""
+        options = live_options(self.address.scheme, timeouts) if self.address.kind == "stream" else {}
+        return av.open(
+            self.address.location.reveal(),
+            format=self.format,
+            options=options | self.options,
+            timeout=(timeouts.open_s, timeouts.read_s),
+        )
+
+
+class AvConnection:
+    """One connection. FFmpeg runs in a thread of its own, so that our timeouts hold whatever it waits for.
+
+    When it hangs as it is closed, that thread is left behind; FFmpeg's own timeouts end it soon after.
+    losses  what came and is not passed on: `damaged`, `repeated`, `late` (came while the source was opened,
+            so that nobody knows when).
+    """
+
+    def __init__(self, feed: AvFeed, timeouts: Timeouts) -> None:
+        self._feed, self._timeouts, self._name = feed, timeouts, feed.name
+        self._clocks = feed.clocks
+        self.losses: Counter[str] = Counter()
+        self._handover: Handover[PictureArrival] = Handover()
+        self._camera_clock = CameraClock(feed.name)
+        self._awaited: dict[int, tuple[int, int, int | None]] = {}
+        self._painter: _SharedPainter | None = None
+        self._pace: Pace | None = None
+        self._last_pts: int | None = None
+        # What is built on nothing is no picture: wait for one that stands by itself.
+        self._spoiled = True
+        # Packets that came while the source was opened: when, nobody knows any more.
+        self._read_ahead = True
+
+    # --- the side that takes
+
+    def open(self) -> None:
+        """Start FFmpeg and wait until it has opened the source; raises `SourceError`."""
+        Thread(target=self._run, name=f"ffmpeg {self._name}", daemon=True).start()
+        try:
+            self._handover.wait_opened(self._timeouts.open_s, late=self._late_open)
+        except SourceError:
+            self.close()
+            raise
+
+    def arrivals(self) -> Iterator[PictureArrival]:
+        """Pictures as they come, until the other side ends; raises `StalledError` when none comes in time.
+
+        The first may take as long as opening on top: a stream is often joined between two pictures that
+        stand by themselves.
+        """
+        patience_s = self._timeouts.open_s + self._timeouts.read_s
+        while (arrival := self._handover.take(patience_s, late=self._late_picture)) is not None:
+            yield arrival
+            patience_s = self._timeouts.read_s
+
+    def close(self) -> None:
+        """Want nothing any more; FFmpeg's thread lets go of the source as soon as it can."""
+        self._handover.close()
+
+    def _late_open(self) -> SourceError:
+        return SourceError(f"{self._name}: did not answer within {self._timeouts.open_s:g} s")
+
+    def _late_picture(self) -> StalledError:
+        return StalledError(f"{self._name}: no picture for {self._timeouts.read_s:g} s")
+
+    # --- FFmpeg's thread
+
+    def _run(self) -> None:
+        failure: SourceError | None = None
+        doing = "opened"
+        # What FFmpeg logs in this thread is caught: it prints addresses with their passwords.
+        with av.logging.Capture() as lines:
+            try:
+                with self._feed.opened(self._timeouts) as container:
+                    stream = self._picture_stream(container)
+                    doing = "read"
+                    if self._handover.opened():
+                        self._read(container, stream, lines)
+            except SourceError as error:
+                failure = error
+            except Exception as error:
+                failure = self._feed.explain(error) or failure_of(error, name=self._name, doing=doing)
+            self._log(lines)
+        self._handover.end(failure)
+
+    def _picture_stream(self, container: InputContainer) -> VideoStream:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            what = "sound but no picture" if container.streams.audio else "no picture"
+            raise SourceError(f"{self._name}: the stream has {what}")
+        stream = max(streams, key=lambda s: s.width * s.height)
+        context = getattr(stream, "codec_context", None)
+        if context is None:
+            raise RefusedError(f"{self._name}: this FFmpeg build cannot decode its pictures")
+        check_size(context.width, context.height, source=self._name)
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        context.flags |= CodecFlags.low_delay
+        # Threads that work on one frame together: one frame each would hold back a frame a thread.
+        stream.thread_type = "SLICE"
+        if container.format.name.startswith("hls"):
+            # A playlist is read a file at a time; its pictures come when they are due.
+            self._pace, self._read_ahead = Pace(speed=1.0, clocks=self._clocks), False
+        return stream
+
+    def _read(
+        self, container: InputContainer, stream: VideoStream, lines: list[tuple[int, str, str]]
+    ) -> None:
+        packets, opened_ns = container.demux(stream), self._clocks.monotonic_ns()
+        while True:
+            asked_ns = self._clocks.monotonic_ns()
+            packet = next(packets, None)
+            self._log(lines)
+            if packet is None or self._handover.is_closed:
+                return
+            if self._read_ahead:
+                now_ns = self._clocks.monotonic_ns()
+                self._read_ahead = now_ns - asked_ns < _AT_ONCE_NS and now_ns - opened_ns < _READ_AHEAD_NS
+            for frame in self._decoded(packet):
+                arrival = self._arrival(frame, stream)
+                if arrival is not None and not self._given(arrival, frame):
+                    return
+
+    def _decoded(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        recv_ns, monotonic_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
+        if packet.pts is not None:
+            self._awaited[packet.pts] = recv_ns, monotonic_ns, told_ns(packet)
+            if len(self._awaited) > _MOST_AWAITED:
+                del self._awaited[next(iter(self._awaited))]
+        self._spoiled |= packet.is_corrupt
+        try:
+            return packet.decode()
+        except av.FFmpegError:
+            self.losses["damaged"] += 1
+            self._spoiled = True
+            return []
+
+    def _arrival(self, frame: VideoFrame, stream: VideoStream) -> PictureArrival | None:
+        """The frame as a picture that came; None when it is none, and counted."""
+        now = self._clocks.unix_ns(), self._clocks.monotonic_ns(), None
+        recv_ns, monotonic_ns, told = now if frame.pts is None else self._awaited.pop(frame.pts, now)
+        if frame.pts is not None and frame.pts == self._last_pts:
+            self.losses["repeated"] += 1
+            return None
+        self._last_pts = frame.pts
+        # What builds on a damaged frame is wrong too, until one that stands by itself.
+        self._spoiled = frame.is_corrupt or (self._spoiled and not frame.key_frame)
+        if self._spoiled:
+            self.losses["damaged"] += 1
+            return None
+        if self._read_ahead:
+            self.losses["late"] += 1
+            return None
+        if self._painter is None:
+            self._painter = _SharedPainter(frame, stream, self._name)
+        self._painter.check(frame)
+        return PictureArrival(
+            stamp_ns=self._camera_clock.stamp_ns(told, recv_ns=recv_ns),
+            recv_ns=recv_ns,
+            monotonic_ns=monotonic_ns,
+            width_px=self._painter.width_px,
+            height_px=self._painter.height_px,
+            paint=self._painter.painting(frame),
+        )
+
+    def _given(self, arrival: PictureArrival, frame: VideoFrame) -> bool:
+        if self._pace is not None and frame.time is not None:
+            wait_s = self._pace.wait_s(frame.time)
+            if wait_s > 0 and self._handover.pause(wait_s):
+                return False
+            arrival.recv_ns, arrival.monotonic_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
+        return self._handover.give(arrival)
+
+    def _log(self, lines: list[tuple[int, str, str]]) -> None:
+        if lines and _LOG.isEnabledFor(logging.DEBUG):
+            for _, part, words in lines:
+                _LOG.debug("%s: ffmpeg %s: %s", self._name, part, self._feed.address.scrubbed(words.strip()))
+        lines.clear()
+
+
+class _SharedPainter:
+    """A `Painter` that several threads may use, for frames of one shape."""
+
+    def __init__(self, first: VideoFrame, stream: VideoStream, name: str) -> None:
+        # A stream of which nothing was read ahead knows it from its first picture.
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+        self._painter = Painter(first, pixel_aspect=aspect, source=name)
+        self._lock, self._name, self._size = Lock(), name, (first.width, first.height)
+        self.width_px, self.height_px = self._painter.width_px, self._painter.height_px
+
+    def check(self, frame: VideoFrame) -> None:
+        """Raise `SourceError` for a frame of another size: a camera that was set anew is another camera."""
+        if (frame.width, frame.height) != self._size:
+            raise SourceError(
+                f"{self._name}: its pictures were {self._size[0]}×{self._size[1]} and are now "
+                f"{frame.width}×{frame.height}"
+            )
+
+    def painting(self, frame: VideoFrame) -> Callable[[], RgbArray]:
+        """What makes the frame's pixels when it is called."""
+
+        def paint() -> RgbArray:
+            with self._lock:
+                return self._painter.paint(frame)
+
+        return paint

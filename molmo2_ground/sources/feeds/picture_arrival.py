@@ -1,0 +1,22 @@
+"""`PictureArrival`: an `Arrival` that is simply its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from molmo2_ground.clip import RgbArray
+from molmo2_ground.messages.header import StampClock
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PictureArrival:
+    """A picture that came; see `Arrival` for the fields."""
+
+    stamp_ns: int | None
+    clock: StampClock = "unix"
+    recv_ns: int
+    monotonic_ns: int
+    width_px: int
+    height_px: int
+    paint: Callable[[], RgbArray]

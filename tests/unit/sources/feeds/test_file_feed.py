@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from molmo2_ground.clocks import Clocks
+from molmo2_ground.errors import SourceError
+from molmo2_ground.sources.feeds import Ingest, Timeouts, open_feed
+from molmo2_ground.sources.feeds.failures import RefusedError
+from molmo2_ground.sources.feeds.file_feed import FileFeed
+from tests.media import (
+    FRAME_COUNT,
+    VARIABLE_TIMES_S,
+    Shelf,
+    constant_rate,
+    picture_number,
+    variable_rate,
+)
+
+START_NS = 1_790_000_000_000_000_000
+CLOCKS = Clocks(unix_ns=lambda: START_NS)
+
+
+def test_pictures_are_stamped_by_the_start_and_their_own_times(media: Shelf) -> None:
+    feed = FileFeed(media(variable_rate), speed=None, clocks=CLOCKS)
+    arrivals = list(feed.connect(Timeouts()).arrivals())
+    times = [((a.stamp_ns or 0) - START_NS) / 1e9 for a in arrivals]
+    assert times == pytest.approx(VARIABLE_TIMES_S, abs=1e-6)
+    assert [picture_number(a.paint()) for a in arrivals] == list(range(len(VARIABLE_TIMES_S)))
+    assert not feed.paced
+    assert not feed.reopens
+
+
+@pytest.mark.parametrize("speed", [4.0, 20.0])
+def test_at_a_speed_pictures_come_when_they_are_due_and_are_stamped_so(media: Shelf, speed: float) -> None:
+    path = media(constant_rate)
+    with Ingest(open_feed(path, speed=speed), policy="every") as ingest:
+        captures = []
+        while not ingest.ended:
+            capture = ingest.take(10)
+            captures += [capture] if capture else []
+    assert len(captures) == FRAME_COUNT
+    for a, b in pairwise(captures):
+        assert (b.stamp_ns - a.stamp_ns) / 1e9 == pytest.approx(0.1 / speed, abs=1e-6)
+    for capture in captures:  # never before it is due
+        assert capture.recv_ns - captures[0].recv_ns >= capture.stamp_ns - captures[0].stamp_ns - 5_000_000
+    assert ingest.state == "ended"
+
+
+def test_in_a_loop_times_go_on(media: Shelf) -> None:
+    feed = FileFeed(media(constant_rate), speed=None, loop=True, clocks=CLOCKS)
+    connection = feed.connect(Timeouts())
+    arrivals = list(islice(connection.arrivals(), 30))
+    assert [picture_number(a.paint()) for a in arrivals] == [i % FRAME_COUNT for i in range(30)]
+    stamps = [a.stamp_ns or 0 for a in arrivals]
+    assert [b - a for a, b in pairwise(stamps)] == pytest.approx([1e8] * 29, rel=0.02)
+
+
+def test_closing_ends_it_while_it_waits_for_a_moment(media: Shelf) -> None:
+    feed = open_feed(media(constant_rate), speed=0.001)
+    with Ingest(feed) as ingest:
+        assert ingest.take(10)
+    assert ingest.ended
+    assert ingest.failure is None
+
+
+def test_a_picture_can_be_made_after_the_file_was_closed(media: Shelf) -> None:
+    with Ingest(open_feed(media(constant_rate), speed=None), policy="block") as ingest:
+        capture = ingest.take(10)
+    assert capture is not None
+    assert picture_number(capture.paint()) == 0
+    assert picture_number(capture.paint()) == 0
+
+
+def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
+    still = tmp_path / "a.png"
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(still)
+    with pytest.raises(RefusedError, match="still pictures"):
+        FileFeed(still).connect(Timeouts())
+    with pytest.raises(SourceError, match="there is no file"):
+        open_feed(str(tmp_path / "b.mp4")).connect(Timeouts())
+    with pytest.raises(ValueError, match="above 0"):
+        FileFeed(still, speed=0)
+
+
+def test_a_missing_file_ends_the_ingest_at_once(tmp_path: Path) -> None:
+    with Ingest(open_feed(tmp_path / "b.mp4")) as ingest:
+        assert ingest.take(10) is None
+    assert ingest.state == "failed"
