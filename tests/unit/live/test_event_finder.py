@@ -144,7 +144,7 @@ def test_plain_watches_tell_the_events_of_the_batch(
 
 
 @pytest.mark.slow
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(stream=streams(), grace_s=st.sampled_from([0.0, 0.2, 0.5, 1.0, 2.0, 2.5]))
 def test_plain_watches_tell_the_events_of_the_batch_whatever_happens(
     stream: tuple[dict[int, Walk], list[float], list[float]], grace_s: float
@@ -153,7 +153,7 @@ def test_plain_watches_tell_the_events_of_the_batch_whatever_happens(
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     stream=streams(),
     grace_s=st.sampled_from([0.0, 0.2, 0.5, 1.0, 2.0, 2.5]),
