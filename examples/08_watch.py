@@ -13,6 +13,7 @@ import molmo2_ground as mg
 from molmo2_ground.analytics import Line, Zone
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.sources.feeds.feed import Feed
+from molmo2_ground.sources.feeds.waiting_room import Policy
 
 WIDTH_PX, HEIGHT_PX = 640, 360  # of the camera's pictures, in which zones are drawn
 
@@ -34,7 +35,7 @@ def main(
         Watch.read("something crosses the gate", zones=[middle], lines=[gate], cooldown_s=5),
     ]
     # `block`: a file waits for the model. A camera does not: leave the policy out, and the newest counts.
-    policy = "latest" if "://" in str(source) else "block"
+    policy: Policy = "latest" if "://" in str(source) else "block"
     with mg.stream(source, phrase, model=model, policy=policy, watches=watches, clips=clips) as stream:
         for update in stream:
             for event in update.events:

@@ -39,8 +39,8 @@ class Moment:
     looked: frozenset[str]
 
     @classmethod
-    def of(cls, update: Update) -> Self:
-        """The moment of an update: things that are only predicted are hidden."""
+    def of(cls, update: Update, *, looked: Set[str] = frozenset()) -> Self:
+        """The moment of an update: things that are only predicted are hidden. looked: by answers before."""
         seen: dict[str, list[Seen]] = {}
         for track in update.tracks:
             places = seen.setdefault(track.question, [])
@@ -49,7 +49,7 @@ class Moment:
         return cls(
             time_s=update.time_s,
             seen={question: tuple(places) for question, places in seen.items()},
-            looked=frozenset(look.question for look in update.looks if look.result is not None),
+            looked=frozenset(looked).union(look.question for look in update.looks if look.result is not None),
         )
 
 
