@@ -6,6 +6,7 @@ nothing of each other. JSON Schemas of all of them ship in `molmo2_ground/messag
 
 from __future__ import annotations
 
+from molmo2_ground.messages.camera import CameraMessage
 from molmo2_ground.messages.detection import BoundingBox2D, Detection, Pose2D, Position2D, Result
 from molmo2_ground.messages.header import Header, MessageStatus, StampClock
 from molmo2_ground.messages.health import FeedState, HealthMessage, StatusEvent
@@ -20,6 +21,7 @@ from molmo2_ground.messages.places import (
 
 __all__ = [
     "BoundingBox2D",
+    "CameraMessage",
     "CountMessage",
     "Detection",
     "EventMessage",

@@ -16,11 +16,11 @@ from molmo2_ground._lazy import on_first_use
 
 if TYPE_CHECKING:
     from molmo2_ground.sources.feeds.backoff import Backoff
-    from molmo2_ground.sources.feeds.camera_parts import camera_parts
+    from molmo2_ground.sources.feeds.sent_picture import camera_parts
     from molmo2_ground.sources.feeds.capture import Capture
     from molmo2_ground.sources.feeds.feed import Timeouts
     from molmo2_ground.sources.feeds.ingest import Ingest
-    from molmo2_ground.sources.feeds.open_feed import LiveSource, open_feed
+    from molmo2_ground.sources.feeds.live_source import LiveSource, open_feed
     from molmo2_ground.sources.feeds.waiting_room import Policy, Totals
 
 __all__ = [
@@ -40,12 +40,12 @@ _HOME_OF = {
     "Backoff": f"{_HERE}.backoff",
     "Capture": f"{_HERE}.capture",
     "Ingest": f"{_HERE}.ingest",
-    "LiveSource": f"{_HERE}.open_feed",
+    "LiveSource": f"{_HERE}.live_source",
     "Policy": f"{_HERE}.waiting_room",
     "Timeouts": f"{_HERE}.feed",
     "Totals": f"{_HERE}.waiting_room",
-    "camera_parts": f"{_HERE}.camera_parts",
-    "open_feed": f"{_HERE}.open_feed",
+    "camera_parts": f"{_HERE}.sent_picture",
+    "open_feed": f"{_HERE}.live_source",
 }
 
 

@@ -14,7 +14,6 @@ _REFUSED: tuple[tuple[type[Exception], str], ...] = (
         "password by their numbers: @ is %40",
     ),
     (av.HTTPForbiddenError, "access is refused (403)"),
-    (av.HTTPNotFoundError, "there is nothing under this path (404)"),
     (av.ProtocolNotFoundError, "this FFmpeg build does not speak this protocol, or it may not be used here"),
     (av.DecoderNotFoundError, "this FFmpeg build cannot decode it"),
     (PermissionError, "permission denied"),
@@ -33,6 +32,9 @@ def failure_of(error: Exception, *, name: str, doing: str) -> SourceError:
         if doing == "read":
             return StalledError(f"{name}: no data came in time")
         return SourceError(f"{name}: did not answer in time")
+    if isinstance(error, av.HTTPNotFoundError):
+        # Servers that pass on cameras say so until the camera has come.
+        return SourceError(f"{name}: there is nothing under this path (404)")
     if isinstance(error, av.InvalidDataError):
         return SourceError(f"{name}: nothing came in time, or what came is no video that can be {doing}")
     # The text that belongs to the number, without the file's name.

@@ -6,45 +6,53 @@ import logging
 import struct
 from typing import Any
 
+from molmo2_ground.sources.feeds.failures import StalledError
+
 _LOG = logging.getLogger(__name__)
 
-# Before 2000: a camera that was never told the time and counts from its start.
-_NEVER_SET_NS = 946_684_800 * 1_000_000_000
-# A clock told after the first pictures may be behind their arrival by this much: they were on their way.
-_ON_THE_WAY_NS = 2_000_000_000
+# A clock that is further from ours than this is not set. Arrival by our clock is nearer to the truth then,
+# and stamps would leap: before the camera has told its time, pictures are stamped by their arrival.
+_NEAR_NS = 2_000_000_000
+# A clock that was near and is this far ahead was set anew, wrongly.
+_LEAP_NS = 10_000_000_000
 
 
 class CameraClock:
     """Follows one connection, whose camera may tell its clock late, never, or wrongly.
 
     RTSP cameras tell it in RTCP sender reports, the first of which may come after the first pictures. Those
-    are stamped by their arrival; from the report on the camera's time counts, unless that is a leap back.
+    are stamped by their arrival; from the report on the camera's time counts, when it is near ours.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._newest_arrival_ns: int | None = None
         self._trusted: bool | None = None
         self._told_before = False
 
     def stamp_ns(self, told_ns: int | None, *, recv_ns: int) -> int | None:
-        """The stamp of a picture that arrived at `recv_ns`, by the camera; None: it is to be its arrival."""
-        if told_ns is not None and not self._told_before:
+        """The stamp of a picture that arrived at `recv_ns`, by the camera; None: it is to be its arrival.
+
+        Raises `StalledError` when the clock leaps ahead: the camera is to be connected anew.
+        """
+        if told_ns is None:
+            return None
+        if not self._told_before:
             # FFmpeg hangs the first time it learns on the picture before the one that it belongs to.
-            self._told_before, told_ns = True, None
-        if told_ns is not None and self._trusted is None and told_ns > _NEVER_SET_NS:
-            before_ns = self._newest_arrival_ns
-            self._trusted = before_ns is None or told_ns > before_ns - _ON_THE_WAY_NS
+            self._told_before = True
+            return None
+        off_ns = told_ns - recv_ns
+        if self._trusted is None:
+            self._trusted = abs(off_ns) <= _NEAR_NS
             if not self._trusted:
                 _LOG.warning(
-                    "%s: its clock is %.1f s behind ours; pictures are stamped by their arrival",
+                    "%s: its clock is %.1f s %s ours; pictures are stamped by their arrival",
                     self._name,
-                    (recv_ns - told_ns) / 1e9,
+                    abs(off_ns) / 1e9,
+                    "ahead of" if off_ns > 0 else "behind",
                 )
-        if self._trusted and told_ns is not None:
-            return told_ns
-        self._newest_arrival_ns = recv_ns
-        return None
+        if self._trusted and off_ns > _LEAP_NS:
+            raise StalledError(f"{self._name}: its clock leapt ahead by {off_ns / 1e9:.1f} s")
+        return told_ns if self._trusted else None
 
 
 def told_ns(packet: Any) -> int | None:

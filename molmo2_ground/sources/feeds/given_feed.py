@@ -13,7 +13,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.messages.header import StampClock
 from molmo2_ground.sources.arrays import array_frame, is_array
 from molmo2_ground.sources.feeds.feed import Timeouts
-from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
+from molmo2_ground.sources.feeds.picture_arrival import PictureArrival, nanoseconds
 
 GivenPicture: TypeAlias = "RgbArray | tuple[float, RgbArray] | Frame"
 """uint8[height, width, 3] RGB; or with the moment it was taken, seconds; or a `Frame`, whose times count
@@ -97,7 +97,7 @@ class GivenConnection:
                     raise SourceError(
                         f"{self._name}: picture {number}: {_EXPECTED}; got a tuple of something else"
                     )
-                stamp_ns, clock, given = round(float(given[0]) * 1e9), self._clock, given[1]
+                stamp_ns, clock, given = nanoseconds(float(given[0])), self._clock, given[1]
             if not is_array(given):
                 raise SourceError(f"{self._name}: picture {number}: {_EXPECTED}; got {type(given).__name__}")
             try:

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from molmo2_ground.sources.feeds.camera_clock import CameraClock, told_ns
+from molmo2_ground.sources.feeds.failures import StalledError
 
 SECOND = 1_000_000_000
 NOW = 1_790_000_000 * SECOND
@@ -42,26 +43,31 @@ def test_before_the_first_report_and_for_the_report_itself_the_arrival_counts() 
 
 
 @pytest.mark.parametrize(
-    ("told", "trusted"),
+    ("told", "words"),
     [
-        pytest.param(NOW - SECOND, True, id="a-second-behind"),
-        pytest.param(NOW + 3600 * SECOND, True, id="an-hour-ahead"),
-        pytest.param(NOW - 3600 * SECOND, False, id="an-hour-behind"),
-        pytest.param(50 * SECOND, False, id="never-set"),
+        pytest.param(NOW - SECOND, "", id="a-second-behind"),
+        pytest.param(NOW + SECOND, "", id="a-second-ahead"),
+        pytest.param(NOW - 3600 * SECOND, "3600.0 s behind ours", id="an-hour-behind"),
+        pytest.param(NOW + 3600 * SECOND, "3600.0 s ahead of ours", id="an-hour-ahead"),
+        pytest.param(50 * SECOND, "behind ours", id="never-set"),
     ],
 )
-def test_a_clock_is_followed_unless_stamps_would_leap_back(
-    told: int, trusted: bool, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("told_from_the_start", [True, False])
+def test_a_clock_is_followed_when_it_is_near_ours(
+    told: int, words: str, told_from_the_start: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = CameraClock("cam")
+    if not told_from_the_start:
+        assert clock.stamp_ns(None, recv_ns=NOW) is None
     with caplog.at_level(logging.WARNING):
-        stamps = [clock.stamp_ns(t, recv_ns=NOW + i) for i, t in enumerate((None, told, told + 1, told + 2))]
-    assert stamps == [None, None, *((told + 1, told + 2) if trusted else (None, None))]
-    assert ("3600.0 s behind" in caplog.text) == (told == NOW - 3600 * SECOND)
+        stamps = [clock.stamp_ns(told + i, recv_ns=NOW + i) for i in range(3)]
+    assert stamps == [None, *((None, None) if words else (told + 1, told + 2))]
+    assert words in caplog.text
+    assert len(caplog.records) == bool(words)
 
 
-def test_a_clock_told_from_the_start_is_followed_however_wrong() -> None:
+def test_a_clock_that_leaps_ahead_is_a_reason_to_connect_anew() -> None:
     clock = CameraClock("cam")
-    told = NOW - 3600 * SECOND
-    first = clock.stamp_ns(told, recv_ns=NOW)
-    assert first is None
+    assert [clock.stamp_ns(NOW, recv_ns=NOW) for _ in range(2)] == [None, NOW]
+    with pytest.raises(StalledError, match=r"leapt ahead by 60.0 s"):
+        clock.stamp_ns(NOW + 60 * SECOND, recv_ns=NOW)

@@ -1,4 +1,4 @@
-"""`open_feed`: the door to all live sources."""
+"""`LiveSource`: what `open_feed`, the door to all live sources, takes."""
 
 from __future__ import annotations
 

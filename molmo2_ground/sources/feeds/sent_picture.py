@@ -18,6 +18,7 @@ from molmo2_ground.clip import RgbArray
 from molmo2_ground.messages.camera import CameraMessage, Encoding
 from molmo2_ground.messages.header import StampClock
 from molmo2_ground.sources.feeds.failures import RefusedError
+from molmo2_ground.sources.feeds.picture_arrival import nanoseconds
 from molmo2_ground.sources.picture import MAX_SIDE_PX
 
 # A camera's picture; a file of this many may still be read, but nobody films it live.
@@ -147,7 +148,7 @@ def _read_lerobot(said: dict[str, object], camera: str) -> SentPicture | None:
         raise MalformedError("the picture is no base64") from error
     size = _size_of(body)[1]
     return SentPicture(
-        stamp_ns=None if time_s is None else round(time_s * 1e9),
+        stamp_ns=None if time_s is None else nanoseconds(time_s),
         clock="unix",
         epoch=0,
         width_px=size[0],
