@@ -12,12 +12,14 @@ import sys
 import molmo2_ground as mg
 from molmo2_ground.analytics import Line, Zone
 from molmo2_ground.live.watch import Watch
+from molmo2_ground.sources.feeds.feed import Feed
+from molmo2_ground.sources.feeds.waiting_room import Policy
 
 WIDTH_PX, HEIGHT_PX = 640, 360  # of the camera's pictures, in which zones are drawn
 
 
 def main(
-    source: str = "out/demo/street.mp4",
+    source: str | Feed = "out/demo/street.mp4",
     phrase: str = "the red car",
     clips: str = "out/clips",
     *,
@@ -28,12 +30,12 @@ def main(
     middle = Zone(name="middle", polygon=((left, 0), (right, 0), (right, HEIGHT_PX), (left, HEIGHT_PX)))
     gate = Line(name="gate", start=(WIDTH_PX / 2, 0), end=(WIDTH_PX / 2, HEIGHT_PX))
     watches = [
-        Watch.enters(middle, debounce_s=0.2),
+        Watch.enters(middle),
         # A sentence of a small grammar; a wrong one is refused with the forms that are understood.
         Watch.read("something crosses the gate", zones=[middle], lines=[gate], cooldown_s=5),
     ]
     # `block`: a file waits for the model. A camera does not: leave the policy out, and the newest counts.
-    policy = "latest" if "://" in source else "block"
+    policy: Policy = "latest" if "://" in str(source) else "block"
     with mg.stream(source, phrase, model=model, policy=policy, watches=watches, clips=clips) as stream:
         for update in stream:
             for event in update.events:

@@ -123,18 +123,12 @@ def find_events(
     times_s = looked_s if at == "looks" else _frame_times_s(tracks)
     in_zones = [_in_zone(zone, every, rules, masks, times_s) for zone in zones]
     at_lines = [_at_line(line, every, rules) for line in lines]
-    events: list[Event] = [
-        appeared(spell.object_id, spell.label, spell.samples[0], spell.not_before_s) for spell in every
-    ]
+    events: list[Event] = [*_begun(every)]
     for of_one, _ in in_zones:
         events += zone_events(of_one)
     for crossings in at_lines:
         events += crossings
-    events += [
-        disappeared(spell.object_id, spell.label, spell.samples[-1], by_s)
-        for spell in every
-        if (by_s := spell.gone_by_s) is not None
-    ]
+    events += _ended(every)
     visits = [visit for of_one, _ in in_zones for visit in of_one]
     return Events(
         source=tracks.receipt.source,
@@ -191,6 +185,17 @@ def _at_line(line: Line, spells: Sequence[Spell], rules: Rules) -> list[LineCros
     return [
         crossing for spell in spells for crossing in crossings_of(spell, line, min_step_px=rules.min_step_px)
     ]
+
+
+def _begun(spells: Sequence[Spell]) -> Iterator[Appeared]:
+    for spell in spells:
+        yield appeared(spell.object_id, spell.label, spell.samples[0], spell.not_before_s)
+
+
+def _ended(spells: Sequence[Spell]) -> Iterator[Disappeared]:
+    for spell in spells:
+        if spell.gone_by_s is not None:
+            yield disappeared(spell.object_id, spell.label, spell.samples[-1], spell.gone_by_s)
 
 
 def _check(zones: Sequence[Zone], lines: Sequence[Line], rules: Rules, masks: Masks | None, at: str) -> None:

@@ -39,8 +39,8 @@ class Moment:
     looked: frozenset[str]
 
     @classmethod
-    def of(cls, update: Update) -> Self:
-        """The moment of an update: things that are only predicted are hidden."""
+    def of(cls, update: Update, *, looked: Set[str] = frozenset()) -> Self:
+        """The moment of an update: things that are only predicted are hidden. looked: by answers before."""
         seen: dict[str, list[Seen]] = {}
         for track in update.tracks:
             places = seen.setdefault(track.question, [])
@@ -49,7 +49,7 @@ class Moment:
         return cls(
             time_s=update.time_s,
             seen={question: tuple(places) for question, places in seen.items()},
-            looked=frozenset(look.question for look in update.looks if look.result is not None),
+            looked=frozenset(looked).union(look.question for look in update.looks if look.result is not None),
         )
 
 
@@ -180,12 +180,20 @@ class Watcher:
             thing.settled = began is None or began.after_s is None
             self._things[event.object_id] = thing
             return
+        if isinstance(event, Going) and thing.there and event.time_s < thing.last.time_s:
+            # It ended a stay before the present one, and is certain only now that the model has looked.
+            ends = self.watch.kind in ("leaves", "disappears")
+            if ends and thing.last.time_s - event.time_s >= self.watch.debounce_s:
+                yield question, event
+            return
         # How it was until now may have lasted long enough, and be known only now.
         yield from self._settle(thing, event.time_s)
         if isinstance(event, Coming):
-            if event.time_s - thing.last.time_s >= self.watch.debounce_s:
+            if thing.there:
+                thing.settled = False  # another stay, though the end of the one before is not certain yet
+            if thing.there or event.time_s - thing.last.time_s >= self.watch.debounce_s:
                 thing.began, thing.told = event, False
-            thing.there = True
+            thing.there, thing.settled = True, thing.settled or event.after_s is None
         else:
             thing.there = False
         thing.last = event

@@ -27,6 +27,7 @@ class Watching:
         self._last_s: float | None = None
         self._newest: Update | None = None
         self._looks: dict[str, int] = {}
+        self._looked: frozenset[str] = frozenset()  # by answers that came with updates that were skipped
         self.skipped = 0  # updates at the time of the one before: nothing can happen between them
         for watch in watches:
             self.add(watch)
@@ -77,9 +78,11 @@ class Watching:
             self._epoch = update.epoch
             if self._last_s is not None and update.time_s - self._last_s < Watcher.LEAST_STEP_S:
                 self.skipped += 1
+                self._looked |= Moment.of(update).looked
                 return tuple(found)
             self._last_s, self._newest = update.time_s, update
-            moment = Moment.of(update)
+            moment = Moment.of(update, looked=self._looked)
+            self._looked = frozenset()
             for watcher in self._watchers.values():
                 found += self._told(watcher, watcher.take(moment), update)
             return tuple(found)

@@ -131,3 +131,22 @@ def test_the_code_in_a_page_runs_on_the_bundled_model(
     for block in blocks:
         names: dict[str, Any] = {"__name__": "__page__"}
         exec(compile(block, page, "exec"), names)
+
+
+def test_watch_tells_events_and_writes_their_clips(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from molmo2_ground.sources.feeds.open_feed import open_feed
+    from tests.live_scenes import TruthBackend
+
+    # Seen left of the middle at 0 s, and right of the gate in it at 0.5 s.
+    model = mg.Grounder(TruthBackend(lambda time_s: {1: (0.2 + 0.7 * time_s, 0.5)}))
+    feed = open_feed(video, speed=None)  # as fast as it is taken
+    main_of("08")(feed, "the red car", str(tmp_path / "clips"), model=model)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split("'")[1] for line in told[::2]] == ["enters middle", "something crosses the gate"]
+    clips = sorted((tmp_path / "clips").glob("*.mp4"))
+    assert [line.split(": ")[1].split(",")[0] for line in told[1::2]] == [str(clip) for clip in clips]
+    for clip in clips:
+        assert mg.open_clip(clip).frames[0].width_px == 640
+        assert clip.with_suffix(".json").exists()

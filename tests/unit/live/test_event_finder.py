@@ -8,13 +8,19 @@ from hypothesis import strategies as st
 
 from molmo2_ground.analytics import Event, Line, Rules, Zone, find_events
 from molmo2_ground.live.event_finder import EventFinder, Seen
+from molmo2_ground.live.update import WatchEvent
+from molmo2_ground.live.watch import Watch
+from molmo2_ground.live.watching import Watching
 from molmo2_ground.results import Masks, Sample
 from tests.found import masks, track, tracks
+from tests.hand_updates import update
 
 YARD = Zone(name="yard", polygon=((20, 0), (60, 0), (60, 100), (20, 100)))
 TIP = Zone(name="tip", polygon=((50, 0), (90, 0), (50, 90)))
 GATE = Line(name="gate", start=(50, 100), end=(50, 0))
 KERB = Line(name="kerb", start=(0, 50), end=(100, 50))
+
+BEGINNINGS = ("zone_entered", "appeared")
 
 Walk = dict[float, tuple[float, float]]
 
@@ -71,6 +77,36 @@ def assert_same(
     assert finder.remembered == 0
 
 
+def assert_watches_tell(
+    walks: dict[int, Walk], moments_s: Sequence[float], looked_s: Sequence[float], rules: Rules
+) -> None:
+    """Without debounce and cooldown a watch tells what there is, but for what was there from the start."""
+    watches = {
+        "zone_entered": Watch.enters(YARD),
+        "zone_left": Watch.leaves(YARD),
+        "line_crossed": Watch.crosses(GATE),
+        "appeared": Watch.appears(),
+        "disappeared": Watch.disappears(),
+    }
+    every = [track(walk, object_id=i, label="person", size_px=(100, 100)) for i, walk in walks.items()]
+    batch = find_events(tracks(*every, looked_s=looked_s), zones=[YARD], lines=[GATE], rules=rules)
+    watching = Watching(watches.values(), rules=rules)
+    told: list[WatchEvent] = []
+    for time_s in moments_s:
+        places = {i: walk[time_s] for i, walk in walks.items() if time_s in walk}
+        told += watching.take(update(time_s, places, looks=time_s in looked_s))
+    told += watching.close()
+    for kind, watch in watches.items():
+        expected = [e for e in batch if e.kind == kind and (kind not in BEGINNINGS or e.after_s is not None)]
+        found = [one.event for one in told if one.watch == watch.name]
+        assert without_states(found) == without_states(expected)
+
+
+def without_states(events: Sequence[Event]) -> list[str]:
+    # Those of updates made by hand are all `propagated`.
+    return sorted(event.model_dump_json(exclude={"states"}) for event in events)
+
+
 places_st = st.tuples(st.integers(0, 10), st.integers(0, 10)).map(lambda p: (p[0] * 10.0, p[1] * 10.0))
 
 
@@ -101,8 +137,25 @@ def test_closed_at_the_end_it_has_given_the_events_of_the_batch(
     assert_same(*stream, Rules(grace_s=grace_s, min_step_px=min_step_px))
 
 
+@settings(max_examples=25)
+@given(stream=streams(), grace_s=st.sampled_from([0.0, 0.5, 1.0, 2.5]))
+def test_plain_watches_tell_the_events_of_the_batch(
+    stream: tuple[dict[int, Walk], list[float], list[float]], grace_s: float
+) -> None:
+    assert_watches_tell(*stream, Rules(grace_s=grace_s))
+
+
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=200, deadline=None)
+@given(stream=streams(), grace_s=st.sampled_from([0.0, 0.2, 0.5, 1.0, 2.0, 2.5]))
+def test_plain_watches_tell_the_events_of_the_batch_whatever_happens(
+    stream: tuple[dict[int, Walk], list[float], list[float]], grace_s: float
+) -> None:
+    assert_watches_tell(*stream, Rules(grace_s=grace_s))
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
 @given(
     stream=streams(),
     grace_s=st.sampled_from([0.0, 0.2, 0.5, 1.0, 2.0, 2.5]),

@@ -166,6 +166,14 @@ def test_updates_of_one_time_are_counted_and_change_nothing() -> None:
     assert len(watching.take(update(0.1, {1: IN}))) == 1
 
 
+def test_an_answer_that_comes_with_a_skipped_update_counts() -> None:
+    watching = Watching([Watch.disappears()], rules=Rules(grace_s=0.1))
+    watching.take(update(0.0, {1: OUT}, looks=True))
+    watching.take(update(0.2, {}))
+    assert not watching.take(update(0.2, {}, looks=True))
+    assert len(watching.take(update(0.3, {}))) == 1
+
+
 def test_at_the_end_what_is_certain_by_it_is_told() -> None:
     watching = Watching([Watch.disappears()])
     watching.take(update(0.0, {1: OUT}, looks=True))
