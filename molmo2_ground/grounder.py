@@ -21,13 +21,14 @@ from molmo2_ground.windows import OnProgress
 
 if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend
-    from molmo2_ground.live.opening import LiveSource, StreamOptions
+    from molmo2_ground.live.opening import StreamOptions
     from molmo2_ground.live.questions import Asked
     from molmo2_ground.live.stream import Stream
     from molmo2_ground.masks import Segmenter
     from molmo2_ground.masks.propagation import Follow
     from molmo2_ground.planning import Plan
     from molmo2_ground.render.overlay import Drawable
+    from molmo2_ground.sources.feeds.open_feed import LiveSource
 
 MODEL_VARIABLE = "MOLMO2_GROUND_MODEL"
 BUNDLED_MODEL = "tiny"
@@ -237,8 +238,9 @@ class Grounder:
     def stream(self, source: LiveSource, question: Asked, **options: Unpack[StreamOptions]) -> Stream:
         """Follow what `question` names in a live source: an iterator of `molmo2_ground.live.update.Update`.
 
-        source: an address (`rtsp://…`), an iterator of pictures or a function that gives the next one, or a
-        feed of your own (`sources.feeds.feed.Feed`). question: words, which are followed, a `Query`, several
+        source: an address (`rtsp://…`), a camera's number or device, a file at the speed that it was filmed
+        with, an iterator of pictures or a function that gives the next one, or a feed of your own
+        (`sources.feeds.feed.Feed`). question: words, which are followed, a `Query`, several
         of them, or several by name. options: see `molmo2_ground.live.opening.StreamOptions`.
         Raises `ValueError` for wrong arguments, `SourceError` for what is no source; a source that cannot be
         opened is told while iterating.

@@ -23,9 +23,9 @@ from molmo2_ground.masks.point_flow import LEAST_CORNERS, FloatArray, Gray, corn
 from molmo2_ground.results import State
 
 # All in working pixels (`point_flow.WORK_LONG_SIDE_PX`), and ours.
-NEAREST_CORNERS = 14
+NEAREST_CORNERS = 10
 """Corners nearest to the place are the likeliest to lie on the thing, whose size nobody told."""
-FEW_CORNERS = 6
+FEW_CORNERS = 5
 OFF_PX = 1.2  # a thing drawn or sensed in whole pixels steps by one more now and then
 OFF_PX_S = 15.0  # the model's scatter of a few pixels over half a second, as a speed
 OFF_SHARE = 0.5  # what turns or brakes within one step

@@ -32,7 +32,8 @@ GATE_PER_S = 0.03
 WIDEST_GATE = 0.3
 """A thing unseen is taken up again within `CARRY_GATE` of where it should be, `GATE_PER_S` more for every
 second unseen, at most `WIDEST_GATE`; all shares of the picture. What walks covers a few hundredths of it in
-a second."""
+a second. Where one thing alone is missing and one alone was found, nothing can be mixed up: then the widest
+holds at once, for what goes behind something is last seen in part, and its speed with it."""
 
 MERGE_GATE = 0.015
 MERGE_LOOKS = 3
@@ -226,14 +227,16 @@ class Identities:
         if only_one and len(known) == 1 and len(tracks) == 1 and not matches:
             matches[0] = (known[0], "one thing is asked for, one is known and one was found")
         ahead = _table(known, tracks, self._off_the_way)
+        missing = [thing for thing in known if all(thing is not same for same, _ in matches.values())]
+        alone = len(missing) == 1 and len(tracks) - len(matches) == 1
         # Seen apart by the model on one picture is proof of two things; a place carried there is none.
         ahead[0][own[1] > 0] = np.nan
-        for row, column in self._open(matches, known, ahead, gate=1.0):
-            off, gap_s = float(ahead[0][row, column]), float(ahead[1][row, column])
+        gates = np.full(ahead[1].shape, WIDEST_GATE) if alone else _gates(ahead[1])
+        for row, column in self._open(matches, known, (ahead[0] / gates, ahead[1]), gate=1.0):
             matches[column] = (
                 known[row],
-                f"unseen for {gap_s:.1f} s it is {100 * off * self._gate(gap_s):.1f} % off its way "
-                f"(at most {100 * self._gate(gap_s):.0f} %)",
+                f"unseen for {ahead[1][row, column]:.1f} s it is {100 * ahead[0][row, column]:.1f} % off its "
+                f"way (at most {100 * gates[row, column]:.0f} %)",
             )
         return matches
 
@@ -261,7 +264,7 @@ class Identities:
         return assign(distance, gate)
 
     def _off_the_way(self, thing: Thing, track: Track) -> tuple[float, float]:
-        """How far a track begins from where the thing may be by now, as a share of the gate; the gap.
+        """How far a track begins from where the thing may be by now, shares of the picture; the gap.
 
         It may have gone straight on or have stopped on the way: the distance is that to the line between.
         """
@@ -279,11 +282,7 @@ class Identities:
         length = float(way @ way)
         share = min(1.0, max(0.0, float(to @ way) / length)) if length > 0 else 0.0
         off = float(np.hypot(*(to - share * way)))
-        return off / self._gate(gap_s), gap_s
-
-    @staticmethod
-    def _gate(gap_s: float) -> float:
-        return min(CARRY_GATE + GATE_PER_S * gap_s, WIDEST_GATE)
+        return off, gap_s
 
     @staticmethod
     def _doubles(track: Track, others: Sequence[Track]) -> bool:
@@ -406,6 +405,11 @@ class Identities:
 
 _Table = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 _Measure = Callable[[Thing, Track], tuple[float, float]]
+
+
+def _gates(gaps_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far off its way a thing may be that was unseen for so long."""
+    return np.minimum(CARRY_GATE + GATE_PER_S * gaps_s, WIDEST_GATE)
 
 
 def _table(known: Sequence[Thing], tracks: Sequence[Track], measure: _Measure) -> _Table:

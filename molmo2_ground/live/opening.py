@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
-from molmo2_ground.errors import SourceError
 from molmo2_ground.live.carrier import Carrier
 from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.questions import Asked, Questions, named
@@ -18,15 +17,15 @@ from molmo2_ground.live.stream import Stream
 from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.masks.segmenter import Segmenter
+from molmo2_ground.messages.header import StampClock
 from molmo2_ground.query import DEFAULT_TRACK_FPS, Decoding
 from molmo2_ground.sources.feeds.backoff import Backoff
 from molmo2_ground.sources.feeds.feed import Feed, Timeouts
-from molmo2_ground.sources.feeds.given_feed import GivenFeed, GivenPicture
 from molmo2_ground.sources.feeds.ingest import Ingest
+from molmo2_ground.sources.feeds.open_feed import LiveSource, open_feed
 from molmo2_ground.sources.feeds.waiting_room import Policy
 
 Carry: TypeAlias = "Literal['flow', 'none'] | str | Segmenter"
-LiveSource: TypeAlias = "str | Feed | Iterable[GivenPicture] | Callable[[], GivenPicture | None]"
 
 
 class StreamOptions(TypedDict, total=False):
@@ -48,6 +47,9 @@ class StreamOptions(TypedDict, total=False):
     name         of the stream in updates, topics and logs; the source's when left out.
     watches      what to be told of (`molmo2_ground.live.watch.Watch`), by zones, lines, counts, appearance.
     clips        a folder in which the pictures around each event are written, or a `ClipRing` of your own.
+    speed, loop  of a file: how many times faster than it was filmed (1; None for as fast as it is taken), and
+                 whether it is played over and over. clock: of pictures that come with seconds, by which one.
+    feed_options FFmpeg's options for a stream or a device, by its own names.
     timeouts, backoff  how long a source may keep us waiting, and how it is tried again.
     decoding     how answers are written. device: for segmenters that run on torch.
     """
@@ -66,6 +68,10 @@ class StreamOptions(TypedDict, total=False):
     capacity: int
     watches: Iterable[Watch]
     clips: str | os.PathLike[str] | ClipRing | None
+    speed: float | None
+    loop: bool
+    clock: StampClock
+    feed_options: Mapping[str, str] | None
     timeouts: Timeouts | None
     backoff: Backoff | None
     decoding: Decoding | None
@@ -81,7 +87,15 @@ def open_stream(
     Raises `ValueError` for wrong arguments, `SourceError` for what is no source, and what loading a
     segmenter raises.
     """
-    feed = feed_of(source)
+    feed = open_feed(
+        source,
+        name=options.get("name"),
+        speed=options.get("speed", 1.0),
+        loop=options.get("loop", False),
+        clock=options.get("clock", "unix"),
+        options=options.get("feed_options"),
+        clocks=options.get("clocks"),
+    )
     policy, fps = options.get("policy", "latest"), options.get("fps", DEFAULT_TRACK_FPS)
     rules = LiveRules(
         fps=fps,
@@ -101,17 +115,8 @@ def open_stream(
     questions = Questions(named(question), fps=fps).asked
     if not questions:
         raise ValueError("a stream is asked at least one question; got none")
-    ingest = Ingest(
-        feed,
-        policy=policy,
-        capacity=options.get("capacity", 64),
-        rate_hz=fps if carrier is None else carry_fps,
-        timeouts=options.get("timeouts"),
-        backoff=options.get("backoff"),
-        clocks=options.get("clocks"),
-    )
     return Stream(
-        ingest,
+        _ingest(feed, options, rate_hz=fps if carrier is None else carry_fps),
         backend,
         name=options.get("name") or feed.name,
         questions=questions,
@@ -120,6 +125,18 @@ def open_stream(
         watches=options.get("watches", ()),
         clips=_clips(options.get("clips"), waits=not feed.paced),
         decoding=options.get("decoding"),
+        clocks=options.get("clocks"),
+    )
+
+
+def _ingest(feed: Feed, options: StreamOptions, *, rate_hz: float | None) -> Ingest:
+    return Ingest(
+        feed,
+        policy=options.get("policy", "latest"),
+        capacity=options.get("capacity", 64),
+        rate_hz=rate_hz,
+        timeouts=options.get("timeouts"),
+        backoff=options.get("backoff"),
         clocks=options.get("clocks"),
     )
 
@@ -147,14 +164,3 @@ def carrier_named(carry: Carry, *, device: str = "auto") -> Carrier | None:
     from molmo2_ground.masks.choice import segmenter_named
 
     return MaskCarrier(segmenter_named(carry, device=device) if isinstance(carry, str) else carry)
-
-
-def feed_of(source: LiveSource) -> Feed:
-    """The feed that a source means. Raises `SourceError` for what is none."""
-    if hasattr(source, "connect"):
-        return source  # type: ignore[return-value]  # it has what a feed has
-    if not isinstance(source, str) and (callable(source) or isinstance(source, Iterable)):
-        return GivenFeed(source)
-    raise SourceError(
-        f"expected an address, a feed, an iterator of pictures or a function that gives them; got {source!r}"
-    )

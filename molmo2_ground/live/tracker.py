@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import GroundError
@@ -30,6 +32,7 @@ from molmo2_ground.query import Query
 from molmo2_ground.replay import Result
 from molmo2_ground.results import Answer, Sample, State, Tracks
 from molmo2_ground.sources.feeds.capture import Capture
+from molmo2_ground.stitcher import assign
 
 LOOK_EVERY_S = 2.0
 """Places are at most so old, seconds, before the model is asked for that alone: flow holds on to a thing
@@ -101,6 +104,7 @@ class LiveTracker:
         )
         self._freshness = Freshness(max_age_s=rules.max_age_s, valid_s=rules.valid_s)
         self._identities = Identities(grace_s=rules.grace_s, keep_s=rules.window_s + KEPT_S)
+        assign(np.zeros((1, 1)), 1.0)  # loads what takes half a second, before pictures come
         self._questions: dict[str, Query] = dict(questions or {})
         self._picture: LivePicture | None = None
         self._stamps_ns: dict[int, int] = {}  # of sampled pictures that a look may still be about

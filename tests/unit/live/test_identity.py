@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molmo2_ground.live.identity import (
@@ -220,7 +220,7 @@ def test_of_a_question_about_one_thing_the_one_that_is_found_is_the_one_that_is_
 
 def test_history_is_bounded() -> None:
     ids = identities()
-    for now in range(1, 2000):
+    for now in range(1, 400):
         look(ids, now, {1: {now - 1: 0.5, now: 0.5}})
     (thing,) = ids
     assert len(thing.samples) <= 2 * (10 + 2) + 3
@@ -229,6 +229,7 @@ def test_history_is_bounded() -> None:
 steps = st.lists(st.dictionaries(st.integers(1, 5), st.floats(0, 1), max_size=5), min_size=1, max_size=40)
 
 
+@settings(max_examples=40, deadline=None)
 @given(steps, st.floats(0.5, 5.0))
 def test_ids_are_born_once_and_never_used_after_their_end(
     answers: list[dict[int, float]], grace_s: float
