@@ -109,7 +109,7 @@ def test_snapshot_says_the_newest_picture(client: ControlClient, stream: FakeStr
         pytest.param(lambda c: c.remove("nobody"), "no question is named nobody", id="unknown"),
         pytest.param(lambda c: c.add(Query.count("x"), name="people"), "asked already", id="taken"),
         pytest.param(lambda c: c.add(Query.count("x" * 2001)), "2000", id="too-long"),
-        pytest.param(lambda c: c.add(Query.count("x"), name="n" * 101), "100", id="name-too-long"),
+        pytest.param(lambda c: c.add(Query.count("x"), name="n" * 2101), "2100", id="name-too-long"),
     ],
 )
 def test_what_the_stream_refuses_is_told(client: ControlClient, ask: Any, words: str) -> None:
