@@ -92,7 +92,7 @@ def listen(pipe: Connection, endpoint: str, keys: ClientKeys | None, messages: i
     """In a process of its own: say when connected, then send the latencies of so many messages (ms)."""
     with Subscriber(endpoint, keys=keys, kinds=("tracks",), keep="every") as subscriber:
         pipe.send(subscriber.wait_alive(30))
-        taken = []
+        taken: list[float] = []
         while len(taken) < messages and (received := subscriber.receive(10, stale_too=True)) is not None:
             taken.append((time.time_ns() - received.message.header.pub_ns) / 1e6)  # type: ignore[union-attr]
         pipe.send((taken, subscriber.lost))
@@ -113,14 +113,14 @@ def crowd_around(pipe: Connection, endpoint: str, keys: ClientKeys | None, size:
         socket.connect(endpoint)
         poller.register(socket, zmq.POLLIN)
         sockets.append(socket)
-    waiting = set(sockets)
+    waiting, told = set(sockets), False
     while not pipe.poll():
         for socket, _ in poller.poll(50):
             socket.recv()
             waiting.discard(socket)
-            if not waiting:
-                pipe.send(True)
-                waiting.add(None)
+        if not waiting and not told:
+            told = True
+            pipe.send(True)
     for socket in sockets:
         socket.close(0)
     context.term()

@@ -18,7 +18,7 @@ RequestSchema = Literal["molmo2-ground/control-request/1"]
 ReplySchema = Literal["molmo2-ground/control-reply/1"]
 
 RequestId = Annotated[str, Field(max_length=64)]
-QuestionName = Annotated[str, Field(min_length=1, max_length=100)]
+QuestionName = Annotated[str, Field(min_length=1, max_length=2100)]  # a question may be named by its words
 
 
 class Question(Part):

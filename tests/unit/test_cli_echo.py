@@ -15,6 +15,7 @@ from molmo2_ground._cli_echo import message_line
 from molmo2_ground.cli import main
 from molmo2_ground.integrations.zeromq import Publisher, Received
 from molmo2_ground.live.saying import Numbering, messages_of
+from molmo2_ground.messages import HealthMessage
 from molmo2_ground.messages.schemas import schema_file
 from tests.made_updates import live_track
 from tests.zeromq_peers import ASKED, LOOPBACK, Keyring, fresh, health
@@ -24,15 +25,15 @@ class Speaking(Publisher):
     """Says its tracks with every heartbeat, from the thread of the heart."""
 
     def begin(self) -> None:
-        def beat() -> object:
+        def beat() -> HealthMessage:
             self.publish(fresh(0, live_track(), live_track(2, x_px=5.0)), questions=ASKED)
             return health()
 
-        self.start_health(beat, period_s=0.02)  # type: ignore[arg-type]
+        self.start_health(beat, period_s=0.02)
 
 
 @pytest.fixture
-def publisher() -> Iterator[Publisher]:
+def publisher() -> Iterator[Speaking]:
     with Speaking(LOOPBACK, stream_name="cam") as made:
         made.begin()
         yield made

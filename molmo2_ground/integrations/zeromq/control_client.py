@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -130,7 +130,7 @@ class ControlClient:
                 f"{self._endpoint} answered with what is no reply: {error.errors()[0]['msg']}"
             ) from None
 
-    def __enter__(self) -> ControlClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pydantic import ValidationError
 
@@ -230,7 +230,7 @@ class ControlServer:
         handed = [one.handed_over(self._clocks.unix_ns()).message for one in said]
         return tuple(message for message in handed if not isinstance(message, EventMessage))
 
-    def __enter__(self) -> ControlServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

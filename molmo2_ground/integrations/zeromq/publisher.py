@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from molmo2_ground._optional import require
 from molmo2_ground.clocks import Clocks
@@ -193,7 +193,7 @@ class Publisher:
                     # Whoever has come back is taken in now, not by the next message, which it would miss.
                     self._socket.getsockopt(self._zmq.EVENTS)
 
-    def __enter__(self) -> Publisher:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -46,6 +46,7 @@ def test_the_files_are_what_zeromq_reads(tmp_path: Path) -> None:
     assert (public, secret) == (ring.clients["robot"].public, ring.clients["robot"].secret)
     assert zmq.auth.load_certificates(ring.folder / "allowed") == {public: True}
     assert zmq.auth.load_certificate(ring.folder / "server.key") == (ring.server.public, None)
+    assert secret is not None
     assert zmq.curve_public(secret) == public
 
 

@@ -52,7 +52,7 @@ class Wire:
 
     def wait_for(self, subscriptions: int) -> None:
         for _ in range(subscriptions):
-            assert self._socket.poll(PATIENCE_S * 1000)
+            assert self._socket.poll(int(PATIENCE_S * 1000))
             assert self._socket.recv()[:1] == b"\1"
 
     def send(self, *each: bytes) -> None:
@@ -220,7 +220,7 @@ def test_what_waited_unread_counts_as_having_arrived_when_we_last_looked(wire: W
     with listening(wire, watch, clock_offset_ns=None, max_age_s=5.0) as subscriber:
         read_all(subscriber, wire)
         wire.send(tracks(0))
-        assert subscriber._link.socket.poll(PATIENCE_S * 1000)  # it is there, and has not been read
+        assert subscriber._link.socket.poll(int(PATIENCE_S * 1000))  # it is there, and has not been read
         watch.wait(10)
         read_all(subscriber, wire)
         assert subscriber.latest("tracks") is None
