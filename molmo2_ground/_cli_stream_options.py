@@ -169,7 +169,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
 
 def source_of(arguments: argparse.Namespace) -> Any:
     """The feed that SOURCE names. Raises `SourceError` and `ValueError`, never with a password in it."""
-    from molmo2_ground.sources.feeds.open_feed import open_feed
+    from molmo2_ground.sources.feeds.live_source import open_feed
 
     return open_feed(_address(arguments.source), loop=arguments.loop, speed=arguments.speed)
 

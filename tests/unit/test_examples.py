@@ -166,7 +166,7 @@ def test_the_code_in_a_page_runs_on_the_bundled_model(
 def test_watch_tells_events_and_writes_their_clips(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from molmo2_ground.sources.feeds.open_feed import open_feed
+    from molmo2_ground.sources.feeds.live_source import open_feed
     from tests.live_scenes import TruthBackend
 
     # Seen left of the middle at 0 s, and right of the gate in it at 0.5 s.
