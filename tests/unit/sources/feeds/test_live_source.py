@@ -41,7 +41,7 @@ def test_a_feed_is_taken_as_it_is() -> None:
     assert open_feed(feed) is feed
 
 
-@pytest.mark.parametrize("source", [1.5, None, object()], ids=str)
+@pytest.mark.parametrize("source", [1.5, None, pytest.param(object(), id="object")], ids=str)
 def test_anything_else_is_refused(source: Any) -> None:
     with pytest.raises(SourceError, match="expected a camera"):
         open_feed(source)
