@@ -72,6 +72,7 @@ class _Running:
     def __init__(self, arguments: argparse.Namespace, questions: Mapping[str, Query]) -> None:
         self._arguments, self.updates = arguments, 0
         self._recorders: list[Recorder] = []
+        self._health_s = -1.0
         self._steps: list[Step] = []
         self._stream: Stream | None = None
         # Sentences that are not understood are told now; zones in shares of the picture wait for its size.
@@ -133,6 +134,8 @@ class _Running:
         arguments = self._arguments
         for path in arguments.record:
             yield self._recorder(path, stack).write
+        if arguments.record:
+            yield self._record_health
         yield from self._sockets(stack)
         if arguments.metrics is not None:
             from molmo2_ground.live.metrics_page import MetricsPage
@@ -167,6 +170,13 @@ class _Running:
         recorder = stack.enter_context(recorder_for(path, contents=contents, max_mb=max_mb))
         self._recorders.append(recorder)
         return recorder
+
+    def _record_health(self, update: Update) -> None:
+        """How all of it is, once a second of the stream."""
+        if update.time_s - self._health_s >= 1:
+            self._health_s = update.time_s
+            for recorder in self._recorders:
+                recorder.write_health(self.stream.health())
 
     def _sockets(self, stack: ExitStack) -> Iterator[Step]:
         arguments = self._arguments

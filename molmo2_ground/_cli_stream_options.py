@@ -169,9 +169,14 @@ def check_outputs(arguments: argparse.Namespace) -> None:
 
 def source_of(arguments: argparse.Namespace) -> Any:
     """The feed that SOURCE names. Raises `SourceError` and `ValueError`, never with a password in it."""
+    from molmo2_ground.sources.feeds.feed import Timeouts
+    from molmo2_ground.sources.feeds.file_feed import FileFeed
     from molmo2_ground.sources.feeds.live_source import open_feed
 
-    return open_feed(_address(arguments.source), loop=arguments.loop, speed=arguments.speed)
+    feed = open_feed(_address(arguments.source), loop=arguments.loop, speed=arguments.speed)
+    if isinstance(feed, FileFeed):
+        feed.connect(Timeouts()).close()  # a camera may come yet, a file is there or not
+    return feed
 
 
 def _address(text: str) -> str:

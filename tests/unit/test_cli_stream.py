@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mcap.reader import make_reader
+
+from molmo2_ground.cli import main
+from molmo2_ground.grounder import Grounder
+from tests.live_scenes import Places, TruthBackend
+from tests.media import Shelf, constant_rate
+
+WORDS = "the red car"
+
+
+def moving(time_s: float) -> Places:
+    return {1: (0.2 + 0.2 * time_s, 0.5)}
+
+
+def loader(model: str, *, device: str, dtype: str, vision: str) -> Grounder:
+    return Grounder(TruthBackend(moving))
+
+
+def never(model: str, *, device: str, dtype: str, vision: str) -> Grounder:
+    raise AssertionError("a bad command is told before the model loads")
+
+
+@pytest.fixture
+def film(media: Shelf) -> str:
+    return str(media(constant_rate))
+
+
+@pytest.fixture(autouse=True)
+def _logged_like_before() -> Iterator[None]:
+    yield
+    logging.getLogger("molmo2_ground").setLevel(logging.NOTSET)
+
+
+def test_a_file_is_followed_to_its_end(film: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stream", film, WORDS, "--policy", "block", "--speed", "50"], loader=loader) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert any("the red car: #1 (" in line for line in lines)
+    assert any("birth of #1" in line for line in lines)
+    assert "pictures: " in err
+    assert " received, " in err
+
+
+def test_messages_come_as_lines_of_json(film: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["stream", film, WORDS, "--count", "cars", "--policy", "block", "--speed", "50", "--json", "-"]
+    assert main([*command, "--name", "hall", "--quiet"], loader=loader) == 0
+    out, err = capsys.readouterr()
+    messages = [json.loads(line) for line in out.splitlines()]
+    schemas = {message["header"]["schema"] for message in messages}
+    assert schemas == {"molmo2-ground/live-tracks/1", "molmo2-ground/live-count/1"}
+    assert {message["header"]["source"] for message in messages} == {"hall"}
+    assert err == ""
+
+
+def test_what_happens_is_recorded_and_told(
+    film: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zones = tmp_path / "zones.json"
+    line = {"name": "the kerb", "start": [0.35, 0.0], "end": [0.35, 1.0], "in_side": "right"}
+    zones.write_text(json.dumps({"units": "norm", "lines": [line]}))
+    recording = tmp_path / "run.mcap"
+    command = ["stream", film, WORDS, "--policy", "block", "--record", str(recording)]
+    command += [
+        "--zones",
+        str(zones),
+        "--watch",
+        "someone crosses the kerb",
+        "--clips",
+        str(tmp_path / "clips"),
+    ]
+    assert main(command, loader=loader) == 0
+    out, err = capsys.readouterr()
+    assert "someone crosses the kerb: #1 line crossed the kerb" in out
+    assert f"wrote {recording}" in err
+    assert list((tmp_path / "clips").glob("*.mp4"))
+    with recording.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    assert summary is not None
+    topics = {channel.topic for channel in summary.channels.values()}
+    assert any(topic.endswith("/tracks/") or topic.endswith("/tracks") for topic in topics)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_it_publishes_takes_questions_and_serves_figures(
+    film: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["stream", film, WORDS, "--updates", "3", "--metrics", "0"]
+    command += ["--publish", "tcp://127.0.0.1:*", "--control", "tcp://127.0.0.1:*"]
+    assert main(command, loader=loader) == 0
+    err = capsys.readouterr().err
+    assert "publishing at tcp://127.0.0.1:" in err
+    assert "control at tcp://127.0.0.1:" in err
+    assert "figures for Prometheus at http://127.0.0.1:" in err
+
+
+def test_a_camera_that_never_comes_ends_with_the_time_given(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Nothing listens on the discard port of loopback.
+    command = ["stream", "rtsp://someone:s3cret@127.0.0.1:9/door", WORDS, "--seconds", "1"]
+    assert main(command, loader=loader) == 1
+    out, err = capsys.readouterr()
+    assert "s3cret" not in out + err + caplog.text
+    assert "rtsp://127.0.0.1:9/door: reconnecting" in caplog.text
+
+
+def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    address = tmp_path / "camera.url"
+    address.write_text("rtsp://someone:s3cret@127.0.0.1:9/door\n")
+    assert main(["stream", f"@{address}", WORDS, "--seconds", "1"], loader=loader) == 1
+    assert "s3cret" not in caplog.text
+    assert "rtsp://127.0.0.1:9/door" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "code"),
+    [
+        pytest.param([], "say what to look for", 2, id="no question"),
+        pytest.param([WORDS, WORDS], "asked twice", 2, id="the same question twice"),
+        pytest.param([WORDS, "--ui", "--json", "-"], "choose one", 2, id="two things on one terminal"),
+        pytest.param([WORDS, "--clips", "x"], "--watch", 2, id="clips of no event"),
+        pytest.param([WORDS, "--speed", "0"], "--speed is above 0", 2, id="no speed"),
+        pytest.param([WORDS, "--updates", "0"], "--updates is at least 1", 2, id="no updates"),
+        pytest.param([WORDS, "--record", "no/such/run.mcap"], "does not exist", 2, id="no such folder"),
+        pytest.param([WORDS, "--record", "run.avi"], ".mcap", 2, id="a recording of another kind"),
+        pytest.param(
+            [WORDS, "--record", "a.mcap", "--record", "a.mcap"], "same name", 2, id="one name twice"
+        ),
+        pytest.param([WORDS, "--watch", "dance"], "dance", 2, id="a sentence that is none"),
+        pytest.param([WORDS, "--watch", "someone enters the lawn"], "lawn", 2, id="a zone nobody drew"),
+        pytest.param([WORDS, "--publish", "tcp://0.0.0.0:5556"], "without keys", 2, id="open to all machines"),
+        pytest.param([WORDS, "--carry", "no-such"], "no-such", 1, id="a segmenter that is none"),
+        pytest.param([WORDS, "--fps", "0"], "fps", 2, id="no pictures"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    film: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    said: str,
+    code: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["stream", film, *options], loader=loader) == code
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("molmo2-ground:")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_is_none_is_told_before_the_model_loads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stream", "no-such-film.mp4", WORDS], loader=never) == 1
+    assert "no-such-film.mp4" in capsys.readouterr().err
