@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from molmo2_ground.masks.propagation import Follow
     from molmo2_ground.planning import Plan
     from molmo2_ground.render.overlay import Drawable
-    from molmo2_ground.sources.feeds.open_feed import LiveSource
+    from molmo2_ground.sources.feeds.live_source import LiveSource
 
 MODEL_VARIABLE = "MOLMO2_GROUND_MODEL"
 BUNDLED_MODEL = "tiny"

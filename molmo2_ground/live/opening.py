@@ -22,7 +22,7 @@ from molmo2_ground.query import DEFAULT_TRACK_FPS, Decoding
 from molmo2_ground.sources.feeds.backoff import Backoff
 from molmo2_ground.sources.feeds.feed import Feed, Timeouts
 from molmo2_ground.sources.feeds.ingest import Ingest
-from molmo2_ground.sources.feeds.open_feed import LiveSource, open_feed
+from molmo2_ground.sources.feeds.live_source import LiveSource, open_feed
 from molmo2_ground.sources.feeds.waiting_room import Policy
 
 Carry: TypeAlias = "Literal['flow', 'none'] | str | Segmenter"
