@@ -138,6 +138,7 @@ def assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, in
 
 
 def distance_norm(a: Sample, b: Sample) -> float:
+    """How far apart two places are, shares of the picture."""
     return float(np.hypot(a.x_norm - b.x_norm, a.y_norm - b.y_norm))
 
 

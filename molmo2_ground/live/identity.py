@@ -272,17 +272,13 @@ class Identities:
         if thing.cut or not seen:
             return float("nan"), 0.0
         before = [sample for sample in seen if sample.time_s <= first.time_s] or seen[:1]
-        last = before[-1]
-        gap_s = abs(first.time_s - last.time_s)
+        gap_s = abs(first.time_s - before[-1].time_s)
         if gap_s > self._grace_s:
             return float("nan"), gap_s
-        start = np.array([last.x_norm, last.y_norm])
-        way = np.array(velocity_norm_s(before)) * (first.time_s - last.time_s)
-        to = np.array([first.x_norm, first.y_norm]) - start
-        length = float(way @ way)
-        share = min(1.0, max(0.0, float(to @ way) / length)) if length > 0 else 0.0
-        off = float(np.hypot(*(to - share * way)))
-        return off, gap_s
+        # What goes behind something is seen in part at last, and a model may then point to something else
+        # once: the way from the place before counts as well.
+        ways = [before] if len(before) < 3 else [before, before[:-1]]
+        return min(_off_way(way, first) for way in ways), gap_s
 
     @staticmethod
     def _doubles(track: Track, others: Sequence[Track]) -> bool:
@@ -405,6 +401,17 @@ class Identities:
 
 _Table = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 _Measure = Callable[[Thing, Track], tuple[float, float]]
+
+
+def _off_way(before: Sequence[Sample], found: Sample) -> float:
+    """How far a place is from the line between the last place before it and where that leads to by then."""
+    last = before[-1]
+    start = np.array([last.x_norm, last.y_norm])
+    way = np.array(velocity_norm_s(before)) * (found.time_s - last.time_s)
+    to = np.array([found.x_norm, found.y_norm]) - start
+    length = float(way @ way)
+    share = min(1.0, max(0.0, float(to @ way) / length)) if length > 0 else 0.0
+    return float(np.hypot(*(to - share * way)))
 
 
 def _gates(gaps_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

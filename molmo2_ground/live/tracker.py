@@ -189,12 +189,15 @@ class LiveTracker:
         )
         if not reasons:
             return None
+        aimed = {name: self._aimed(name, query, window) for name, query in self._questions.items()}
+        questions = {name: query for name, query in aimed.items() if query is not None}
+        if not questions:
+            return None  # what is to be followed under a point is not in the window
         self.supervisor.asked(reasons, newest_index=sampled.index, newest_s=sampled.time_s)
         self._asked = sampled
-        questions = {name: self._aimed(name, query, window) for name, query in self._questions.items()}
         return LookRequest(
             window=window,
-            questions={name: query for name, query in questions.items() if query is not None},
+            questions=questions,
             reasons=reasons,
             asked_ns=self._clocks.unix_ns(),
         )

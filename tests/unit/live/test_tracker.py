@@ -249,6 +249,19 @@ def test_a_count_is_asked_of_the_newest_picture_alone() -> None:
     assert [look.source_index for look in counts] == [0, 8, 15]
 
 
+def test_what_is_under_a_point_is_followed_from_window_to_window() -> None:
+    backend = TruthBackend(two_across, track_frames=4, pick=lambda words: [2])
+    x_norm, y_norm = two_across(1.0)[2]
+    query = Query.track("it", at=(1.0, 320 * x_norm, 180 * y_norm))
+    run = LiveRun(backend, rules=WAIT, questions={"it": query})
+    run.run(Street(two_across).capture(n, t) for n, t in enumerate(times(6, FPS)))
+    assert run.looks[0].source_index == 8  # half a second: within a step of the time that was named
+    assert all(prompt.template == "track-at/1" for prompt, _ in backend.asked)
+    assert run.ids == [1]
+    assert not [look.error for look in run.looks if look.error]
+    assert off(run.updates[-1], two_across(run.updates[-1].time_s), 2) < 0.03
+
+
 def test_an_error_of_the_model_is_told_and_the_stream_goes_on() -> None:
     street = Street(one_across)
     backend = TruthBackend(one_across, fails={1: BackendError("out of memory"), 2: "Sorry, what?"})
