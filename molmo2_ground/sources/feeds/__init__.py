@@ -16,11 +16,11 @@ from molmo2_ground._lazy import on_first_use
 
 if TYPE_CHECKING:
     from molmo2_ground.sources.feeds.backoff import Backoff
-    from molmo2_ground.sources.feeds.sent_picture import camera_parts
     from molmo2_ground.sources.feeds.capture import Capture
     from molmo2_ground.sources.feeds.feed import Timeouts
     from molmo2_ground.sources.feeds.ingest import Ingest
     from molmo2_ground.sources.feeds.live_source import LiveSource, open_feed
+    from molmo2_ground.sources.feeds.sent_picture import camera_parts
     from molmo2_ground.sources.feeds.waiting_room import Policy, Totals
 
 __all__ = [

@@ -13,10 +13,10 @@ from molmo2_ground._optional import require
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.feeds.address import Address
-from molmo2_ground.sources.feeds.sent_picture import MAX_LIVE_PIXELS, MalformedError, SentPicture, read_parts
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
 from molmo2_ground.sources.feeds.feed import Timeouts
 from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
+from molmo2_ground.sources.feeds.sent_picture import MAX_LIVE_PIXELS, MalformedError, SentPicture, read_parts
 
 _LOG = logging.getLogger(__name__)
 
