@@ -117,10 +117,16 @@ def motion_jpeg(pictures: npt.NDArray[np.uint8], *, fps: float) -> Callable[[Sen
     return serve
 
 
-def transport_stream(pictures: npt.NDArray[np.uint8], *, fps: int, path: str) -> bytes:
-    """H.264 in MPEG-TS, a picture that stands by itself every ten; written to `path` and returned."""
+def transport_stream(
+    pictures: npt.NDArray[np.uint8], *, fps: int, path: str, reordered: bool = False
+) -> bytes:
+    """H.264 in MPEG-TS, a picture that stands by itself every ten; written to `path` and returned.
+
+    reordered: some pictures build on later ones, which are sent before them.
+    """
+    options = {"bf": "3"} if reordered else {"tune": "zerolatency"}
     with av.open(path, "w", format="mpegts") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"tune": "zerolatency", "g": "10"})
+        stream = container.add_stream("libx264", rate=fps, options=options | {"g": "10"})
         stream.width, stream.height, stream.pix_fmt = pictures.shape[2], pictures.shape[1], "yuv420p"
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from threading import Lock, Thread
+from typing import Any
 
 import av
-from av.codec.context import Flags as CodecFlags
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -25,6 +25,7 @@ from molmo2_ground.sources.feeds.camera_clock import CameraClock, told_ns
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
 from molmo2_ground.sources.feeds.feed import Timeouts
 from molmo2_ground.sources.feeds.handover import Handover
+from molmo2_ground.sources.feeds.hole_watch import HoleWatch
 from molmo2_ground.sources.feeds.pace import Pace
 from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
 from molmo2_ground.sources.picture import MAX_PIXELS, Painter, check_size
@@ -43,6 +44,8 @@ class AvFeed:
 
     options  added to FFmpeg's, by its names, for what a camera needs beside ours.
     format   its name for the device or stream, where the address does not tell.
+    explain  makes an error of what the source means by it; None leaves it to us.
+    told     unix nanoseconds at which a packet's picture was taken, where it says so.
     """
 
     paced = True
@@ -55,12 +58,13 @@ class AvFeed:
         options: Mapping[str, str] | None = None,
         format: str | None = None,
         explain: Callable[[Exception], SourceError | None] | None = None,
+        told: Callable[[Any], int | None] = told_ns,
         clocks: Clocks | None = None,
     ) -> None:
         self.name, self.address = address.name, address
         self.options, self.format = dict(options or {}), format
         self.explain = explain or (lambda error: None)
-        self.clocks = clocks or Clocks()
+        self.told, self.clocks = told, clocks or Clocks()
         self._lock, self._interrupted = Lock(), False
         self._opening: AvConnection | None = None
 
@@ -110,11 +114,15 @@ class AvConnection:
         self.losses: Counter[str] = Counter()
         self._handover: Handover[PictureArrival] = Handover()
         self._camera_clock = CameraClock(feed.name)
-        self._awaited: dict[int, tuple[int, int, int | None]] = {}
+        # What their packets said of pictures that are still in the decoder, by presentation time.
+        self._awaited: dict[int, tuple[int, int | None]] = {}
         self._painter: _SharedPainter | None = None
         self._pace: Pace | None = None
         self._last_pts: int | None = None
-        # What is built on nothing is no picture: wait for one that stands by itself.
+        self._holes: HoleWatch | None = None
+        # What is built on nothing, or on what is damaged, is no picture, until one comes that stands by
+        # itself and was sent after the damage.
+        self._packets, self._hurt_packet = 0, 0
         self._spoiled = True
         # Packets that came while the source was opened: when, nobody knows any more.
         self._read_ahead = True
@@ -182,12 +190,14 @@ class AvConnection:
             raise RefusedError(f"{self._name}: this FFmpeg build cannot decode its pictures")
         check_size(context.width, context.height, source=self._name)
         context.options = {"max_pixels": str(MAX_PIXELS)}
-        context.flags |= CodecFlags.low_delay
         # Threads that work on one frame together: one frame each would hold back a frame a thread.
         stream.thread_type = "SLICE"
         if container.format.name.startswith("hls"):
             # A playlist is read a file at a time; its pictures come when they are due.
             self._pace, self._read_ahead = Pace(speed=1.0, clocks=self._clocks), False
+        if container.format.name == "mpegts":
+            # Broadcast, that is: what is lost on the way leaves a hole, and what comes after builds on it.
+            self._holes = HoleWatch()
         return stream
 
     def _read(
@@ -203,35 +213,49 @@ class AvConnection:
             if self._read_ahead:
                 now_ns = self._clocks.monotonic_ns()
                 self._read_ahead = now_ns - asked_ns < _AT_ONCE_NS and now_ns - opened_ns < _READ_AHEAD_NS
+            # A picture has arrived when the decoder can show it: where later ones are sent ahead of it, that
+            # is later than its own packet, and the order of arrival is that of the pictures.
+            recv_ns, monotonic_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
             for frame in self._decoded(packet):
-                arrival = self._arrival(frame, stream)
+                arrival = self._arrival(frame, stream, recv_ns=recv_ns, monotonic_ns=monotonic_ns)
+                recv_ns, monotonic_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
                 if arrival is not None and not self._given(arrival, frame):
                     return
 
     def _decoded(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
-        recv_ns, monotonic_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
+        self._packets += 1
         if packet.pts is not None:
-            self._awaited[packet.pts] = recv_ns, monotonic_ns, told_ns(packet)
+            self._awaited[packet.pts] = self._packets, self._feed.told(packet)
             if len(self._awaited) > _MOST_AWAITED:
                 del self._awaited[next(iter(self._awaited))]
-        self._spoiled |= packet.is_corrupt
+        if packet.is_corrupt:
+            self._hurt(self._packets)
         try:
             return packet.decode()
         except av.FFmpegError:
             self.losses["damaged"] += 1
-            self._spoiled = True
+            self._hurt(self._packets)
             return []
 
-    def _arrival(self, frame: VideoFrame, stream: VideoStream) -> PictureArrival | None:
+    def _hurt(self, packet: int) -> None:
+        self._spoiled, self._hurt_packet = True, max(self._hurt_packet, packet)
+
+    def _arrival(
+        self, frame: VideoFrame, stream: VideoStream, *, recv_ns: int, monotonic_ns: int
+    ) -> PictureArrival | None:
         """The frame as a picture that came; None when it is none, and counted."""
-        now = self._clocks.unix_ns(), self._clocks.monotonic_ns(), None
-        recv_ns, monotonic_ns, told = now if frame.pts is None else self._awaited.pop(frame.pts, now)
+        newest = self._packets, None
+        packet, told = newest if frame.pts is None else self._awaited.pop(frame.pts, newest)
         if frame.pts is not None and frame.pts == self._last_pts:
             self.losses["repeated"] += 1
             return None
         self._last_pts = frame.pts
-        # What builds on a damaged frame is wrong too, until one that stands by itself.
-        self._spoiled = frame.is_corrupt or (self._spoiled and not frame.key_frame)
+        if self._holes is not None and frame.pts is not None and self._holes.is_hole_before(frame.pts):
+            self._spoiled = True
+        if frame.is_corrupt:
+            self._hurt(packet)
+        elif frame.key_frame and packet > self._hurt_packet:
+            self._spoiled = False
         if self._spoiled:
             self.losses["damaged"] += 1
             return None

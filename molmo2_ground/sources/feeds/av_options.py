@@ -52,8 +52,12 @@ def live_options(scheme: str, timeouts: Timeouts) -> dict[str, str]:
         options |= {"probesize": "32", "analyzeduration": "0"}
     elif scheme in ("rtmp", "rtmps"):
         options |= {"rtmp_live": "live", "rw_timeout": read_us}
-    elif scheme == "udp":
-        options |= {"timeout": read_us, "overrun_nonfatal": "1", "buffer_size": "4194304"}
     else:
-        options["rw_timeout"] = read_us
+        # A picture of which a part was lost is left out: FFmpeg would fill it in from its neighbours and not
+        # say so.
+        options["fflags"] = "discardcorrupt"
+        if scheme == "udp":
+            options |= {"timeout": read_us, "overrun_nonfatal": "1", "buffer_size": "4194304"}
+        else:
+            options["rw_timeout"] = read_us
     return options

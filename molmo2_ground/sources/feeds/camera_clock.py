@@ -55,6 +55,11 @@ class CameraClock:
         return told_ns if self._trusted else None
 
 
+def grabbed_ns(packet: Any) -> int | None:
+    """Unix nanoseconds at which the system took a packet's picture, where it counts as clocks on walls do."""
+    return None if packet.pts is None else int(packet.pts * packet.time_base * 1_000_000_000)
+
+
 def told_ns(packet: Any) -> int | None:
     """Unix nanoseconds at which a packet's picture was taken, by its camera; None when the stream is silent.
 

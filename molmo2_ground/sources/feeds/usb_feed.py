@@ -19,6 +19,7 @@ from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.feeds.address import Address
 from molmo2_ground.sources.feeds.av_feed import AvFeed
+from molmo2_ground.sources.feeds.camera_clock import grabbed_ns
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
 from molmo2_ground.sources.feeds.feed import Feed, Timeouts
 from molmo2_ground.sources.feeds.handover import Handover
@@ -53,7 +54,13 @@ class DeviceFeed(AvFeed):
     ) -> None:
         name = address.name
         super().__init__(
-            address, options=options, format=format, explain=lambda e: explained(e, name), clocks=clocks
+            address,
+            # Times of the wall clock, whichever the driver counts by.
+            options={"timestamps": "abs"} | dict(options or {}),
+            format=format,
+            explain=lambda error: explained(error, name),
+            told=grabbed_ns,
+            clocks=clocks,
         )
 
     def connect(self, timeouts: Timeouts) -> Any:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import logging
 import struct
+from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 
-from molmo2_ground.sources.feeds.camera_clock import CameraClock, told_ns
+from molmo2_ground.sources.feeds.camera_clock import CameraClock, grabbed_ns, told_ns
 from molmo2_ground.sources.feeds.failures import StalledError
 
 SECOND = 1_000_000_000
@@ -34,6 +36,12 @@ class Packet:
 )
 def test_the_cameras_time_beside_a_packet(packet: object, expected: int | None) -> None:
     assert told_ns(packet) == expected
+
+
+def test_a_device_tells_when_the_system_took_its_picture() -> None:
+    packet = SimpleNamespace(pts=1_790_000_000_000_000, time_base=Fraction(1, 1_000_000))
+    assert grabbed_ns(packet) == NOW
+    assert grabbed_ns(SimpleNamespace(pts=None, time_base=None)) is None
 
 
 def test_before_the_first_report_and_for_the_report_itself_the_arrival_counts() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from molmo2_ground.messages.camera import CameraMessage
-from molmo2_ground.sources.feeds.sent_picture import MalformedError, camera_parts, read_parts
 from molmo2_ground.sources.feeds.failures import RefusedError
+from molmo2_ground.sources.feeds.sent_picture import MalformedError, camera_parts, read_parts
 
 RED = np.zeros((8, 16, 3), np.uint8)
 RED[..., 0] = 220
