@@ -13,8 +13,6 @@ _MOST_NAMED = 6
 
 def lines_of(update: Update) -> Iterator[str]:
     """The lines of one update; none for one in which nothing new was learnt."""
-    from molmo2_ground.analytics.events import where_and_what
-
     when = f"{update.time_s:8.1f} s"
     for look in update.looks:
         yield f"{when}  {_look(look, update)}"
@@ -22,8 +20,7 @@ def lines_of(update: Update) -> Iterator[str]:
         into = "" if entry.into is None else f" into #{entry.into}"
         yield f"{when}  {entry.question}: {entry.kind} of #{entry.object_id}{into}: {entry.reason}"
     for event in update.events:
-        where, detail = where_and_what(event.event)
-        yield f"{when}  {_event(event)} {where} {detail}".rstrip()
+        yield f"{when}  {_event(event)}"
 
 
 def _look(look: Look, update: Update) -> str:
@@ -43,5 +40,8 @@ def _look(look: Look, update: Update) -> str:
 
 
 def _event(event: WatchEvent) -> str:
+    from molmo2_ground.analytics.events import where_and_what
+
+    happened = (event.event.kind.replace("_", " "), *where_and_what(event.event))
     clip = f" [{event.clip}]" if event.clip is not None else ""
-    return f"{event.watch}: #{event.event.object_id} {event.event.kind.replace('_', ' ')}{clip}"
+    return f"{event.watch}: #{event.event.object_id} {' '.join(filter(None, happened))}{clip}"
