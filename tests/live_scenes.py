@@ -151,15 +151,15 @@ class TruthBackend:
         ids: dict[int, int] = {}
         groups = []
         for frame in clip.frames:
-            spots = []
+            named = []
             for thing, (x_norm, y_norm) in sorted(self.places(self.begin_s + (frame.time_s or 0.0)).items()):
                 if wanted is not None and thing not in wanted:
                     continue
                 own = ids.setdefault(thing, first + len(ids))
                 dx, dy = rng.normal(0, self.scatter, 2) if self.scatter else (0.0, 0.0)
-                spots.append(f"{own} {_spelled(x_norm + dx, y_norm + dy)}")
-            if spots:
-                groups.append(f"{spell_seconds(frame.shown_time_s or 0.0)} {' '.join(spots)}")
+                named.append(f"{own} {_spelled(x_norm + dx, y_norm + dy)}")
+            if named:
+                groups.append(f"{spell_seconds(frame.shown_time_s or 0.0)} {' '.join(named)}")
         if not groups:
             return "There are none."
         return f'<tracks coords="{";".join(groups)}">{prompt.label}</tracks>'

@@ -216,6 +216,13 @@ def _carry(things: list[_Thing], before: Held[Gray], after: Gray, time_s: float)
             _pick_corners(thing, after)
 
 
+def _middle(moves: FloatArray) -> FloatArray:
+    """The median of float64[n, 2] along n; numpy's own takes ten times as long on so few."""
+    ordered, count = np.sort(moves, axis=0), len(moves)
+    middle: FloatArray = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return middle
+
+
 def _move(
     thing: _Thing,
     there: npt.NDArray[np.float32],
@@ -231,7 +238,7 @@ def _move(
     agrees = kept.copy()
     if velocity is not None or np.count_nonzero(kept) >= LEAST_CORNERS:
         # Seen once, a thing goes as the corners nearest to its place do, which are sorted by that.
-        expected = np.median(moves[kept][:FEW_CORNERS], axis=0) if velocity is None else velocity * step_s
+        expected = _middle(moves[kept][:FEW_CORNERS]) if velocity is None else velocity * step_s
         speed = float(np.hypot(*expected))
         off = np.hypot(*(moves - expected).T)
         agrees &= off <= max(OFF_PX, OFF_PX_S * step_s, OFF_SHARE * speed)
@@ -240,7 +247,7 @@ def _move(
         if velocity is not None:
             thing.place_px = thing.place_px + velocity * step_s
         return
-    move = np.median(moves[agrees], axis=0)
+    move = _middle(moves[agrees])
     thing.place_px = thing.place_px + move
     thing.went_px += float(np.hypot(*move))
     behind = np.hypot(*(there - thing.place_px - thing.offsets).T)

@@ -10,6 +10,7 @@ import pytest
 
 import molmo2_ground as mg
 from molmo2_ground.live.update import Update
+from molmo2_ground.sources.feeds import Policy
 from molmo2_ground.sources.feeds.given_feed import GivenFeed
 from molmo2_ground.train.toy.scene import Scene
 from molmo2_ground.train.toy.street import demo_scene
@@ -43,7 +44,7 @@ def near(scene: Scene, updates: list[Update]) -> list[bool]:
 
 
 @pytest.mark.parametrize("policy", ["block", "latest"])
-def test_the_red_car_is_followed_within_3_percent(policy: str) -> None:
+def test_the_red_car_is_followed_within_3_percent(policy: Policy) -> None:
     scene = demo_scene()
     live = policy == "latest"
     source = GivenFeed(pictures(scene, real_speed=live), paced=live)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from molmo2_ground.live.carrier import HELD_S, MOST_HELD, MOST_STEPS, PREDICT_S, Anchor
+from molmo2_ground.live.carrier import HELD_S, MOST_HELD, MOST_STEPS, PREDICT_S, Anchor, Carried
 from molmo2_ground.live.flow_carrier import FlowCarrier
 from molmo2_ground.live.held_pictures import Held, HeldPictures
 from molmo2_ground.live.live_picture import LivePicture
@@ -94,7 +94,7 @@ def test_what_is_covered_is_moved_straight_on_for_a_while_and_then_not_told() ->
 def test_what_leaves_the_picture_is_let_go_of() -> None:
     leaving = Street(lambda time_s: {1: (0.9 + 0.2 * time_s, 0.5)})
     carrier = FlowCarrier()
-    told = ()
+    told: tuple[Carried, ...] = ()
     for number in range(15):
         told = carrier.take(picture(number, street=leaving))
         if number == 0:

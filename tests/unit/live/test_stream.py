@@ -170,7 +170,7 @@ def test_a_source_that_fails_is_raised_after_what_it_gave() -> None:
         yield from pictures(0.5)
         raise RuntimeError("the camera fell off")
 
-    updates = []
+    updates: list[Update] = []
     with over(TruthBackend(one_across), source=breaking(), policy="block") as stream:
         with pytest.raises(SourceError, match="the camera fell off"):
             updates.extend(stream)
