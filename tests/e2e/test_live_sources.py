@@ -335,7 +335,9 @@ def test_damaged_pictures_are_counted_and_none_is_passed_on(film: Path) -> None:
                 captures += [capture] if capture else []
     print(ingest.totals)
     assert ingest.totals.dropped["damaged"] > 0
-    assert len(captures) > 20
+    assert len(captures) > 10
+    # What was lost as a whole is counted too; a few at the edges nobody can tell.
+    assert len(SCENE) - 6 <= ingest.totals.received <= len(SCENE)
     for capture in captures:
         rgb, number = capture.paint(), shown_number(capture.paint())
         assert abs(rgb.astype(int) - SCENE[number]).mean() < 12

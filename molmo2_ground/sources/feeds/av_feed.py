@@ -237,6 +237,11 @@ class AvConnection:
             self._hurt(self._packets)
             return []
 
+    def _missing_before(self, frame: VideoFrame) -> int:
+        if self._holes is None or frame.pts is None:
+            return 0
+        return self._holes.missing_before(frame.pts)
+
     def _hurt(self, packet: int) -> None:
         self._spoiled, self._hurt_packet = True, max(self._hurt_packet, packet)
 
@@ -250,7 +255,8 @@ class AvConnection:
             self.losses["repeated"] += 1
             return None
         self._last_pts = frame.pts
-        if self._holes is not None and frame.pts is not None and self._holes.is_hole_before(frame.pts):
+        if missing := self._missing_before(frame):
+            self.losses["damaged"] += missing
             self._spoiled = True
         if frame.is_corrupt:
             self._hurt(packet)

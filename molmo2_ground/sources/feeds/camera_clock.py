@@ -64,7 +64,7 @@ def told_ns(packet: Any) -> int | None:
     """Unix nanoseconds at which a packet's picture was taken, by its camera; None when the stream is silent.
 
     FFmpeg hands the camera's clock on as a producer reference time beside each packet: microseconds since
-    1970 and flags (libavutil, AVProducerReferenceTime). PyAV before 17 does not show it.
+    1970 and flags (libavutil, AVProducerReferenceTime). An older PyAV may not show it.
     """
     if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("prft"):
         return None

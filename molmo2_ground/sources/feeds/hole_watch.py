@@ -1,4 +1,4 @@
-"""`HoleWatch`: whether pictures are missing between two that came."""
+"""`HoleWatch`: how many pictures are missing between two that came."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class HoleWatch:
         self._steps: deque[int] = deque(maxlen=_RECENT)
         self._before: int | None = None
 
-    def is_hole_before(self, pts: int) -> bool:
-        """Whether pictures are missing between the last one and the one of this time, in any unit."""
+    def missing_before(self, pts: int) -> int:
+        """How many pictures are missing between the last one and the one of this time, in any unit."""
         step = 0 if self._before is None else pts - self._before
         self._before = pts
         if step <= 0:  # the first one, or a film that begins again
-            return False
-        hole = len(self._steps) >= 2 and step > _MISSING * median(self._steps)
+            return 0
+        usual = median(self._steps) if len(self._steps) >= 2 else step
         self._steps.append(step)
-        return hole
+        return max(1, round(step / usual) - 1) if step > _MISSING * usual else 0
