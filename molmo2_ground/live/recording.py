@@ -21,6 +21,7 @@ from molmo2_ground.clocks import Clocks
 from molmo2_ground.live.update import Update
 from molmo2_ground.messages import HealthMessage
 from molmo2_ground.query import Query
+from molmo2_ground.sources.feeds.address import safe_name
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,7 @@ WhenFull = Literal["skip", "wait"]
 
 Questions = Mapping[str, Query]
 
-# From the first `://` to the last `@` before the next blank: a password may hold `@`, `/`, `#` and `?`.
-_CREDENTIALS = re.compile(r"(?<=://)\S*@")
-_PARAMETERS = re.compile(r"(://[^\s?]*)\?\S*")
+_ADDRESS = re.compile(r"[^\s:]+://\S+")
 
 
 def _no_questions() -> Questions:
@@ -69,7 +68,7 @@ class Contents:
 
 def without_credentials(text: str) -> str:
     """The text with user, password and parameters taken out of every address in it."""
-    return _PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", text))
+    return _ADDRESS.sub(lambda found: safe_name(found[0]), text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

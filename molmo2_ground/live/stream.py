@@ -258,6 +258,8 @@ class Stream:
                 self._tracker.answered(answer)
             return self._made()
         taken = capture is not None and self._tracker.take(capture)
+        if capture is not None and not taken:
+            self._note_left_out()
         if taken or capture is None:
             self._ask()
         return self._made() if taken else None
@@ -276,8 +278,7 @@ class Stream:
 
     def _made(self) -> Update | None:
         update = self._tracker.update(dropped=self._ingest.drain_dropped())
-        with self._lock:
-            self._left_out = Counter(self._tracker.left_out)
+        self._note_left_out()
         if update is None:
             return None
         events = self._watching.take(update)
@@ -288,6 +289,10 @@ class Stream:
         self._snapshot = update
         self.meter.take(update)
         return update
+
+    def _note_left_out(self) -> None:
+        with self._lock:
+            self._left_out = Counter(self._tracker.left_out)
 
     def _gather_events(self) -> None:
         with self._lock:

@@ -136,7 +136,9 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptu
         ),
         pytest.param([WORDS, "--watch", "dance"], "dance", 2, id="a sentence that is none"),
         pytest.param([WORDS, "--watch", "someone enters the lawn"], "lawn", 2, id="a zone nobody drew"),
-        pytest.param([WORDS, "--publish", "tcp://0.0.0.0:5556"], "without keys", 2, id="open to all machines"),
+        pytest.param(
+            [WORDS, "--publish", "tcp://0.0.0.0:5556"], "without keys", 2, id="open to all machines"
+        ),
         pytest.param([WORDS, "--carry", "no-such"], "no-such", 1, id="a segmenter that is none"),
         pytest.param([WORDS, "--fps", "0"], "fps", 2, id="no pictures"),
     ],

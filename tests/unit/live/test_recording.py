@@ -132,7 +132,7 @@ def test_a_block_that_ends_by_ctrl_c_finishes_the_file() -> None:
     ("text", "told"),
     [
         pytest.param("rtsp://me:p4ss@host/door", "rtsp://host/door", id="plain"),
-        pytest.param("rtsp://me:p@/s#s?w@host:554/a", "rtsp://host:554/a", id="signs-in-the-password"),
+        pytest.param("rtsp://me:p@/s#s?w@host:554/a", "rtsp://…", id="signs-in-the-password"),
         pytest.param("http://host/a.m3u8?token=x&y=1", "http://host/a.m3u8", id="parameters"),
         pytest.param("from rtsp://a:b@h/1 to b@c", "from rtsp://h/1 to b@c", id="within-a-sentence"),
         pytest.param("street.mp4", "street.mp4", id="a-file"),

@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,9 +253,7 @@ def test_without_a_carrier_the_last_look_is_waited_for() -> None:
         pytest.param({"question": " "}, "say in words", id="no-words"),
     ],
 )
-def test_wrong_arguments_are_refused_before_anything_is_opened(
-    options: dict[str, object], words: str
-) -> None:
+def test_wrong_arguments_are_refused_before_anything_is_opened(options: dict[str, Any], words: str) -> None:
     before = threads()
     with pytest.raises(ValueError, match=words):
         over(TruthBackend(one_across), **options)
