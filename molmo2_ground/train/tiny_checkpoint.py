@@ -8,7 +8,7 @@ import torch
 
 from molmo2_ground.model.flags import InputFlags, SpecialIds
 from molmo2_ground.model.hub_layout import save_hub_layout
-from molmo2_ground.train.tiny_model import IMAGE_PX, PATCH_PX, POOL
+from molmo2_ground.train.tiny_shape import IMAGE_PX, PATCH_PX, POOL
 
 if TYPE_CHECKING:
     from pathlib import Path

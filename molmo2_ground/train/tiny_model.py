@@ -18,6 +18,7 @@ from transformers.models.molmo2.modeling_molmo2 import Molmo2RMSNorm
 from molmo2_ground.model.crops import patches_of
 from molmo2_ground.train import tree_attention
 from molmo2_ground.train.on_device import fast_dtype
+from molmo2_ground.train.tiny_shape import GRID, IMAGE_PX, PATCH_PX, POOL
 from molmo2_ground.train.tiny_vocab import EXTRA_ROWS
 from molmo2_ground.train.tree import IGNORE, MARK_PLACE, MARK_START
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
     from molmo2_ground.train.tree import SlotBatch
 
-IMAGE_PX = 168
-PATCH_PX = 14
-GRID = IMAGE_PX // PATCH_PX  # 12 x 12 patches
-POOL = 2  # 2 x 2 patches make one token: 36 a frame
 EMBEDDING_STD = 0.5
 # Width of the soft target around a coordinate, thousandths: 2 px of 640.
 COORDINATE_BLUR = 3.0

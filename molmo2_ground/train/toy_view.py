@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from molmo2_ground.clip import Clip, Frame
-from molmo2_ground.train.tiny_model import IMAGE_PX
+from molmo2_ground.train.tiny_shape import IMAGE_PX
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 
 if TYPE_CHECKING:

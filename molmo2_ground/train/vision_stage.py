@@ -17,14 +17,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from molmo2_ground.train.tiny_model import (
-    GRID,
-    IMAGE_PX,
-    PATCH_PX,
-    POOL,
     patch_features,
     patches,
     visual_tokens,
 )
+from molmo2_ground.train.tiny_shape import GRID, IMAGE_PX, PATCH_PX, POOL
 from molmo2_ground.train.toy.actors import COLOURS, KINDS
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from molmo2_ground.train.toy.street import make_scene

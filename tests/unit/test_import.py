@@ -30,6 +30,13 @@ def fresh_import(statement: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_the_toy_street_as_a_suite_loads_no_model() -> None:
+    # The process that hands out an evaluation's questions asks none itself.
+    _, loaded = fresh_import("import molmo2_ground.train.toy_suite")
+    assert "molmo2_ground" in loaded
+    assert {"torch", "transformers"}.isdisjoint(loaded)
+
+
 @pytest.mark.parametrize("statement", CORE)
 def test_the_core_loads_nothing_heavy(statement: str) -> None:
     _, loaded = fresh_import(statement)
