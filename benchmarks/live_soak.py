@@ -14,6 +14,7 @@ slowest hundredth takes longer than `MOST_MS`, or the count is off.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import tempfile
 import time
@@ -220,6 +221,9 @@ def _run(scene: Scene, film: Path, options: argparse.Namespace) -> tuple[Notes, 
             passed = time.monotonic() - began
             if passed - noted >= NOTE_EVERY_S:
                 noted = passed
+                # The first picture of every showing of the film lies in a ring of PyAV's (its side data), which
+                # Python takes apart every few minutes: a saw's teeth that would be fitted for a slope.
+                gc.collect()
                 return_freed_blocks()
                 notes.take(process, passed)
             if passed >= seconds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -20,7 +21,7 @@ def return_large_blocks() -> None:
     """
     if sys.platform != "linux":
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
@@ -32,6 +33,12 @@ def return_freed_blocks() -> None:
     """
     if sys.platform != "linux":
         return
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(_libc(), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    # Once: each of these is a ring of objects that only the garbage collector takes apart.
+    return ctypes.CDLL(None)
