@@ -221,8 +221,8 @@ def _run(scene: Scene, film: Path, options: argparse.Namespace) -> tuple[Notes, 
             passed = time.monotonic() - began
             if passed - noted >= NOTE_EVERY_S:
                 noted = passed
-                # The first picture of every showing of the film lies in a ring of PyAV's (its side data), which
-                # Python takes apart every few minutes: a saw's teeth that would be fitted for a slope.
+                # The first picture of every showing of the film lies in a ring of PyAV's (its side data),
+                # which Python takes apart every few minutes: a saw's teeth that would be fitted for a slope.
                 gc.collect()
                 return_freed_blocks()
                 notes.take(process, passed)
