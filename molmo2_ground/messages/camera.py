@@ -35,5 +35,3 @@ class CameraMessage(Part):
     clock: StampClock = "unix"
     encoding: Encoding = "jpeg"
     size_px: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
-
-    model_config = Part.model_config | {"serialize_by_alias": True, "validate_by_name": True}
