@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from molmo2_ground.live.recording import Contents, Entry, Recorder, without_credentials
+from molmo2_ground.live.recording import Contents, Entry, Recorder
 from molmo2_ground.messages import HealthMessage
 from molmo2_ground.query import Query
+from molmo2_ground.sources.feeds.address import without_credentials
 from tests.live_updates import START_NS, health, ticking, toy_updates
 
 
