@@ -13,6 +13,7 @@ from molmo2_ground.live.ledger import LedgerEntry
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.live.watching import Watching
 from molmo2_ground.messages.health import FeedState, StatusEvent
+from molmo2_ground.sources.feeds.waiting_room import Totals
 from tests.hand_updates import START_NS, look, thing, update
 from tests.unit.live.test_health import HandFigures, Hands
 
@@ -23,7 +24,8 @@ def full(console: Console, hands: Hands | None = None) -> Dashboard:
     """A dashboard of a stream in which everything has happened."""
     hands = hands or Hands()
     hands.now_ns += START_NS - 10**18
-    figures = HandFigures(newest_monotonic_ns=hands.now_ns - 120_000_000)
+    totals = Totals(received=100, taken=60, waiting=0, dropped={"rate": 30, "replaced": 10})
+    figures = HandFigures(totals=totals, newest_monotonic_ns=hands.now_ns - 120_000_000)
     meter = HealthMeter("cam/1", figures=figures, clocks=hands.clocks)
     meter.ask({"people": "people in red", "cars": "cars"})
     states: list[FeedState] = ["connecting", "connected", "stalled", "connected"]
