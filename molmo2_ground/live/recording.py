@@ -145,7 +145,7 @@ class Recorder:
         self._contents, self._when_full = contents, when_full
         self._queue: queue.Queue[Entry | HealthMessage | _End] = queue.Queue(maxsize=capacity)
         self._closed = False
-        opened: queue.Queue[Exception | None] = queue.Queue()
+        opened: queue.Queue[BaseException | None] = queue.Queue()
         self._thread = threading.Thread(
             target=self._run, args=(load, opened), name=f"recorder {path.name}", daemon=True
         )
@@ -203,11 +203,11 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _run(self, load: Callable[[], Tape], opened: queue.Queue[Exception | None]) -> None:
+    def _run(self, load: Callable[[], Tape], opened: queue.Queue[BaseException | None]) -> None:
         """The writing thread: no signal reaches it, so Ctrl-C never leaves half a record."""
         try:
             tape = load()
-        except Exception as error:
+        except BaseException as error:  # handed to whoever waits for it
             opened.put(error)
             return
         opened.put(None)
@@ -220,8 +220,9 @@ class Recorder:
     def _try(self, tape: Tape, step: Callable[[], None]) -> None:
         try:
             step()
-        # Whatever a library does wrong here must not reach the stream; it is told in one line.
-        except Exception as error:
+        # Whatever a library does wrong here must not reach the stream, nor end this thread, which `close` waits
+        # for; it is told in one line. A panic of a library in Rust is no Exception.
+        except BaseException as error:
             tape.let_go()
             why = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
             self.problem = f"recording to {self.path} stopped: {why}; what there is so far is in {tape.left}"
