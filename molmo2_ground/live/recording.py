@@ -220,8 +220,8 @@ class Recorder:
     def _try(self, tape: Tape, step: Callable[[], None]) -> None:
         try:
             step()
-        # Whatever a library does wrong here must not reach the stream, nor end this thread, which `close` waits
-        # for; it is told in one line. A panic of a library in Rust is no Exception.
+        # Whatever a library does wrong here must not reach the stream, nor end this thread, for which `close`
+        # waits; it is told in one line. A panic of a library in Rust is no Exception.
         except BaseException as error:
             tape.let_go()
             why = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
