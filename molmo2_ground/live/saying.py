@@ -232,7 +232,7 @@ class _Speaker:
         seq, dropped = self._numbering.next(kind)
         query = self._questions.get(question)
         return Header(
-            schema=schema,
+            schema_=schema,
             source=self._source,
             seq=seq,
             epoch=capture.epoch,
