@@ -72,7 +72,7 @@ class _Running:
     def __init__(self, arguments: argparse.Namespace, questions: Mapping[str, Query]) -> None:
         self._arguments, self.updates = arguments, 0
         self._recorders: list[Recorder] = []
-        self._health_s = -1.0
+        self._health_s, self._health_seq = -1.0, 0
         self._steps: list[Step] = []
         self._stream: Stream | None = None
         # Sentences that are not understood are told now; zones in shares of the picture wait for its size.
@@ -175,8 +175,12 @@ class _Running:
         """How all of it is, once a second of the stream."""
         if update.time_s - self._health_s >= 1:
             self._health_s = update.time_s
+            # A row of its own: the publisher's messages have other numbers, and take other events.
+            told = {"seq": self._health_seq, "events": self.stream.drain_events()}
+            self._health_seq += 1
+            message = self.stream.health().model_copy(update=told)
             for recorder in self._recorders:
-                recorder.write_health(self.stream.health())
+                recorder.write_health(message)
 
     def _sockets(self, stack: ExitStack) -> Iterator[Step]:
         arguments = self._arguments

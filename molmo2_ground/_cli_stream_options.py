@@ -133,7 +133,9 @@ def _add_watches(group: argparse._ArgumentGroup) -> None:
         help="tell when it happens: 'someone enters the red zone', 'a car crosses the kerb', "
         "'at least 3 people', … (docs/watching.md); may be repeated",
     )
-    group.add_argument("--zones", metavar="FILE", type=Path, help="the zones and lines that sentences name")
+    group.add_argument(
+        "--zones", metavar="FILE", type=Path, help="the zones and lines that sentences name, and rules"
+    )
     group.add_argument(
         "--debounce", metavar="S", type=float, default=0.0, help="it has to hold so long (default: 0)"
     )
@@ -206,10 +208,10 @@ def questions_of(arguments: argparse.Namespace) -> dict[str, Query]:
 
 
 def stream_options(arguments: argparse.Namespace) -> StreamOptions:
-    """How the stream is followed, as `Grounder.stream` takes it."""
+    """How the stream is followed, as `Grounder.stream` takes it. `SourceError`: a zone file that is wrong."""
     from molmo2_ground.sources.feeds.feed import Timeouts
 
-    return {
+    options: StreamOptions = {
         "fps": arguments.fps,
         "policy": arguments.policy,
         "capacity": arguments.buffer,
@@ -225,6 +227,11 @@ def stream_options(arguments: argparse.Namespace) -> StreamOptions:
         "device": arguments.device,
         "timeouts": Timeouts(open_s=arguments.open_timeout, read_s=arguments.read_timeout),
     }
+    if arguments.zones is not None:
+        from molmo2_ground.analytics import read_zone_file
+
+        options["rules"] = read_zone_file(arguments.zones).rules
+    return options
 
 
 def watches_of(

@@ -137,7 +137,7 @@ def assign(distance: npt.NDArray[np.float64], gate: float) -> list[tuple[int, in
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
 
 
-def distance_norm(a: Sample, b: Sample) -> float:
+def _distance_norm(a: Sample, b: Sample) -> float:
     """How far apart two places are, shares of the picture."""
     return float(np.hypot(a.x_norm - b.x_norm, a.y_norm - b.y_norm))
 
@@ -150,7 +150,7 @@ def apart_on_shared_frames(known: Sequence[Sample], track: Track) -> tuple[float
     its first frame, part an object from itself; standing still, it would get a new number in every window.
     """
     places = {sample.source_index: sample for sample in track.samples}
-    apart = np.array([distance_norm(s, places[s.source_index]) for s in known if s.source_index in places])
+    apart = np.array([_distance_norm(s, places[s.source_index]) for s in known if s.source_index in places])
     if not apart.size:
         return float("nan"), 0
     order = np.argsort(apart, kind="stable")
@@ -170,7 +170,7 @@ def _off_the_straight_line(known: Sequence[Sample], track: Track) -> tuple[float
     expected = last.model_copy(
         update={"x_norm": last.x_norm + vx_norm_s * gap_s, "y_norm": last.y_norm + vy_norm_s * gap_s}
     )
-    return distance_norm(expected, first), abs(gap_s)
+    return _distance_norm(expected, first), abs(gap_s)
 
 
 def velocity_norm_s(samples: Sequence[Sample]) -> tuple[float, float]:

@@ -48,6 +48,8 @@ def look(time_s: float, *, question: str = "people", result: Result | None = Non
         "result": tracks(looked_s=[time_s]) if result is None and "error" not in fields else result,
         "asked_ns": stamp_ns,
         "answered_ns": stamp_ns + 200_000_000,
+        "recv_ns": stamp_ns + 1_000_000,
+        "epoch": EPOCH,
     }
     return Look(**defaults | fields)
 
@@ -105,4 +107,7 @@ def update(
         "age_ms": (made_ns - picture.stamp_ns) / 1e6,
         "valid_until_ns": picture.stamp_ns + 1_000_000_000,
     }
-    return Update(**defaults | fields)
+    stages = {"decoded": (picture.decoded_ns - picture.recv_ns) / 1e6, "made": 10.0}
+    if picture.stamped_by == "camera":
+        stages["received"] = (picture.recv_ns - picture.stamp_ns) / 1e6
+    return Update(**defaults | fields | {"timings_ms": stages | fields.get("timings_ms", {})})

@@ -206,6 +206,9 @@ def _looks(index: int, stamp_ns: int) -> tuple[Look, ...]:
         result=Count(value=1, stated=None, points=points),
         asked_ns=asked_ns,
         answered_ns=answered_ns,
+        recv_ns=earlier_ns + 7_000_123,
+        epoch=EPOCH,
+        stamped_by="camera",
     )
     unread = Look(
         question="people",
@@ -216,5 +219,8 @@ def _looks(index: int, stamp_ns: int) -> tuple[Look, ...]:
         error="no places in the answer",
         asked_ns=asked_ns,
         answered_ns=answered_ns,
+        recv_ns=earlier_ns + 7_000_123,
+        epoch=EPOCH,
+        stamped_by="camera",
     )
     return told, unread

@@ -68,16 +68,17 @@ def mask_of(object_id: int, box_px: tuple[int, int, int, int], source_index: int
 def look(question: str, result: Any, index: int = 0, **fields: Any) -> Look:
     """An answer about the picture `index`, 300 ms later."""
     stamp_ns = START_NS + index * STEP_NS
-    return Look(
-        question=question,
-        stamp_ns=stamp_ns,
-        source_index=index,
-        reasons=("first",),
-        result=result,
-        asked_ns=stamp_ns + 30_000_000,
-        answered_ns=stamp_ns + 300_000_000,
-        **fields,
-    )
+    values: dict[str, Any] = {
+        "stamp_ns": stamp_ns,
+        "source_index": index,
+        "reasons": ("first",),
+        "asked_ns": stamp_ns + 30_000_000,
+        "answered_ns": stamp_ns + 300_000_000,
+        "recv_ns": stamp_ns + 20_000_000,
+        "epoch": EPOCH,
+        "stamped_by": "camera",
+    }
+    return Look(question=question, result=result, **{**values, **fields})
 
 
 def update(

@@ -15,6 +15,7 @@ from molmo2_ground.live.filming import Filming
 from molmo2_ground.live.recording import (
     Contents,
     Entry,
+    PutAway,
     Recorder,
     WhenFull,
     refuse_taken,
@@ -27,7 +28,6 @@ from molmo2_ground.messages import HealthMessage
 from molmo2_ground.messages.kinds import topic_name
 from molmo2_ground.render.style import Style, colour_of
 
-_PUT_AWAY_NS = 2_000_000_000
 _CLASSES = 2**16  # Rerun's class ids have 16 bits
 
 
@@ -80,7 +80,7 @@ class _RerunTape:
         self._filming, self._trails = Filming(), Trails()
         self._questions: dict[str, None] = {}
         self._sources: set[str] = set()
-        self._put_away_ns: int | None = None
+        self._put_away = PutAway()
         self.left = Path("viewer")
         if path is not None:
             refuse_taken(path)
@@ -127,7 +127,8 @@ class _RerunTape:
             self._tell_text(f"{source}/events", f"{event.watch}: {event.event.model_dump_json()}")
         for change in update.ledger:
             self._tell_text(f"{source}/ledger", change.model_dump_json())
-        self._put_away(entry.pub_ns)
+        if self._put_away.due(entry.pub_ns):
+            self._log.flush()  # a full disk is noticed by this too
 
     def write_health(self, message: HealthMessage) -> None:
         self._log.reset_time()
@@ -145,12 +146,6 @@ class _RerunTape:
 
     def let_go(self) -> None:
         self._log.disconnect()
-
-    def _put_away(self, now_ns: int) -> None:
-        """Every two seconds, so that a kill loses no more and a full disk is noticed."""
-        if self._put_away_ns is None or not 0 <= now_ns - self._put_away_ns < _PUT_AWAY_NS:
-            self._put_away_ns = now_ns
-            self._log.flush()
 
     def _set_times(self, update: Update) -> None:
         stamp_ns = update.stamp_ns

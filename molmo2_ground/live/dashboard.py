@@ -55,7 +55,7 @@ class Dashboard:
         self._clocks = clocks or Clocks()
         self._lock = threading.Lock()
         self._update: Update | None = None
-        self._told: deque[WatchEvent] = deque(maxlen=_MOST_LINES)
+        self._told: deque[tuple[int, WatchEvent]] = deque(maxlen=_MOST_LINES)
         self._ledger: deque[LedgerEntry] = deque(maxlen=_MOST_LINES)
         self._ages_ms: deque[float] = deque(maxlen=_MOST_AGES)
         self._stop = threading.Event()
@@ -65,7 +65,7 @@ class Dashboard:
         """Note an update."""
         with self._lock:
             self._update = update
-            self._told.extend(update.events)
+            self._told.extend((update.made_ns, event) for event in update.events)
             self._ledger.extend(update.ledger)
             self._ages_ms.append(update.age_ms)
 

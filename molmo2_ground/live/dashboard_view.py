@@ -34,13 +34,14 @@ class Shown:
     """What is drawn.
 
     changes    of the camera's state, the newest last. ages_ms: of the last updates, in order.
-    told       what watches saw, the newest last; ledger: likewise. now_ns: unix.
+    told       what watches saw and when it was told (unix nanoseconds: a camera's clock may be another), the
+               newest last; ledger: likewise. now_ns: unix.
     """
 
     health: HealthMessage
     update: Update | None
     changes: Sequence[StatusEvent] = ()
-    told: Sequence[WatchEvent] = ()
+    told: Sequence[tuple[int, WatchEvent]] = ()
     ledger: Sequence[LedgerEntry] = ()
     ages_ms: Sequence[float] = field(default=())
     now_ns: int
@@ -239,8 +240,8 @@ def _told(shown: Shown) -> RenderableType:
     if not shown.told:
         return Text("none so far", style=_DIM)
     table = _rows("<", "*", ">")
-    for event in reversed(shown.told):
-        ago = Text(_ago(shown.now_ns - event.stamp_ns), style=_DIM)
+    for told_ns, event in reversed(shown.told):
+        ago = Text(_ago(shown.now_ns - told_ns), style=_DIM)
         thing = Text(f"#{event.event.object_id}", style=_colour(event.event.object_id))
         table.add_row(ago, Text(event.watch, style="bold"), thing)
     return table

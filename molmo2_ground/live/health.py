@@ -11,39 +11,24 @@ from molmo2_ground.clocks import Clocks
 from molmo2_ground.live.latency import Histogram, Latencies
 from molmo2_ground.live.update import Look, Update
 from molmo2_ground.messages.health import FeedState, HealthMessage, StatusEvent
+from molmo2_ground.sources.feeds.waiting_room import Totals
 
-# Left out by the loop after the feed's thread had handed them over; all other reasons are the feed's count.
-_OURS = ("late", "unlooked")
 _MOST_EVENTS = 64  # between two messages; older ones make way and are counted
 _MOST_RECENT = 16
 _RATE_WINDOW_S = 10.0
 
 
-class Totals(Protocol):
-    """Pictures since the start: `received` = `taken` + all of `dropped` + those that wait."""
-
-    @property
-    def received(self) -> int:
-        """How many arrived."""
-        ...
-
-    @property
-    def taken(self) -> int:
-        """How many were handed to the loop."""
-        ...
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """The others, by reason."""
-        ...
-
-
-class FeedFigures(Protocol):
-    """What the meter reads of the thread that takes pictures in; `Ingest` is one."""
+class Figures(Protocol):
+    """What the meter reads; `StreamFigures` is one."""
 
     @property
     def totals(self) -> Totals:
         """Pictures since the start."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Read and written by the model since the start."""
         ...
 
     @property
@@ -70,7 +55,7 @@ class FeedFigures(Protocol):
 class HealthMeter:
     """The figures of one stream; any thread may note and read, memory is constant.
 
-    source  the stream's name. feed: the thread that takes pictures in.
+    source  the stream's name. figures: what source and loop count themselves.
     latencies  by stage; one of its own when none is handed in.
     """
 
@@ -78,21 +63,20 @@ class HealthMeter:
         self,
         source: str,
         *,
-        feed: FeedFigures,
+        figures: Figures,
         latencies: Latencies | None = None,
         clocks: Clocks | None = None,
     ) -> None:
         self.source = source
-        self._feed = feed
+        self._figures = figures
         self._clocks = clocks or Clocks()
         self.latencies = latencies or Latencies(clocks=self._clocks)
         self._lock = threading.Lock()
         self._started_ns = self._clocks.monotonic_ns()
         self._seq = 0
         self._looks: Counter[str] = Counter()
-        self._looked = self._tokens = self._updates = self._stale = self._watched = self._followed = 0
+        self._looked = self._updates = self._stale = self._watched = self._followed = 0
         self._parse_errors: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
         self._events: deque[StatusEvent] = deque(maxlen=_MOST_EVENTS)
         self._recent: deque[StatusEvent] = deque(maxlen=_MOST_RECENT)
         self._events_lost = 0
@@ -100,23 +84,14 @@ class HealthMeter:
         self._questions: dict[str, str] = {}
 
     def take(self, update: Update) -> None:
-        """Count one update: its looks, tokens, drops of the loop, and how long its stages took."""
+        """Count one update: its looks and events, and how long its stages took."""
         self.latencies.add_all(update.timings_ms)
-        capture = update.capture
-        if "received" not in update.timings_ms and capture.stamped_by == "camera" and capture.clock == "unix":
-            self.latencies.add("received", (capture.recv_ns - capture.stamp_ns) / 1e6)
-        if "decoded" not in update.timings_ms:
-            self.latencies.add("decoded", (capture.decoded_ns - capture.recv_ns) / 1e6)
-        if "made" not in update.timings_ms:
-            self.latencies.add("made", (update.made_ns - capture.recv_ns) / 1e6)
         with self._lock:
             self._updates += 1
             self._stale += update.stale
             self._watched += len(update.events)
             self._followed = len(update.tracks)
             self._made.append(self._clocks.monotonic_ns())
-            for reason in _OURS:
-                self._dropped[reason] += update.dropped.get(reason, 0)
             for look in update.looks:
                 self._count(look)
 
@@ -126,11 +101,10 @@ class HealthMeter:
         if look.result is None:
             self._parse_errors["unreadable"] += 1
             return
-        receipt = look.result.receipt
-        self._tokens += receipt.tokens_in + receipt.tokens_out
-        self._parse_errors["rejected"] += len(receipt.report.rejected)
-        self._parse_errors["truncated"] += receipt.report.truncated
-        self._parse_errors["repeats_cut"] += receipt.report.repeats_cut
+        report = look.result.receipt.report
+        self._parse_errors["rejected"] += len(report.rejected)
+        self._parse_errors["truncated"] += report.truncated
+        self._parse_errors["repeats_cut"] += report.repeats_cut
 
     def published(self, ms: float) -> None:
         """Note how long it took from a finished update to the hand-over to its socket, milliseconds."""
@@ -170,11 +144,10 @@ class HealthMeter:
         return self._message(seq, events)
 
     def _message(self, seq: int, events: tuple[StatusEvent, ...]) -> HealthMessage:
-        feed, now_ns = self._feed, self._clocks.monotonic_ns()
-        totals, newest_ns = feed.totals, feed.newest_monotonic_ns
+        figures, now_ns = self._figures, self._clocks.monotonic_ns()
+        totals, newest_ns = figures.totals, figures.newest_monotonic_ns
         with self._lock:
-            ours = {reason: count for reason, count in self._dropped.items() if count}
-            looks, tokens, questions = dict(self._looks), self._tokens, dict(self._questions)
+            looks, questions = dict(self._looks), dict(self._questions)
             extra = {
                 "updates": self._updates,
                 "updates_per_s": self._rate(now_ns),
@@ -188,20 +161,19 @@ class HealthMeter:
         return HealthMessage(
             source=self.source,
             seq=seq,
-            epoch=feed.epoch,
+            epoch=figures.epoch,
             pub_ns=self._clocks.unix_ns(),
-            state=feed.state,
+            state=figures.state,
             uptime_s=(now_ns - self._started_ns) / 1e9,
             frame_age_ms=None if newest_ns is None else max(0.0, (now_ns - newest_ns) / 1e6),
             received=totals.received,
-            # What the loop left out it had taken before: every picture is counted once.
-            taken=totals.taken - sum(ours.values()),
-            dropped=dict(Counter(totals.dropped) + Counter(ours)),
+            taken=totals.taken,
+            dropped=dict(totals.dropped),
             looks=looks,
-            tokens=tokens,
+            tokens=figures.tokens,
             questions=questions,
             latency_ms=self.latencies.quantiles(),
-            connections=feed.connections,
+            connections=figures.connections,
             events=events,
             extra=extra,
         )

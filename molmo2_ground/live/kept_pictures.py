@@ -73,12 +73,12 @@ class KeptPictures:
             return tuple(p for p in self._kept if p.run == run and start_s <= p.time_s <= end_s)
 
 
-def to_jpeg(picture: RgbArray, *, side_px: int, quality: int) -> bytes:
-    """uint8[height, width, 3] RGB, shrunk until its longer side is `side_px`, as JPEG."""
+def to_jpeg(picture: RgbArray, *, quality: int, side_px: int | None = None) -> bytes:
+    """uint8[height, width, 3] RGB as JPEG, shrunk until its longer side is `side_px` where one is given."""
     import cv2
 
     height_px, width_px = picture.shape[:2]
-    share = side_px / max(height_px, width_px)
+    share = 1.0 if side_px is None else side_px / max(height_px, width_px)
     if share < 1:
         size_px = (max(1, round(width_px * share)), max(1, round(height_px * share)))
         picture = np.asarray(cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)

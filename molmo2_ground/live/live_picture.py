@@ -20,13 +20,12 @@ class LivePicture:
     """A capture in the stream's own time; pixels are made when first asked for, and each kind once.
 
     time_s   seconds after the stream's first picture (`StreamTime`).
-    sampled  True when it lies on the grid of those that the model may be shown; `shown_s`: the grid's time.
+    sampled  True when it lies on the grid of those that the model may be shown.
     """
 
     capture: Capture
     time_s: float
     sampled: bool = False
-    shown_s: float = 0.0
     _rgb: RgbArray | None = field(default=None, repr=False)
     _gray: GrayFrame | None = field(default=None, repr=False)
     _thumb: Gray | None = field(default=None, repr=False)

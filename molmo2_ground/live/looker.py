@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clip import Clip
@@ -18,11 +18,15 @@ from molmo2_ground.session import Prepared, Session
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LookRequest:
-    """What the model is to be asked: questions by name, about one window, and why."""
+    """What the model is to be asked: questions by name, about one window, and why.
+
+    stamps_ns  of the window's pictures, by number.
+    """
 
     window: Window
     questions: Mapping[str, Query]
     reasons: tuple[str, ...]
+    stamps_ns: Mapping[int, int] = field(default_factory=dict)
     asked_ns: int
 
 

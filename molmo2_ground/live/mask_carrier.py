@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,24 +85,43 @@ class MaskCarrier:
         if not held:
             return tuple(told for told in self._last if told.object_id in self._things)
         way = self._held.way(min(anchor.source_index for anchor in held))
-        # What was followed and not pointed to now starts from where it was in the first picture of the way.
-        points = [
-            self._point(object_id, *way[0].places[object_id], way[0].source_index)
-            for object_id, thing in self._things.items()
-            if thing.lost_s is None
-            and object_id in way[0].places
-            and all(anchor.object_id != object_id for anchor in held)
-        ]
+        again, aside = self._set_aside(way, {anchor.object_id for anchor in held})
+        stays = [told for told in self._last if told.object_id in aside]
         self._close_walk()
-        for anchor in held:
-            self._things.pop(anchor.object_id, None)
         before_s, reached = way[0].time_s, -1
         for here in way:
             due = [anchor for anchor in held if reached < anchor.source_index <= here.source_index]
-            points += [self._point(a.object_id, a.x_norm, a.y_norm, here.source_index) for a in due]
+            points = [self._point(a.object_id, a.x_norm, a.y_norm, here.source_index) for a in due]
+            for object_id, thing in again.get(here.source_index, {}).items():
+                thing.x_norm, thing.y_norm = here.places[object_id]
+                self._things[object_id] = thing
+                points.append(self._point(object_id, thing.x_norm, thing.y_norm, here.source_index))
             self._last = self._step(here, points, due, step_s=here.time_s - before_s)
-            before_s, reached, points = here.time_s, here.source_index, []
+            before_s, reached = here.time_s, here.source_index
+        self._things |= aside
+        self._last = tuple(sorted((*self._last, *stays), key=lambda told: told.object_id))
         return self._last
+
+    def _set_aside(
+        self, way: Sequence[Held[_Prepared]], anchored: Set[int]
+    ) -> tuple[dict[int, dict[int, _Thing]], dict[int, _Thing]]:
+        """Take everything out of what is followed, for a way that is gone again.
+
+        Returns those that were not pointed to now and start again from where they were in the first picture
+        of the way that shows them, by its number; and those that are lost, which stay where they are.
+        """
+        again: dict[int, dict[int, _Thing]] = {}
+        aside: dict[int, _Thing] = {}
+        for object_id, thing in self._things.items():
+            if object_id in anchored:
+                continue
+            start = next((here.source_index for here in way if object_id in here.places), None)
+            if thing.lost_s is None and start is not None:
+                again.setdefault(start, {})[object_id] = thing
+            else:
+                aside[object_id] = thing
+        self._things.clear()
+        return again, aside
 
     def _step(
         self, here: Held[_Prepared], points: Sequence[PointPrompt], due: Sequence[Anchor], *, step_s: float

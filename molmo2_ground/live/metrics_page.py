@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, get_args
 
+from molmo2_ground._loopback import is_loopback
 from molmo2_ground._optional import require
 from molmo2_ground.live.health import HealthMeter
 from molmo2_ground.live.latency import BOUNDS_MS
@@ -113,7 +113,7 @@ class MetricsPage:
     def __init__(
         self, meter: HealthMeter, *, host: str = "127.0.0.1", port: int = 9464, wide: bool = False
     ) -> None:
-        if not wide and not _is_loopback(host):
+        if not wide and not is_loopback(host):
             raise ValueError(
                 f"the page of figures has no password and is served on loopback; got the host {host!r}. "
                 "Say wide=True to serve it to others"
@@ -188,10 +188,3 @@ def _handler(meter: HealthMeter) -> type[BaseHTTPRequestHandler]:
             _LOG.debug(format, *args)
 
     return Handler
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
+from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.live.carrier import Carrier
@@ -46,6 +47,7 @@ class StreamOptions(TypedDict, total=False):
     tokens_per_minute  read and written by the model at most; as many as it takes when left out.
     name         of the stream in updates, topics and logs; the source's when left out.
     watches      what to be told of (`molmo2_ground.live.watch.Watch`), by zones, lines, counts, appearance.
+    rules        what counts as being inside and as crossing, for watches (`molmo2_ground.analytics.Rules`).
     clips        a folder in which the pictures around each event are written, or a `ClipRing` of your own.
     speed, loop  of a file: how many times faster than it was filmed (1; None for as fast as it is taken), and
                  whether it is played over and over. clock: of pictures that come with seconds, by which one.
@@ -67,6 +69,7 @@ class StreamOptions(TypedDict, total=False):
     name: str | None
     capacity: int
     watches: Iterable[Watch]
+    rules: Rules | None
     clips: str | os.PathLike[str] | ClipRing | None
     speed: float | None
     loop: bool
@@ -123,6 +126,7 @@ def open_stream(
         rules=rules,
         carrier=carrier,
         watches=options.get("watches", ()),
+        watch_rules=options.get("rules"),
         clips=_clips(options.get("clips"), waits=not feed.paced),
         decoding=options.get("decoding"),
         clocks=options.get("clocks"),

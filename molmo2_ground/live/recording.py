@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import logging
 import queue
-import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from molmo2_ground.clocks import Clocks
 from molmo2_ground.live.update import Update
 from molmo2_ground.messages import HealthMessage
 from molmo2_ground.query import Query
-from molmo2_ground.sources.feeds.address import safe_name
+from molmo2_ground.sources.feeds.address import without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ WhenFull = Literal["skip", "wait"]
 
 Questions = Mapping[str, Query]
 
-_ADDRESS = re.compile(r"[^\s:]+://\S+")
+_PUT_AWAY_NS = 2_000_000_000
 
 
 def _no_questions() -> Questions:
@@ -66,11 +65,6 @@ class Contents:
         return {name: without_credentials(value) for name, value in self.manifest.items()}
 
 
-def without_credentials(text: str) -> str:
-    """The text with user, password and parameters taken out of every address in it."""
-    return _ADDRESS.sub(lambda found: safe_name(found[0]), text)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One update as it was handed over: at `pub_ns`, unix nanoseconds, with what was asked for then."""
@@ -78,6 +72,20 @@ class Entry:
     update: Update
     questions: Questions
     pub_ns: int
+
+
+class PutAway:
+    """When what a tape has gathered is put on the disk: every two seconds, so that a kill loses no more."""
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+
+    def due(self, now_ns: int) -> bool:
+        """Whether it is time; True also when the clock was set back."""
+        if self._last_ns is not None and 0 <= now_ns - self._last_ns < _PUT_AWAY_NS:
+            return False
+        self._last_ns = now_ns
+        return True
 
 
 class Tape(Protocol):
@@ -137,7 +145,7 @@ class Recorder:
         self._contents, self._when_full = contents, when_full
         self._queue: queue.Queue[Entry | HealthMessage | _End] = queue.Queue(maxsize=capacity)
         self._closed = False
-        opened: queue.Queue[Exception | None] = queue.Queue()
+        opened: queue.Queue[BaseException | None] = queue.Queue()
         self._thread = threading.Thread(
             target=self._run, args=(load, opened), name=f"recorder {path.name}", daemon=True
         )
@@ -195,11 +203,11 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _run(self, load: Callable[[], Tape], opened: queue.Queue[Exception | None]) -> None:
+    def _run(self, load: Callable[[], Tape], opened: queue.Queue[BaseException | None]) -> None:
         """The writing thread: no signal reaches it, so Ctrl-C never leaves half a record."""
         try:
             tape = load()
-        except Exception as error:
+        except BaseException as error:  # handed to whoever waits for it
             opened.put(error)
             return
         opened.put(None)
@@ -212,8 +220,9 @@ class Recorder:
     def _try(self, tape: Tape, step: Callable[[], None]) -> None:
         try:
             step()
-        # Whatever a library does wrong here must not reach the stream; it is told in one line.
-        except Exception as error:
+        # Whatever a library does wrong here must not reach the stream, nor end this thread, for which `close`
+        # waits; it is told in one line. A panic of a library in Rust is no Exception.
+        except BaseException as error:
             tape.let_go()
             why = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
             self.problem = f"recording to {self.path} stopped: {why}; what there is so far is in {tape.left}"

@@ -91,7 +91,7 @@ class SampledWindow:
             return False
         self._cell = cell
         shown_s = cell / self.fps
-        picture.sampled, picture.shown_s = True, shown_s
+        picture.sampled = True
         if self._frames and (picture.capture.width_px, picture.capture.height_px) != (
             self._frames[-1].width_px,
             self._frames[-1].height_px,
@@ -112,11 +112,6 @@ class SampledWindow:
         while shown_s - (self._frames[0].shown_time_s or 0.0) >= span - 1e-9:
             self._frames.popleft()
         return True
-
-    @property
-    def newest_index(self) -> int | None:
-        """Number of the newest sampled picture, None while there is none."""
-        return None if self._newest is None else self._newest.index
 
     def window(self) -> Window | None:
         """The window as it is now; None before the first picture."""

@@ -31,6 +31,11 @@ from molmo2_ground.query import Query
 from molmo2_ground.results import Answer, Count, Mask, Points, State
 
 
+def frame_name(source: str, frame_id: str | None = None) -> str:
+    """The camera's optical frame, as in ROS. source: the stream's name as topics spell it."""
+    return frame_id or f"{source}_optical_frame"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """One message, and the kind that its topic is named for."""
@@ -142,7 +147,7 @@ class _Speaker:
         frame_id: str | None,
     ) -> None:
         self._update, self._questions, self._numbering = update, questions, numbering
-        self._source, self._frame_id = source, frame_id or f"{source}_optical_frame"
+        self._source, self._frame_id = source, frame_name(source, frame_id)
         tracked = (name for name, query in questions.items() if query.task == "track")
         # Things of a question that has just been removed are still there: they are said, without its words.
         self._tracked = tuple(dict.fromkeys((*tracked, *(track.question for track in update.tracks))))
@@ -203,16 +208,18 @@ class _Speaker:
         """
         capture = self._update.capture
         earlier_ns = capture.stamp_ns - look.stamp_ns
-        recv_ns = look.recv_ns if look.recv_ns is not None else capture.recv_ns - earlier_ns
-        if look.epoch not in (None, capture.epoch) and capture.clock != "unix":
+        same_clock = (look.clock, look.stamped_by) == (capture.clock, capture.stamped_by)
+        if not same_clock or (look.epoch != capture.epoch and capture.clock != "unix"):
             # Another connection's clock may have begun elsewhere; the times of arrival can be compared.
-            earlier_ns = capture.recv_ns - recv_ns
+            earlier_ns = capture.recv_ns - look.recv_ns
         return self._header(kind, schema, look.question).model_copy(
             update={
                 "stamp_ns": look.stamp_ns,
                 "source_index": look.source_index,
-                "epoch": capture.epoch if look.epoch is None else look.epoch,
-                "recv_ns": recv_ns,
+                "epoch": look.epoch,
+                "clock": look.clock,
+                "stamped_by": look.stamped_by,
+                "recv_ns": look.recv_ns,
                 "infer_ns": look.answered_ns,
                 "age_ms": self._update.age_ms + earlier_ns / 1e6,
                 "valid_until_ns": self._update.valid_until_ns - earlier_ns,
@@ -225,7 +232,7 @@ class _Speaker:
         seq, dropped = self._numbering.next(kind)
         query = self._questions.get(question)
         return Header(
-            schema=schema,
+            schema_=schema,
             source=self._source,
             seq=seq,
             epoch=capture.epoch,

@@ -8,12 +8,13 @@ out by its policy; nothing piles up.
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
@@ -22,6 +23,7 @@ from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.health import HealthMeter
 from molmo2_ground.live.looker import Looker
 from molmo2_ground.live.questions import Questions
+from molmo2_ground.live.stream_figures import StreamFigures
 from molmo2_ground.live.tracker import LiveRules, LiveTracker
 from molmo2_ground.live.update import Update, WatchEvent
 from molmo2_ground.live.watch import Watch
@@ -36,6 +38,7 @@ from molmo2_ground.sources.feeds.waiting_room import Totals
 _BUSY_S = 0.02
 _IDLE_S = 0.1
 _MOST_EVENTS = 256
+_CLOSE_S = 5.0
 
 
 class Stream:
@@ -54,6 +57,7 @@ class Stream:
         rules: LiveRules,
         carrier: Carrier | None,
         watches: Iterable[Watch] = (),
+        watch_rules: Rules | None = None,
         clips: ClipRing | None = None,
         decoding: Decoding | None = None,
         clocks: Clocks | None = None,
@@ -72,14 +76,15 @@ class Stream:
         )
         self._looker = Looker(backend, decoding=decoding, clocks=clocks)
         self._waits_for_looks = carrier is None
-        self._watching, self._clips = Watching(watches), clips
+        self._watching, self._clips = Watching(watches, rules=watch_rules), clips
         self._ended_with: tuple[WatchEvent, ...] = ()
-        self.meter = HealthMeter(name, feed=ingest, clocks=clocks)
+        self._figures = StreamFigures(ingest, self._tracker)
+        self.meter = HealthMeter(name, figures=self._figures, clocks=clocks)
         self._lock = threading.RLock()
+        self._stepping = threading.RLock()  # held while the loop works: nothing is let go of under it
         self._events: deque[StatusEvent] = deque(maxlen=_MOST_EVENTS)
         self._snapshot: Update | None = None
-        self._left_out: Counter[str] = Counter()
-        self._started = self._closed = False
+        self._started = self._closed = self._let_go = False
 
     # --- iteration
 
@@ -93,11 +98,13 @@ class Stream:
         the source was given up, and what the model raised that is no answer; the stream is closed then.
         """
         if self._closed:
+            self.close()  # whoever closed it may not have been able to wait for this thread
             raise StopIteration
         try:
             self._start()
             while not self._closed:
-                update = self._step()
+                with self._stepping:
+                    update = None if self._closed else self._step()
                 self._gather_events()
                 if update is not None:
                     return update
@@ -130,14 +137,22 @@ class Stream:
     def close(self) -> None:
         """Let go of the source and stop; nothing keeps running. Closing again does nothing.
 
-        A look that is under way is waited for up to 5 seconds.
+        Any thread may close it. The one that iterates is waited for up to 5 seconds, and so is a look that is
+        under way; an iterating thread that takes longer lets go itself when it comes back.
         """
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        self._closed = True
         self._ingest.close()
-        self._looker.close()
+        if not self._stepping.acquire(timeout=_CLOSE_S):
+            return
+        try:
+            if not self._let_go:
+                self._let_go = True
+                self._let_go_of_all()
+        finally:
+            self._stepping.release()
+
+    def _let_go_of_all(self) -> None:
+        self._looker.close(wait_s=_CLOSE_S)
         self._gather_events()
         self._ended_with = self._watching.close()
         if self._clips is not None:
@@ -208,22 +223,14 @@ class Stream:
         """Pictures since the start; received == taken + waiting + all of dropped, between two updates.
 
         taken: those that an update is about. dropped: by the source's reasons and the loop's (`late`,
-        `unlooked`).
+        `unlooked`, and a `damaged` one whose pixels could not be made).
         """
-        totals = self._ingest.totals
-        with self._lock:
-            dropped = Counter(totals.dropped) + self._left_out
-            return Totals(
-                received=totals.received,
-                taken=totals.taken - sum(self._left_out.values()),
-                waiting=totals.waiting,
-                dropped=dict(dropped),
-            )
+        return self._figures.totals
 
     @property
     def tokens(self) -> int:
-        """Read and written by the model so far."""
-        return self._tracker.tokens
+        """Read and written by the model so far; what the questions of a look share counts once."""
+        return self._figures.tokens
 
     # --- the loop
 
@@ -258,8 +265,6 @@ class Stream:
                 self._tracker.answered(answer)
             return self._made()
         taken = capture is not None and self._tracker.take(capture)
-        if capture is not None and not taken:
-            self._note_left_out()
         if taken or capture is None:
             self._ask()
         return self._made() if taken else None
@@ -278,7 +283,6 @@ class Stream:
 
     def _made(self) -> Update | None:
         update = self._tracker.update(dropped=self._ingest.drain_dropped())
-        self._note_left_out()
         if update is None:
             return None
         events = self._watching.take(update)
@@ -290,13 +294,8 @@ class Stream:
         self.meter.take(update)
         return update
 
-    def _note_left_out(self) -> None:
-        with self._lock:
-            self._left_out = Counter(self._tracker.left_out)
-
     def _gather_events(self) -> None:
         with self._lock:
             events = self._ingest.drain_events()
             self._events.extend(events)
-        if events:
-            self.meter.saw(events)
+            self.meter.saw(events)  # in here, so that two threads tell them in order

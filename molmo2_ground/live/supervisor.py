@@ -60,11 +60,9 @@ class Supervisor:
 
     look_every_s: float
     budget: TokenBudget
-    looks: dict[str, int] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
-    _pending: dict[str, int] = field(
-        default_factory=dict
-    )  # from the sign to the picture that showed it first
+    # From the sign to the picture that showed it first.
+    _pending: dict[str, int] = field(default_factory=dict)
     _looked_s: dict[str, float] = field(default_factory=dict)
     _last_s: float | None = None
     _last_index: int = -1
@@ -142,7 +140,6 @@ class Supervisor:
         for name in reasons:
             self._pending.pop(name, None)
             self._looked_s[name] = newest_s
-            self.looks[name] = self.looks.get(name, 0) + 1
         # What was seen before this picture is answered by it, whatever the sign.
         self._pending = {name: index for name, index in self._pending.items() if index > newest_index}
 

@@ -17,7 +17,6 @@ class TokenBudget:
     """
 
     a_minute: float | None
-    spent: int = 0
     _level: float | None = None
     _at_s: float = 0.0
 
@@ -33,7 +32,6 @@ class TokenBudget:
     def spend(self, tokens: int, now_s: float) -> None:
         """Take what a look has cost."""
         self._fill(now_s)
-        self.spent += tokens
         if self._level is not None:
             self._level -= tokens
 

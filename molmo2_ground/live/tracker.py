@@ -7,6 +7,7 @@ the model is to be asked, `update`. Where the loop waits for the model, `answere
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.clocks import Clocks
-from molmo2_ground.errors import GroundError
+from molmo2_ground.errors import GroundError, SourceError
 from molmo2_ground.live.carrier import Carried, Carrier
 from molmo2_ground.live.freshness import Freshness
 from molmo2_ground.live.identity import Identities, Joined, Seen
@@ -33,6 +34,8 @@ from molmo2_ground.replay import Result
 from molmo2_ground.results import Answer, Sample, State, Tracks
 from molmo2_ground.sources.feeds.capture import Capture
 from molmo2_ground.stitcher import assign
+
+_LOG = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
 """Places are at most so old, seconds, before the model is asked for that alone: flow holds on to a thing
@@ -107,11 +110,12 @@ class LiveTracker:
         assign(np.zeros((1, 1)), 1.0)  # loads what takes half a second, before pictures come
         self._questions: dict[str, Query] = dict(questions or {})
         self._picture: LivePicture | None = None
-        self._stamps_ns: dict[int, int] = {}  # of sampled pictures that a look may still be about
+        self._stamps_ns: dict[int, int] = {}  # of sampled pictures that the next look may be about
         self._carried: tuple[Carried, ...] = ()
         self._about: LivePicture | None = None  # the picture of the next update
         self._sampled: LivePicture | None = None
         self._asked: LivePicture | None = None
+        self._changed: set[str] = set()  # questions that are no longer those that were asked last
         self._looks: list[Look] = []
         self._ledger: list[LedgerEntry] = []
         self._dropped: Counter[str] = Counter()
@@ -130,6 +134,7 @@ class LiveTracker:
         """Ask this under `name` from now on, in place of what was asked under it; None asks it no more."""
         before = self._questions.pop(name, None)
         if before is not None:
+            self._changed.add(name)
             reason = "its question was removed" if query is None else "its question was changed"
             picture = self._picture
             joined = self._identities.drop(
@@ -144,13 +149,15 @@ class LiveTracker:
             self.supervisor.sign("question", -1 if self._picture is None else self._picture.index)
 
     def take(self, capture: Capture) -> bool:
-        """Take in the next picture; False when it is too old to be of use, and counted as `late`."""
+        """Take in the next picture; False when it is of no use: too old, or damaged. It is counted then."""
         began_ns = self._clocks.monotonic_ns()
         if self._freshness.age_ms(capture, began_ns) > 1000 * self.rules.max_age_s:
             self._leave_out("late")
             return False
         before = self._picture
         picture = LivePicture(capture=capture, time_s=self._time.of(capture))
+        if not self._can_be_painted(picture):
+            return False
         self._picture = picture
         if before is not None:
             before.forget_pixels()
@@ -167,7 +174,7 @@ class LiveTracker:
         if sampled:
             self._sampled = picture
             self._stamps_ns[picture.index] = capture.stamp_ns
-            while len(self._stamps_ns) > 2 * self._window.most_frames + 2:
+            while len(self._stamps_ns) > self._window.most_frames:
                 del self._stamps_ns[next(iter(self._stamps_ns))]
             if self.rules.wait:
                 self.supervisor.sign("every", picture.index)
@@ -195,19 +202,24 @@ class LiveTracker:
             return None  # what is to be followed under a point is not in the window
         self.supervisor.asked(reasons, newest_index=sampled.index, newest_s=sampled.time_s)
         self._asked = sampled
+        self._changed.clear()
         return LookRequest(
             window=window,
             questions=questions,
             reasons=reasons,
+            stamps_ns=dict(self._stamps_ns),
             asked_ns=self._clocks.unix_ns(),
         )
 
     def answered(self, answer: LookAnswer) -> None:
-        """Take in what came of a request: identities, and places carried from its picture to the newest."""
+        """Take in what came of a request: identities, and places carried from its picture to the newest.
+
+        What was said to a question that was changed or removed meanwhile counts for nothing.
+        """
         request = answer.request
         before = len(self._ledger)
         for name, result in answer.results.items():
-            if name in self._questions:
+            if name in self._questions and name not in self._changed:
                 self._take_result(name, result, answer)
         found_new = any(entry.kind in ("birth", "return") for entry in self._ledger[before:])
         self.tokens += answer.tokens
@@ -232,10 +244,12 @@ class LiveTracker:
         capture = about.capture
         made_ns, now_ns = self._clocks.unix_ns(), self._clocks.monotonic_ns()
         timings_ms = {
-            "received": self._freshness.received_ms(capture),
             "decoded": (capture.decoded_ns - capture.recv_ns) / 1e6,
             "carried": self._carried_ms,
+            "made": (now_ns - capture.monotonic_ns) / 1e6,
         }
+        if capture.stamped_by == "camera":
+            timings_ms["received"] = self._freshness.received_ms(capture)
         update = Update(
             source=self.name,
             seq=self._seq,
@@ -267,6 +281,17 @@ class LiveTracker:
         """Let go of what is held; closing again does nothing."""
         if self._carrier is not None:
             self._carrier.close()
+
+    def _can_be_painted(self, picture: LivePicture) -> bool:
+        """Whether its pixels can be made; done before anything rests on it, so that the stream goes on."""
+        try:
+            _ = picture.rgb
+        except SourceError as error:
+            if not self.left_out["damaged"]:
+                _LOG.warning("%s: a picture is left out (further ones are counted): %s", self.name, error)
+            self._leave_out("damaged")
+            return False
+        return True
 
     def _leave_out(self, reason: str) -> None:
         self._dropped[reason] += 1
@@ -329,6 +354,10 @@ class LiveTracker:
             error=str(result) if failed else "",
             asked_ns=request.asked_ns,
             answered_ns=answer.answered_ns,
+            recv_ns=newest.recv_ns,
+            epoch=newest.epoch,
+            clock=newest.clock,
+            stamped_by=newest.stamped_by,
         )
         self._looks.append(look)
         if isinstance(result, GroundError):
@@ -346,7 +375,7 @@ class LiveTracker:
             time_s=request.window.time_s,
             stamp_ns=newest.stamp_ns,
             step_s=1 / self.rules.fps,
-            stamps_ns=self._stamps_ns,
+            stamps_ns=request.stamps_ns,
         )
         only_one = self._questions[name].max_objects == 1 or self._questions[name].at is not None
         self._take_in(self._identities.join(name, tracks.tracks, seen, only_one=only_one), request)

@@ -7,6 +7,7 @@ from typing import Any
 
 from molmo2_ground.analytics import Event
 from molmo2_ground.live.ledger import LedgerEntry
+from molmo2_ground.messages.header import StampClock, StampedBy
 from molmo2_ground.query import Query
 from molmo2_ground.replay import Result
 from molmo2_ground.results import Mask, State
@@ -57,8 +58,8 @@ class Look:
     result   `Tracks`, `Points` or `Count` with its receipt; times are seconds of the stream. None when the
              answer could not be read: then `error` says why.
     asked_ns, answered_ns  unix nanoseconds.
-    recv_ns, epoch  of that picture, as its `Capture` has them. None: worked out from the update's own
-             picture, which is right as long as both came over one connection.
+    recv_ns, epoch, clock, stamped_by  of that picture, as its `Capture` has them: the update's own picture
+             is a later one, and may have come over another connection.
     """
 
     question: str
@@ -69,8 +70,10 @@ class Look:
     error: str = ""
     asked_ns: int
     answered_ns: int
-    recv_ns: int | None = None
-    epoch: int | None = None
+    recv_ns: int
+    epoch: int
+    clock: StampClock = "unix"
+    stamped_by: StampedBy = "arrival"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +81,9 @@ class WatchEvent:
     """Something that a watch was waiting for happened.
 
     watch   name of the watch.   event   what happened (`molmo2_ground.analytics`), its times in seconds of
-    the stream. stamp_ns  of the picture that shows it. receipt_of  the look that it rests on, by stamp of
-    its newest picture; None when it rests on followed places alone. clip  the file with what came before
-    and after, once it is written.
+    the stream. stamp_ns, source_index  of the picture with which it became certain; when it happened, the
+    event itself says. receipt_of  the look that it rests on, by stamp of its newest picture; None when it
+    rests on followed places alone. clip  the file with what came before and after, once it is written.
     """
 
     watch: str
@@ -105,10 +108,12 @@ class Update:
     events       what watches saw. ledger: births, returns, merges, deaths.
     dropped      pictures left out since the update before, by reason: `rate` (not asked for), `replaced`
                  (a newer one came, policy latest), `full` (no room, policy every), `late` (older than the
-                 age allowed), `unlooked` (no carrier, and the model was busy), `out_of_order`, `damaged`.
+                 age allowed), `unlooked` (no carrier, and the model was busy), `out_of_order`, `closed`, and
+                 what came and was no picture: `damaged`, `repeated`, `malformed`.
     made_ns      unix nanoseconds at which the update was made; age_ms: how old the picture was then.
     valid_until_ns  unix nanoseconds until which places may be acted on; stale: made later than that.
-    timings_ms   by stage: received, decoded, carried; of looks: vision, prefill, decode.
+    timings_ms   by stage, see `live.latency.STAGES`: received (where the camera stamps), decoded, carried,
+                 made; of looks: vision, prefill, decode, and what else their receipts name.
     waiting      why the model should be asked and is not: signs that wait for the token budget.
     """
 

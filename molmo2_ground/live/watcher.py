@@ -16,7 +16,7 @@ from molmo2_ground.analytics.event import (
     ZoneLeft,
 )
 from molmo2_ground.analytics.rules import Rules
-from molmo2_ground.live.event_finder import LEAST_STEP_S, EventFinder, Seen
+from molmo2_ground.live.event_finder import EventFinder, Seen
 from molmo2_ground.live.update import LiveTrack, Update
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.results import Sample
@@ -86,8 +86,6 @@ class _Thing:
 
 class Watcher:
     """One watch, its finders (one a question: a look for one question says nothing of another's things)."""
-
-    LEAST_STEP_S = LEAST_STEP_S
 
     def __init__(self, watch: Watch, *, rules: Rules) -> None:
         self.watch = watch

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable
 
 from molmo2_ground.analytics.rules import Rules
+from molmo2_ground.live.event_finder import LEAST_STEP_S
 from molmo2_ground.live.update import Update, WatchEvent
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.live.watcher import Moment, Watcher
@@ -76,7 +77,7 @@ class Watching:
             if self._epoch is not None and update.epoch != self._epoch:
                 found += self._reconnected(update)
             self._epoch = update.epoch
-            if self._last_s is not None and update.time_s - self._last_s < Watcher.LEAST_STEP_S:
+            if self._last_s is not None and update.time_s - self._last_s < LEAST_STEP_S:
                 self.skipped += 1
                 self._looked |= Moment.of(update).looked
                 return tuple(found)

@@ -31,9 +31,7 @@ class CameraMessage(Part):
     camera: str = ""
     seq: Annotated[int, Field(ge=0)] = 0
     epoch: int = 0
-    stamp_ns: int
+    stamp_ns: Annotated[int, Field(ge=0, lt=2**63)]
     clock: StampClock = "unix"
     encoding: Encoding = "jpeg"
     size_px: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
-
-    model_config = Part.model_config | {"serialize_by_alias": True, "validate_by_name": True}

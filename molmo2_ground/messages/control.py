@@ -49,8 +49,6 @@ class ControlRequest(Part):
     schema_: RequestSchema = Field(default="molmo2-ground/control-request/1", alias="schema")
     id: RequestId = ""
 
-    model_config = Part.model_config | {"serialize_by_alias": True, "validate_by_name": True}
-
 
 class AddRequest(ControlRequest):
     """Ask one more question, under a name of its own; the reply tells the name."""
@@ -134,5 +132,3 @@ class ControlReply(Part):
     questions: dict[str, Question] | None = None
     health: HealthMessage | None = None
     messages: tuple[TracksMessage | MasksMessage | PointsMessage | CountMessage, ...] | None = None
-
-    model_config = Part.model_config | {"serialize_by_alias": True, "validate_by_name": True}

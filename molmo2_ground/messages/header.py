@@ -11,6 +11,9 @@ from molmo2_ground.messages.part import Part
 StampClock = Literal["unix", "monotonic", "ros"]
 """The clock of `stamp_ns`: nanoseconds since 1970; since an unknown moment; ROS time."""
 
+StampedBy = Literal["camera", "arrival"]
+"""Whose time `stamp_ns` is: the camera's own, or that of arriving here."""
+
 MessageStatus = Literal["ok", "stale"]
 
 NotNegative = Annotated[int, Field(ge=0)]
@@ -46,7 +49,7 @@ class Header(Part):
     epoch: int
     stamp_ns: int
     clock: StampClock = "unix"
-    stamped_by: Literal["camera", "arrival"] = "arrival"
+    stamped_by: StampedBy = "arrival"
     recv_ns: int
     infer_ns: int
     pub_ns: int
@@ -59,5 +62,3 @@ class Header(Part):
     question: str = ""
     status: MessageStatus = "ok"
     valid_until_ns: int
-
-    model_config = Part.model_config | {"serialize_by_alias": True, "validate_by_name": True}

@@ -60,5 +60,3 @@ class HealthMessage(Part):
     connections: int = 0
     events: tuple[StatusEvent, ...] = ()
     extra: dict[str, Any] = Field(default_factory=dict)
-
-    model_config = Part.model_config | {"serialize_by_alias": True, "validate_by_name": True}

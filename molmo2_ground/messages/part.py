@@ -6,6 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """Frozen, no unknown fields, no infinite numbers; survives JSON unchanged."""
+    """Frozen, no unknown fields, no infinite numbers; survives JSON unchanged.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    In JSON a field `schema_` is called `schema`, which pydantic keeps for itself.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True
+    )

@@ -64,7 +64,8 @@ class EventMessage(Part):
     """Something that a watch was waiting for; topic `events`.
 
     name    of the watch. event: the event of `molmo2_ground.analytics` that set it off, as JSON.
-    at_ns   stamp of the picture that shows it, by the header's clock.
+    at_ns   stamp of the picture with which it became certain, by the header's clock. When it happened, the
+            event says itself, in seconds of the stream.
     receipt_of  stamp of the newest picture of the look that it rests on; None when on followed places alone.
     clip    name of the file with what came before and after; None when none was kept.
     """

@@ -83,6 +83,11 @@ def test_what_happens_is_recorded_and_told(
     assert list((tmp_path / "clips").glob("*.mp4"))
     with recording.open("rb") as file:
         summary = make_reader(file).get_summary()
+        found = [(c.topic, message.data) for _, c, message in make_reader(file).iter_messages()]
+    health = [json.loads(data) for topic, data in found if topic.endswith("/health")]
+    assert [one["seq"] for one in health] == list(range(len(health)))
+    assert [event["state"] for one in health for event in one["events"]][:2] == ["connecting", "connected"]
+    assert sum(event["state"] == "connected" for one in health for event in one["events"]) == 1
     assert summary is not None
     topics = {channel.topic for channel in summary.channels.values()}
     assert any(topic.endswith("/tracks/") or topic.endswith("/tracks") for topic in topics)

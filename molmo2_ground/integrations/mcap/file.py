@@ -10,11 +10,10 @@ from typing import Any
 
 from molmo2_ground._optional import require
 from molmo2_ground.integrations.mcap.plain_schema import Schema, schema_bytes
-from molmo2_ground.live.recording import refuse_taken, unfinished_name
+from molmo2_ground.live.recording import PutAway, refuse_taken, unfinished_name
 
-# What a killed process loses at most: a chunk not yet full, and not yet this old.
+# What a killed process loses at most: a chunk not yet full, and not yet due to be put away.
 _CHUNK_BYTES = 1 << 20
-_CHUNK_NS = 2_000_000_000
 
 
 class McapFile:
@@ -37,7 +36,7 @@ class McapFile:
         self._channels: dict[str, int] = {}
         self._written: dict[str, int] = {}
         self._sources: set[str] = set()
-        self._sealed_ns: int | None = None
+        self._put_away = PutAway()
 
     @property
     def size_bytes(self) -> int:
@@ -72,8 +71,7 @@ class McapFile:
 
     def seal_by_time(self, now_ns: int) -> None:
         """Put what has gathered on the disk when it is two seconds old."""
-        if self._sealed_ns is None or not 0 <= now_ns - self._sealed_ns < _CHUNK_NS:
-            self._sealed_ns = now_ns
+        if self._put_away.due(now_ns):
             # The library ends a chunk by size alone: a quiet stream would lose minutes when it is killed. It
             # has no public name for ending one earlier; a test says when this one is gone.
             self._writer._Writer__finalize_chunk()

@@ -19,7 +19,7 @@ from molmo2_ground.integrations.mcap.foxglove import (
 from molmo2_ground.integrations.mcap.plain_schema import Schema, plain_json, plain_schema
 from molmo2_ground.live.filming import Filming
 from molmo2_ground.live.recording import Contents, Entry, Recorder, WhenFull
-from molmo2_ground.live.saying import Numbering, messages_of
+from molmo2_ground.live.saying import Numbering, frame_name, messages_of
 from molmo2_ground.live.trails import Trails
 from molmo2_ground.live.update import Look
 from molmo2_ground.messages import HealthMessage
@@ -93,7 +93,7 @@ class _McapTape:
             self._next()
         update, capture = entry.update, entry.update.capture
         source = topic_name(update.source)
-        frame_id = self._contents.frame_id or f"{source}_optical_frame"
+        frame_id = frame_name(source, self._contents.frame_id)
         times = {"log_ns": capture.recv_ns, "publish_ns": entry.pub_ns}
         self._file.see_source(source, self._contents.told())
         if self._contents.wants(update):

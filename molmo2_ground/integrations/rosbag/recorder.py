@@ -9,29 +9,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-
 from molmo2_ground import __version__
 from molmo2_ground._optional import require
-from molmo2_ground.clip import RgbArray
 from molmo2_ground.integrations.rosbag.types import DETECTIONS, IMAGE, STRING, RosTypes
+from molmo2_ground.live.kept_pictures import to_jpeg
 from molmo2_ground.live.recording import (
     Contents,
     Entry,
+    PutAway,
     Recorder,
     WhenFull,
     refuse_taken,
     unfinished_name,
 )
-from molmo2_ground.live.saying import Numbering, messages_of
+from molmo2_ground.live.saying import Numbering, frame_name, messages_of
 from molmo2_ground.messages import HealthMessage, PointsMessage, TracksMessage, ros2
 from molmo2_ground.messages.kinds import topic_name
 
 Storage = Literal["sqlite3", "mcap"]
 
 _JPEG_QUALITY = 90
-_PUT_AWAY_NS = 2_000_000_000
 # Bags up to this version are read by Humble as well as by its followers; rosbags writes 8 and 9.
 _BAG_VERSION = 8
 
@@ -82,7 +79,7 @@ class _BagTape:
         self._writer.open()
         self._topics: dict[str, Any] = {}
         self._told: set[str] = set()
-        self._put_away_ns: int | None = None
+        self._put_away = PutAway()
 
     def write(self, entry: Entry) -> None:
         update, recv_ns = entry.update, entry.update.capture.recv_ns
@@ -93,16 +90,17 @@ class _BagTape:
             image = ros2.CompressedImage(
                 header=ros2.Header(
                     stamp=ros2.time_of(update.stamp_ns),
-                    frame_id=self._contents.frame_id or f"{source}_optical_frame",
+                    frame_id=frame_name(source, self._contents.frame_id),
                 ),
                 format="jpeg",
-                data=_jpeg(update.capture.paint()),
+                data=to_jpeg(update.capture.paint(), quality=_JPEG_QUALITY),
             )
             self._add(f"{base}/image/compressed", IMAGE, recv_ns, self._types.image(image))
         self._say(entry, base)
         for change in update.ledger:
             self._add(f"{base}/ledger", STRING, recv_ns, self._types.string(change.model_dump_json()))
-        self._put_away(entry.pub_ns)
+        if self._put_away.due(entry.pub_ns):
+            self._flush()
 
     def write_health(self, message: HealthMessage) -> None:
         topic = f"/molmo2/{ros_name(topic_name(message.source))}/health"
@@ -148,26 +146,17 @@ class _BagTape:
             told = {**self._contents.told(), "molmo2_ground": __version__, "source": source}
             self._writer.set_custom_data(f"molmo2-ground {source}", json.dumps(told, ensure_ascii=False))
 
-    def _put_away(self, now_ns: int) -> None:
-        """Every two seconds, so that a kill loses no more; rosbags itself puts away by size or at the end."""
-        if self._put_away_ns is None or not 0 <= now_ns - self._put_away_ns < _PUT_AWAY_NS:
-            self._put_away_ns = now_ns
-            storage = self._writer.storage
-            if hasattr(storage, "conn"):
-                storage.conn.commit()
-            else:
-                storage.close_chunk()
-                storage.bio.flush()
+    def _flush(self) -> None:
+        """Put on the disk what there is; rosbags itself does so by size or at the end."""
+        storage = self._writer.storage
+        if hasattr(storage, "conn"):
+            storage.conn.commit()
+        else:
+            storage.close_chunk()
+            storage.bio.flush()
 
 
 def ros_name(text: str) -> str:
     """The text as one part of a ROS name: letters, digits and `_`, no digit in front."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "unnamed"
     return f"_{plain}" if plain[0].isdigit() else plain
-
-
-def _jpeg(picture: RgbArray) -> bytes:
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    made, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert made, f"OpenCV makes a JPEG of every uint8 picture; got {picture.shape} {picture.dtype}"
-    return np.asarray(data, dtype=np.uint8).tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+from molmo2_ground._loopback import is_loopback
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
 
@@ -23,13 +23,7 @@ def stays_on_this_machine(endpoint: str) -> bool:
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc":
         return True
-    host = rest.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a star, a name or a network card: may be anywhere
-        return False
+    return is_loopback(rest.rpartition(":")[0].strip("[]"))  # a star or a network card is no such host
 
 
 def check_bind(endpoint: str, *, with_keys: bool, insecure: bool) -> str:

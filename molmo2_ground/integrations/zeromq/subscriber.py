@@ -60,7 +60,7 @@ class Subscriber:
     clock_offset_ns  nanoseconds by which the publisher's clock is ahead of ours; 0 on one machine, and where
               both are kept by PTP or NTP; `ControlClient.ping` measures it. None: the clocks cannot be
               compared, and a message may be used for as long after its arrival as it could be when it was
-              sent; how long it was on its way is then not known.
+              sent; how long it was on its way is then not known. So is a message from the future taken.
     max_age_s whatever its clock says, nothing is given that arrived longer ago than this.
     silence_s without a heartbeat for so long, `alive` is False.
 
@@ -155,9 +155,10 @@ class Subscriber:
         header = message.header
         if header.status == "stale" or waited_ns > self._max_age_ns:
             return False
-        if self._offset_ns is None:
+        there_ns = self._there_ns(header.pub_ns)
+        if there_ns is None:
             return waited_ns <= header.valid_until_ns - header.pub_ns
-        return self._clocks.unix_ns() + self._offset_ns <= header.valid_until_ns
+        return there_ns <= header.valid_until_ns
 
     def receive(self, timeout_s: float | None = None, *, stale_too: bool = False) -> Received | None:
         """The next message, oldest first; None when none came in time. Without `timeout_s` it waits for ever.
@@ -205,9 +206,21 @@ class Subscriber:
     def _beats(self) -> bool:
         if self._beat is None or not isinstance(message := self._beat.message, HealthMessage):
             return False
-        if self._offset_ns is None:
+        there_ns = self._there_ns(message.pub_ns)
+        if there_ns is None:
             return self._clocks.monotonic_ns() - self._beat.arrived_ns <= self._silence_ns
-        return self._clocks.unix_ns() + self._offset_ns - message.pub_ns <= self._silence_ns
+        return there_ns - message.pub_ns <= self._silence_ns
+
+    def _there_ns(self, pub_ns: int) -> int | None:
+        """The publisher's clock now; None where it cannot be told from ours.
+
+        What it says to have sent later than now shows that its clock is further ahead than we were told: by
+        that clock what is old would be fresh for so long.
+        """
+        if self._offset_ns is None:
+            return None
+        there_ns = self._clocks.unix_ns() + self._offset_ns
+        return None if pub_ns > there_ns else there_ns
 
     def _next(self) -> Received | None:
         """The next that has not been given: all events, of others what is newest; oldest arrival first."""
@@ -248,7 +261,7 @@ class Subscriber:
             return
         log = self._logs.setdefault((stream, kind), TopicLog())
         if isinstance(message, HealthMessage):
-            lost = log.take(message.seq, None)
+            lost = log.take(message.seq, message.epoch)
         else:
             lost = log.take(message.header.seq, message.header.epoch)
         received = Received(

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from molmo2_ground.messages.camera import CameraMessage
 from molmo2_ground.messages.control import AnyRequest, ControlReply
 from molmo2_ground.messages.kinds import MODEL_OF
 
@@ -21,6 +22,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MODELS: dict[str, type[BaseModel] | Any] = {
     **{model.SCHEMA: model for model in MODEL_OF.values()},
+    CameraMessage.SCHEMA: CameraMessage,
     "molmo2-ground/control-request/1": AnyRequest,
     "molmo2-ground/control-reply/1": ControlReply,
 }

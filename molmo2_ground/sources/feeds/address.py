@@ -115,7 +115,7 @@ class Address:
 
     def scrubbed(self, text: str) -> str:
         """Somebody else's words about this source, without its secrets and without any address."""
-        text = _ANY_ADDRESS.sub(lambda found: safe_name(found[0]), text)
+        text = without_credentials(text)
         # Marked first and taken out together: pieces overlap, and the rest of one is a secret too.
         secret = [False] * len(text)
         for piece in _pieces(self.location.reveal(), self.written.reveal()):
@@ -125,6 +125,11 @@ class Address:
                 at = text.find(piece, at + 1)
         kept = "".join("\0" if hidden else c for c, hidden in zip(text, secret, strict=True))
         return re.sub("\0+", HIDDEN, kept)
+
+
+def without_credentials(text: str) -> str:
+    """The text with every address in it called by its `safe_name`."""
+    return _ANY_ADDRESS.sub(lambda found: safe_name(found[0]), text)
 
 
 def is_address(text: str) -> bool:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from molmo2_ground.clip import RgbArray
-from molmo2_ground.messages.header import StampClock
-
-StampedBy = Literal["camera", "arrival"]
+from molmo2_ground.messages.header import StampClock, StampedBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

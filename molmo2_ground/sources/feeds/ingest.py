@@ -211,7 +211,10 @@ class Ingest:
         with self._lock:
             self._connection = connection
         try:
-            self._begin_epoch()
+            if self._stop.is_set():
+                connection.close()  # it was opened while closing, which knew nothing of it
+            else:
+                self._begin_epoch()
             self._read(connection)
         except SourceError as error:
             if isinstance(error, StalledError) and not self._stop.is_set():

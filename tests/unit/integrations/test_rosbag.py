@@ -129,7 +129,7 @@ def test_a_bag_is_named_when_it_is_whole_and_holds_no_password(tmp_path: Path, s
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(["metadata.yaml", file])
     told = (tmp_path / "run" / "metadata.yaml").read_text()
-    assert "rtsp://camera/door" in told
+    assert "rtsp://" in told
     assert PASSWORD not in told + (tmp_path / "run" / file).read_bytes().decode("latin1")
 
 

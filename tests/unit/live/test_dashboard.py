@@ -13,8 +13,9 @@ from molmo2_ground.live.ledger import LedgerEntry
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.live.watching import Watching
 from molmo2_ground.messages.health import FeedState, StatusEvent
+from molmo2_ground.sources.feeds.waiting_room import Totals
 from tests.hand_updates import START_NS, look, thing, update
-from tests.unit.live.test_health import HandFeed, Hands
+from tests.unit.live.test_health import HandFigures, Hands
 
 RED = Zone(name="red zone", polygon=((50, 0), (100, 0), (100, 100), (50, 100)))
 
@@ -23,8 +24,9 @@ def full(console: Console, hands: Hands | None = None) -> Dashboard:
     """A dashboard of a stream in which everything has happened."""
     hands = hands or Hands()
     hands.now_ns += START_NS - 10**18
-    feed = HandFeed(newest_monotonic_ns=hands.now_ns - 120_000_000)
-    meter = HealthMeter("cam/1", feed=feed, clocks=hands.clocks)
+    totals = Totals(received=100, taken=60, waiting=0, dropped={"rate": 30, "replaced": 10})
+    figures = HandFigures(totals=totals, newest_monotonic_ns=hands.now_ns - 120_000_000)
+    meter = HealthMeter("cam/1", figures=figures, clocks=hands.clocks)
     meter.ask({"people": "people in red", "cars": "cars"})
     states: list[FeedState] = ["connecting", "connected", "stalled", "connected"]
     for at_s, state in enumerate(states, start=1):
@@ -78,8 +80,8 @@ def test_a_plain_terminal_shows_all_facts() -> None:
 
 
 def test_before_anything_happened_it_says_so() -> None:
-    feed = HandFeed(newest_monotonic_ns=None, state="connecting", connections=0)
-    meter = HealthMeter("cam/1", feed=feed, clocks=Hands().clocks)
+    figures = HandFigures(newest_monotonic_ns=None, state="connecting", connections=0)
+    meter = HealthMeter("cam/1", figures=figures, clocks=Hands().clocks)
     out = io.StringIO()
     console = Console(file=out, width=80, height=24, color_system=None)
     console.print(Dashboard(meter, console=console), height=24)
@@ -133,8 +135,8 @@ def test_a_terminal_that_is_gone_ends_the_dashboard_and_nothing_else(
 
 
 def test_names_with_brackets_are_no_markup() -> None:
-    feed = HandFeed()
-    meter = HealthMeter("cam[red]/1", feed=feed, clocks=Hands().clocks)
+    figures = HandFigures()
+    meter = HealthMeter("cam[red]/1", figures=figures, clocks=Hands().clocks)
     meter.ask({"[bold]": "a [link=x] thing"})
     out = io.StringIO()
     console = Console(file=out, width=80, height=24, color_system=None)

@@ -4,8 +4,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -19,6 +18,7 @@ from molmo2_ground.live.latency import BOUNDS_MS, STAGES, Latencies
 from molmo2_ground.live.metrics_page import MetricsPage, prometheus_text
 from molmo2_ground.messages.health import FeedState, HealthMessage, StatusEvent
 from molmo2_ground.results import ParseReport, Rejected
+from molmo2_ground.sources.feeds.waiting_room import Totals
 from tests.found import tracks
 from tests.hand_updates import capture, look, update
 
@@ -37,16 +37,13 @@ class Hands:
         self.now_ns += round(seconds * 1e9)
 
 
-@dataclass
-class HandTotals:
-    received: int = 100
-    taken: int = 60
-    dropped: Mapping[str, int] = field(default_factory=lambda: {"rate": 30, "replaced": 10})
+TOTALS = Totals(received=100, taken=57, waiting=0, dropped={"rate": 30, "replaced": 10, "late": 3})
 
 
 @dataclass
-class HandFeed:
-    totals: HandTotals = field(default_factory=HandTotals)
+class HandFigures:
+    totals: Totals = TOTALS
+    tokens: int = 1000
     state: FeedState = "connected"
     epoch: int | None = 1_700_000_000_000
     connections: int = 2
@@ -54,7 +51,7 @@ class HandFeed:
 
 
 def meter_of(hands: Hands, **fields: object) -> HealthMeter:
-    return HealthMeter("cam/1", feed=HandFeed(**fields), clocks=hands.clocks)  # type: ignore[arg-type]
+    return HealthMeter("cam/1", figures=HandFigures(**fields), clocks=hands.clocks)  # type: ignore[arg-type]
 
 
 def noted(meter: HealthMeter) -> HealthMeter:
@@ -79,7 +76,6 @@ def test_a_message_says_what_happened() -> None:
     message = meter.message()
     assert (message.source, message.seq, message.state, message.connections) == ("cam/1", 0, "connected", 2)
     assert (message.uptime_s, message.frame_age_ms) == (2.0, 2250.0)
-    # Of the 60 that the feed handed over the loop left out 3: every picture is counted once.
     assert (message.received, message.taken) == (100, 57)
     assert message.dropped == {"rate": 30, "replaced": 10, "late": 3}
     assert message.received == message.taken + sum(message.dropped.values())
@@ -237,7 +233,7 @@ def test_the_page_is_what_prometheus_reads() -> None:
 
 
 def test_two_streams_do_not_mix() -> None:
-    first, second = meter_of(Hands()), noted(meter_of(Hands()))
+    first, second = meter_of(Hands(), tokens=0), noted(meter_of(Hands()))
     assert figures(prometheus_text(first))[("ground_tokens_total",)] == 0
     assert figures(prometheus_text(second))[("ground_tokens_total",)] == 1000
 

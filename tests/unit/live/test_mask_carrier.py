@@ -46,8 +46,14 @@ class Boxes:
     name = "boxes"
     from_both_ends = False
 
-    def __init__(self, *, empty: Sequence[int] = (), whole: Sequence[int] = ()) -> None:
-        self.empty, self.whole = set(empty), set(whole)
+    def __init__(
+        self,
+        *,
+        empty: Sequence[int] = (),
+        whole: Sequence[int] = (),
+        hidden: Mapping[int, Sequence[int]] | None = None,
+    ) -> None:
+        self.empty, self.whole, self.hidden = set(empty), set(whole), hidden or {}
         self.open = 0
 
     def start(self, *, width_px: int, height_px: int) -> BoxWalk:
@@ -74,7 +80,7 @@ class BoxWalk:
             x, y = (round(v * s) for v, s in zip(across(time_s)[object_id], self._size, strict=True))
             if number in self._boxes.whole:
                 mask[:] = True
-            elif number not in self._boxes.empty:
+            elif number not in self._boxes.empty and number not in self._boxes.hidden.get(object_id, ()):
                 mask[max(0, y - 9) : y + 9, max(0, x - 9) : x + 9] = True
             masks[object_id] = mask
         return masks
@@ -138,6 +144,23 @@ def test_a_mask_that_is_not_to_be_believed_moves_its_thing_straight_on_for_a_whi
     assert told[4][0].flags == flags
     assert told[4][0].mask is None
     assert told[8][0].x_norm == pytest.approx(across(0.9)[1][0], abs=0.02)
+
+
+def test_an_answer_about_one_thing_neither_slows_another_nor_moves_one_that_is_lost() -> None:
+    carrier = MaskCarrier(Boxes(hidden={1: range(8, 40)}))
+    carrier.take(picture(0))
+    carrier.restart([anchor(1, 0), anchor(2, 0)])
+    for number in range(1, 8):
+        carrier.take(picture(number))
+    carrier.restart([anchor(2, 5)])  # the first goes the way from picture 5 again
+    for number in range(8, 12):
+        told = carrier.take(picture(number))
+    assert [(thing.object_id, thing.state) for thing in told] == [(1, "predicted"), (2, "propagated")]
+    assert told[0].x_norm == pytest.approx(across(1.1)[1][0], abs=0.008)
+    again = carrier.restart([anchor(2, 5)])
+    assert [(thing.object_id, thing.state) for thing in again] == [(1, "predicted"), (2, "propagated")]
+    assert again[0].x_norm == told[0].x_norm
+    assert carrier.take(picture(12))[0].x_norm == pytest.approx(across(1.2)[1][0], abs=0.008)
 
 
 def test_nothing_is_followed_across_another_connection_and_walks_are_closed() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from molmo2_ground.live.recording import Contents, Entry, Recorder, without_credentials
+from molmo2_ground.live.recording import Contents, Entry, Recorder
 from molmo2_ground.messages import HealthMessage
 from molmo2_ground.query import Query
+from molmo2_ground.sources.feeds.address import without_credentials
 from tests.live_updates import START_NS, health, ticking, toy_updates
 
 
@@ -83,6 +84,28 @@ def test_a_failure_is_one_line_and_the_stream_goes_on(caplog: pytest.LogCaptureF
     )
     assert [entry.message for entry in caplog.records] == [record.problem]
     assert (len(tape.entries), tape.ended, tape.was_let_go) == (2, 0, 1)
+
+
+def test_a_panic_of_a_library_ends_the_recording_and_closing_it_does_not_hang() -> None:
+    class Panic(BaseException):
+        """As PyO3 raises it for a panic in Rust."""
+
+    class PanickingTape(ListTape):
+        def write(self, entry: Entry) -> None:
+            raise Panic("index out of bounds")
+
+    record = recorder(PanickingTape(), capacity=1, when_full="wait")
+    for update in toy_updates(3):
+        record.write(update)
+    record.close()
+    assert record.problem is not None
+    assert "index out of bounds" in record.problem
+
+    def load() -> ListTape:
+        raise Panic("not initialised")
+
+    with pytest.raises(Panic, match="not initialised"):
+        Recorder(Path("list"), load, contents=Contents())
 
 
 def test_what_a_slow_disk_has_no_room_for_is_left_out_and_counted() -> None:

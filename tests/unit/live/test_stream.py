@@ -12,6 +12,7 @@ import pytest
 import molmo2_ground as mg
 from molmo2_ground.answer import RawAnswer
 from molmo2_ground.backends.base import BackendSession
+from molmo2_ground.clip import Frame
 from molmo2_ground.errors import BackendError, SourceError
 from molmo2_ground.live.questions import named
 from molmo2_ground.live.stream import Stream
@@ -196,6 +197,53 @@ def test_a_stream_that_is_left_leaves_nothing_running() -> None:
     assert threads() == before
 
 
+class Gate:
+    """A segmenter in which the loop stands still; says whether it was let go of meanwhile."""
+
+    name, from_both_ends = "gate", False
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.inside = self.closed_under_it = self.closed = False
+
+    def start(self, *, width_px: int, height_px: int) -> Gate:
+        return self
+
+    def prepare(self, frame: Frame) -> None:
+        self.inside = True
+        self.reached.set()
+        assert self.go.wait(10)
+        self.inside = False
+
+    def step(self, prepared: None, points: object = ()) -> dict[int, Any]:
+        return {}
+
+    def forget(self, object_id: int) -> None: ...
+
+    def close(self) -> None:
+        self.closed, self.closed_under_it = True, self.closed_under_it or self.inside
+
+
+def test_closing_from_another_thread_takes_nothing_from_under_the_loop() -> None:
+    before = threads()
+    gate, updates = Gate(), list[Update]()
+    stream = over(TruthBackend(one_across), 100.0, carry=gate)
+    loop = threading.Thread(target=lambda: updates.extend(stream))
+    loop.start()
+    assert gate.reached.wait(10)
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    while not stream._closed:
+        time.sleep(0.001)
+    gate.go.set()
+    for thread in (loop, closing):
+        thread.join(10)
+    assert threads() == before
+    assert gate.closed
+    assert not gate.closed_under_it
+    assert len(updates) == 1  # what was begun is told
+
+
 def test_an_interrupt_in_the_loop_closes_the_stream() -> None:
     before = threads()
 
@@ -234,7 +282,10 @@ def test_health_and_snapshot_tell_how_it_is() -> None:
 def test_without_a_carrier_the_last_look_is_waited_for() -> None:
     with over(SlowBackend(0.05), 2.0, carry="none") as stream:
         updates = list(stream)
-        totals = stream.totals
+        totals, health = stream.totals, stream.health()
+    # Health and totals are one count, pictures between two steps of the grid (`rate`) included.
+    assert (health.received, health.taken, health.dropped) == (totals.received, totals.taken, totals.dropped)
+    assert health.tokens == stream.tokens
     assert updates[-1].looks[-1].source_index == updates[-1].capture.index
     assert {track.state for update in updates for track in update.tracks} == {"observed"}
     assert totals.received == 20

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from molmo2_ground.errors import BackendError
+from molmo2_ground.clip import RgbArray
+from molmo2_ground.errors import BackendError, SourceError
 from molmo2_ground.live.carrier import PREDICT_S
 from molmo2_ground.live.flow_carrier import FlowCarrier
 from molmo2_ground.live.ledger import LedgerEntry
@@ -235,6 +237,58 @@ def test_an_answer_to_a_question_that_was_removed_meanwhile_counts_for_nothing()
     run.run(Street(one_across).capture(n, t) for n, t in enumerate(times(1, FPS, begin_s=0.3), start=5))
     assert run.ids == []
     assert run.looks == []
+
+
+def test_what_was_asked_before_a_question_was_changed_is_no_answer_to_the_new_one() -> None:
+    street = Street(one_across)
+    run = LiveRun(TruthBackend(one_across), latency_s=0.5)
+    run.run(street.capture(n, t) for n, t in enumerate(times(0.3, FPS)))
+    run.tracker.set_question("things", Query.track("others"))
+    run.run(street.capture(n, t) for n, t in enumerate(times(2, FPS, begin_s=0.3), start=5))
+    labels = {track.label for update in run.updates for track in update.tracks}
+    assert labels == {"others"}
+    assert {look.result.receipt.query for look in run.looks if look.result is not None} == {"others"}
+
+
+def test_a_look_tells_the_times_of_its_own_picture() -> None:
+    street = Street(one_across)
+    run = LiveRun(TruthBackend(one_across), latency_s=0.5)
+    captures = [street.capture(n, t, epoch=7, late_s=0.02) for n, t in enumerate(times(2, FPS))]
+    run.run(captures)
+    assert run.looks
+    for look in run.looks:
+        of = captures[look.source_index]
+        assert (look.stamp_ns, look.recv_ns, look.epoch) == (of.stamp_ns, of.recv_ns, 7)
+        assert (look.clock, look.stamped_by) == ("unix", "camera")
+
+
+def test_a_slow_answer_says_when_the_model_saw_a_thing() -> None:
+    """It takes so long that many more pictures were sampled meanwhile than a window holds."""
+    street = Street(one_across)
+    backend = TruthBackend(lambda s: {} if s > 1.2 else {1: (0.3, 0.5)}, track_frames=4)
+    run = LiveRun(backend, carrier=None, latency_s=9.0)
+    captures = [street.capture(n, t) for n, t in enumerate(times(12, 2.0))]
+    run.tracker.take(captures[0])  # the first look is asked about the first four
+    for capture in captures[1:3]:
+        run.tracker.take(capture)
+    run.run(captures[3:])
+    (thing,) = run.tracker._identities.of("things")
+    assert thing.observed_ns == captures[thing.observed_index].stamp_ns
+    assert thing.observed_index == 2
+
+
+def test_a_damaged_picture_is_left_out_and_the_stream_goes_on() -> None:
+    def damaged() -> RgbArray:
+        raise SourceError("cam: a picture is damaged")
+
+    street = Street(one_across)
+    run = LiveRun(TruthBackend(one_across))
+    for n, t in enumerate(times(2, FPS)):
+        capture = street.capture(n, t)
+        run.take(replace(capture, paint=damaged) if n in (3, 4, 20) else capture)
+    assert run.dropped == {"damaged": 3} == run.tracker.left_out
+    assert len(run.updates) == 27
+    assert run.ids == [1]
 
 
 def test_a_count_is_asked_of_the_newest_picture_alone() -> None:

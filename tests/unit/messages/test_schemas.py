@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -29,6 +30,7 @@ from molmo2_ground.messages.control import (
 from molmo2_ground.messages.schemas import FOLDER, MODELS, make_schema, schema_file, schema_text
 from molmo2_ground.query import Query
 from molmo2_ground.results import Count
+from molmo2_ground.sources.feeds import camera_parts
 from tests.made_updates import live_track, look, mask_of, update
 from tests.unit.live.test_saying import ASKED, points
 from tests.zeromq_peers import health
@@ -93,6 +95,12 @@ def test_messages_are_valid_by_the_schema_that_they_name() -> None:
         with pytest.raises(jsonschema.ValidationError, match="surprise"):
             jsonschema.validate(spoilt, schema_of(name), cls=jsonschema.Draft202012Validator)
     assert len(seen) == 5  # events are in a test of their own
+
+
+def test_a_camera_s_message_is_valid_by_its_own() -> None:
+    header, _ = camera_parts(np.zeros((4, 6, 3), np.uint8), stamp_ns=1, camera="door")
+    body = json.loads(header)
+    jsonschema.validate(body, schema_of(body["schema"]), cls=jsonschema.Draft202012Validator)
 
 
 def test_requests_are_valid_by_theirs() -> None:

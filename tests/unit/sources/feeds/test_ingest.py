@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import os
 from itertools import pairwise
-from threading import active_count
+from threading import Event, Thread, active_count
 from typing import Any
 
 import pytest
@@ -18,7 +18,14 @@ from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
 from molmo2_ground.sources.feeds.feed import Feed, Timeouts
 from molmo2_ground.sources.feeds.ingest import Ingest
 from molmo2_ground.sources.feeds.waiting_room import Policy
-from tests.unit.sources.feeds.fake_feed import MILLISECOND, FakeFeed, HangingFeed, Life, arrival
+from tests.unit.sources.feeds.fake_feed import (
+    MILLISECOND,
+    FakeConnection,
+    FakeFeed,
+    HangingFeed,
+    Life,
+    arrival,
+)
 
 QUICK = Backoff(first_s=1e-4, cap_s=1e-3, attempts=0)
 PATIENT = Backoff(first_s=1e-4, cap_s=1e-3)
@@ -260,6 +267,27 @@ def test_closing_ends_the_thread_while_it_waits_for_a_picture() -> None:
     ingest.close()
     assert active_count() == before
     assert feed.connections[0].closed.is_set()
+
+
+def test_a_connection_that_is_opened_while_closing_is_closed_too() -> None:
+    class LateFeed(FakeFeed):
+        def connect(self, timeouts: Timeouts) -> FakeConnection:
+            reached.set()
+            assert go.wait(10)
+            return super().connect(timeouts)
+
+    reached, go, before = Event(), Event(), active_count()
+    feed = LateFeed([Life(waits=True)])
+    ingest = Ingest(feed).start()
+    assert reached.wait(10)
+    closing = Thread(target=ingest.close)
+    closing.start()
+    while not ingest.ended:
+        ingest.take(0.001)
+    go.set()
+    closing.join(10)
+    assert active_count() == before
+    assert states(ingest) == ["connecting", "ended"]
 
 
 def test_closing_ends_the_thread_while_it_waits_to_try_again() -> None:

@@ -117,6 +117,8 @@ def test_of_several_cameras_one_must_be_chosen() -> None:
         pytest.param(ours(encoding="tiff"), id="unknown-encoding"),
         pytest.param(ours(encoding="png"), id="another-encoding"),
         pytest.param(ours(stamp_ns="now"), id="no-time"),
+        pytest.param(ours(stamp_ns=2**63), id="time-that-no-clock-shows"),
+        pytest.param(ours(stamp_ns=-1), id="time-before-all-clocks"),
         pytest.param(ours(surprise=1), id="unknown-field"),
         pytest.param(lerobot(images=[1]), id="lerobot-list"),
         pytest.param(lerobot(images={}, timestamps=3), id="lerobot-times"),
