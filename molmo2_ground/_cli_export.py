@@ -47,7 +47,9 @@ def add_parser(
     vision.add_argument("model", metavar="MODEL", help="tiny, a folder or a hub id")
     vision.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where the files go")
     vision.set_defaults(call=export_vision)
-    about = "the picture encoder of SAM 2 as one ONNX graph, for masks.sam_onnx and other programs"
+    about = (
+        "the picture encoder and the mask decoder of SAM 2 as ONNX graphs, for load_sam2 and other programs"
+    )
     masks = parts.add_parser("segmenter", help=about, description=about, parents=[common])
     masks.add_argument("name", metavar="NAME", help="sam2.1-hiera-tiny and its like, a hub id or a folder")
     masks.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where the files go")
@@ -159,12 +161,14 @@ def export_vision(arguments: argparse.Namespace, loader: Loader | None) -> int:
 def export_segmenter(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`export segmenter NAME -o DIR`; on the CPU in float32, whatever there is."""
     from molmo2_ground.masks.sam2 import load_sam2
-    from molmo2_ground.masks.sam_onnx import GRAPH_FILE, export_encoder
+    from molmo2_ground.masks.sam_onnx import DECODER, ENCODER, export_decoder, export_encoder
 
     segmenter = load_sam2(arguments.name, device="cpu", dtype="float32")
-    record = export_encoder(segmenter, arguments.out)
-    print(arguments.out / GRAPH_FILE)
-    if not arguments.quiet:
-        say(f"pixels float32[1, 3, {record.side_px}, {record.side_px}] to features, opset {record.opset}")
-        say(f"run by onnxruntime it differs from torch by {record.difference:.1e} of the largest value")
+    for part, export in ((ENCODER, export_encoder), (DECODER, export_decoder)):
+        record = export(segmenter, arguments.out)
+        print(arguments.out / part.graph_file)
+        if not arguments.quiet:
+            shapes = f"{', '.join(part.inputs)} to {', '.join(part.outputs)}"
+            say(f"{part.title}: {shapes}, opset {record.opset}, pictures of {record.side_px} pixels")
+            say(f"run by onnxruntime it differs from torch by {record.difference:.1e} of the largest value")
     return 0

@@ -57,6 +57,18 @@ def walked(
     return made
 
 
+def single_frame(network: Any, inputs: Sequence[torch.Tensor], *, points: int, several: bool) -> Any:
+    """The library's step after memory, on the arguments of `MaskDecoder.decode`; points 0: without any."""
+    fine, middle, coarse, at, labels = inputs
+    with torch.inference_mode():
+        return network._single_frame_forward(
+            input_points=at[:, None] if points else None,
+            input_labels=labels[:, None].int() if points else None,
+            image_embeddings=[fine, middle, coarse],
+            multimask_output=several,
+        )
+
+
 class KeepsAll(ObjectMemory):
     """A memory that lets go of nothing, as the library's sessions do."""
 

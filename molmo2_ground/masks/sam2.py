@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from molmo2_ground.masks.mask_decoder import MaskDecoder, with_decoder
 from molmo2_ground.masks.mask_policy import MaskChoice, Policy
 from molmo2_ground.masks.object_memory import ObjectMemory
 from molmo2_ground.masks.picture_encoder import PictureEncoder, TorchEncoder
@@ -41,20 +42,23 @@ class Sam2(SamSegmenter):
         policy: Policy = "best",
         anchors: int = ANCHORS,
         encoder: PictureEncoder | None = None,
+        decoder: MaskDecoder | None = None,
         memory: type[ObjectMemory] = ObjectMemory,
     ) -> None:
         """Take a loaded network; policy and anchors as of `load_sam2`.
 
-        encoder: what makes the pictures' features; without it the network itself does. memory: what holds an
-        object.
+        encoder: what makes the pictures' features; decoder: what makes masks of them; without it the network
+        itself does. memory: what holds an object.
         """
         import transformers
 
         if anchors < 1:
             raise ValueError(f"anchors must be 1 or more, for the first point is one; got {anchors}")
         self.checkpoint, self.network = checkpoint, network
+        self._anchors, self._memory = anchors, memory
+        runs = network if decoder is None else with_decoder(network, decoder)
         choice = MaskChoice(policy)
-        choice.attach(network.mask_decoder)
+        choice.attach(runs.mask_decoder)
         session_class = getattr(transformers, checkpoint.family.session)
         device, dtype = network.device, network.dtype
 
@@ -65,7 +69,7 @@ class Sam2(SamSegmenter):
                 video_storage_device=device,
                 dtype=dtype,
             )
-            return memory(network, session, anchors=anchors)
+            return memory(runs, session, anchors=anchors)
 
         super().__init__(
             checkpoint.name,
@@ -77,6 +81,18 @@ class Sam2(SamSegmenter):
             dtype=dtype,
         )
 
+    def with_parts(self, *, encoder: PictureEncoder, decoder: MaskDecoder | None) -> Sam2:
+        """The same segmenter on the same weights, with these in place of its own; None for the network's."""
+        return Sam2(
+            self.checkpoint,
+            self.network,
+            policy=self.choice.policy,
+            anchors=self._anchors,
+            encoder=encoder,
+            decoder=decoder,
+            memory=self._memory,
+        )
+
 
 def load_sam2(
     name: str | Path,
@@ -85,6 +101,7 @@ def load_sam2(
     dtype: str | torch.dtype = "auto",
     policy: Policy = "best",
     anchors: int = ANCHORS,
+    onnx: str | Path | None = None,
 ) -> Sam2:
     """SAM 2 or 2.1 with its weights, by name.
 
@@ -96,9 +113,16 @@ def load_sam2(
     are plausible (`mask_policy.preferred`). Corrections follow the object that is in memory.
     anchors: how many frames with points stay in memory for good, the first and the newest others; with 1 a
     correction fades as other frames do, as in the library's own sessions.
-    Raises `CheckpointError` that says what is wrong with the checkpoint, `ValueError` for other arguments.
+    onnx: a folder that `molmo2-ground export segmenter` wrote; onnxruntime runs the parts that are in it.
+    Raises `CheckpointError` that says what is wrong with the checkpoint or the export, `ValueError` for other
+    arguments; with onnx also `MissingExtraError` and `BackendError`.
     """
-    return load_sam(name, family=SAM2, device=device, dtype=dtype, policy=policy, anchors=anchors)
+    segmenter = load_sam(name, family=SAM2, device=device, dtype=dtype, policy=policy, anchors=anchors)
+    if onnx is None:
+        return segmenter
+    from molmo2_ground.masks.sam_onnx import with_onnx
+
+    return with_onnx(segmenter, Path(onnx))
 
 
 def load_sam(
