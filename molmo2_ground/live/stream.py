@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
@@ -54,6 +55,7 @@ class Stream:
         rules: LiveRules,
         carrier: Carrier | None,
         watches: Iterable[Watch] = (),
+        watch_rules: Rules | None = None,
         clips: ClipRing | None = None,
         decoding: Decoding | None = None,
         clocks: Clocks | None = None,
@@ -72,7 +74,7 @@ class Stream:
         )
         self._looker = Looker(backend, decoding=decoding, clocks=clocks)
         self._waits_for_looks = carrier is None
-        self._watching, self._clips = Watching(watches), clips
+        self._watching, self._clips = Watching(watches, rules=watch_rules), clips
         self._ended_with: tuple[WatchEvent, ...] = ()
         self.meter = HealthMeter(name, feed=ingest, clocks=clocks)
         self._lock = threading.RLock()
