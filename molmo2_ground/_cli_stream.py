@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import threading
 import time
@@ -179,6 +180,9 @@ class _Running:
         if arguments.ui:
             from molmo2_ground.live.dashboard import Dashboard
 
+            if sys.stdout.isatty():
+                # It shows the camera's changes itself; lines of the log would be written across it.
+                logging.getLogger("molmo2_ground").setLevel(logging.CRITICAL)
             yield stack.enter_context(Dashboard(self.stream.meter)).take
         elif arguments.json != "-":
             from molmo2_ground._cli_stream_lines import lines_of

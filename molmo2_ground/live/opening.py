@@ -15,6 +15,7 @@ from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.questions import Asked, Questions, named
 from molmo2_ground.live.sampled_window import LIVE_WINDOW_S
 from molmo2_ground.live.stream import Stream
+from molmo2_ground.live.token_budget import TokenBudget
 from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.masks.segmenter import Segmenter
@@ -90,6 +91,9 @@ def open_stream(
     Raises `ValueError` for wrong arguments, `SourceError` for what is no source, and what loading a
     segmenter raises.
     """
+    if unknown := sorted(set(options) - set(StreamOptions.__annotations__)):
+        known = ", ".join(StreamOptions.__annotations__)
+        raise TypeError(f"a stream has no option {', '.join(unknown)}; there are: {known}")
     feed = open_feed(
         source,
         name=options.get("name"),
@@ -122,6 +126,7 @@ def open_stream(
 def check_options(feed: Feed, options: StreamOptions) -> None:
     """Raise the `ValueError` that `open_stream` would raise for numbers that cannot be; opens nothing."""
     rules = _checked_rules(options, paced=feed.paced)
+    TokenBudget(a_minute=rules.tokens_per_minute)
     _ingest(feed, options, rate_hz=rules.fps)
 
 

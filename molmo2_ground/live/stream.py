@@ -82,6 +82,8 @@ class Stream:
         self._snapshot: Update | None = None
         self._left_out: Counter[str] = Counter()
         self._started = self._closed = False
+        self._closing: threading.Thread | None = None
+        self._let_go = threading.Event()
 
     # --- iteration
 
@@ -95,6 +97,7 @@ class Stream:
         the source was given up, and what the model raised that is no answer; the stream is closed then.
         """
         if self._closed:
+            self.close()  # by another thread, perhaps: until all of it is let go of
             raise StopIteration
         try:
             self._start()
@@ -132,12 +135,23 @@ class Stream:
     def close(self) -> None:
         """Let go of the source and stop; nothing keeps running. Closing again does nothing.
 
-        A look that is under way is waited for up to 5 seconds.
+        A look that is under way is waited for up to 5 seconds; so does whoever closes meanwhile, since a
+        program that ends while the model's thread runs is ended by the system.
         """
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+            first = not self._closed
+            if first:
+                self._closed, self._closing = True, threading.current_thread()
+        if not first:
+            if self._closing is not threading.current_thread():
+                self._let_go.wait()
+            return
+        try:
+            self._release()
+        finally:
+            self._let_go.set()
+
+    def _release(self) -> None:
         self._ingest.close()
         self._looker.close()
         self._gather_events()
