@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Loader = Callable[..., "Grounder"]
 
 _QUIET_S = 5.0  # seconds without a message after which echo says why that may be
+_AGAIN_S = 60.0  # … and says so again, when nothing has changed
 _WAIT_S = 0.5
 _RATE_OVER = 20  # messages
 _MOST_NAMED = 3
@@ -58,6 +59,8 @@ def echo(arguments: argparse.Namespace, loader: Loader | None) -> int:
         raise ValueError("--key and --server-key go together: our own keys, and the publisher's public one")
     if arguments.count is not None and arguments.count < 1:
         raise ValueError(f"--count is at least 1; got {arguments.count}")
+    if arguments.seconds is not None and not 0 < arguments.seconds < float("inf"):
+        raise ValueError(f"--seconds is above 0; got {arguments.seconds:g}")
     keys = None if arguments.key is None else ClientKeys.load(arguments.key, arguments.server_key)
     stream, kinds = _topic(arguments.topic)
     with Subscriber(arguments.address, stream=stream, kinds=kinds, keys=keys, keep="every") as subscriber:
@@ -93,10 +96,11 @@ class _Printer:
         self._address, self._as_json, self._quiet = address, as_json, quiet
         self._seen_s: dict[tuple[str, Kind], deque[float]] = {}
         self._since_s = time.monotonic()
+        self._said, self._said_at_s = "", 0.0
         self.printed = 0
 
     def print(self, received: Received) -> None:
-        self._since_s = time.monotonic()
+        self._since_s, self._said = time.monotonic(), ""
         seen_s = self._seen_s.setdefault((received.stream, received.kind), deque(maxlen=_RATE_OVER + 1))
         seen_s.append(self._since_s)
         self.printed += 1
@@ -113,10 +117,13 @@ class _Printer:
 
     def wonder(self, subscriber: Subscriber) -> None:
         """After a while without a message, say why that may be."""
-        if self._quiet or time.monotonic() - self._since_s < _QUIET_S:
+        quiet_s = time.monotonic() - self._since_s
+        if self._quiet or quiet_s < _QUIET_S:
             return
-        self._since_s = time.monotonic()
-        say(f"nothing came for {_QUIET_S:g} s: {why_nothing(subscriber, self._address)}")
+        why = why_nothing(subscriber, self._address)
+        if why != self._said or quiet_s - self._said_at_s >= _AGAIN_S:
+            self._said, self._said_at_s = why, quiet_s
+            say(f"nothing came for {quiet_s:.0f} s: {why}")
 
     def summary(self, subscriber: Subscriber) -> list[str]:
         """What came in all, a line a topic."""

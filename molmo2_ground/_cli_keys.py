@@ -41,6 +41,7 @@ def keys(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`keys DIR [--client NAME]… [--revoke NAME]… [--list]`."""
     from molmo2_ground.integrations.zeromq.keys import (
         allowed_names,
+        check_new_clients,
         make_client_keys,
         make_server_keys,
         revoke,
@@ -57,6 +58,7 @@ def keys(arguments: argparse.Namespace, loader: Loader | None) -> int:
         for name in allowed_names(folder):
             print(name)
         return 0
+    check_new_clients(folder, arguments.client)  # a wrong name must not leave half of them made
     for name in arguments.revoke:
         revoke(folder, name)
         print(f"{name} is shut out; servers that run shut it out within two seconds")

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molmo2_ground._cli_output import say
+from molmo2_ground._cli_stream_checks import check_outputs, check_usage
 from molmo2_ground._cli_stream_options import (
     add_stream_options,
-    check_outputs,
     questions_of,
     source_of,
     stream_options,
     watches_of,
+    zone_file_of,
 )
 
 if TYPE_CHECKING:
+    from molmo2_ground.analytics import ZoneFile
     from molmo2_ground.grounder import Grounder
     from molmo2_ground.live.recording import Recorder
     from molmo2_ground.live.stream import Stream
     from molmo2_ground.live.update import Update
-    from molmo2_ground.query import Query
 
 Loader = Callable[..., "Grounder"]
 Step = Callable[["Update"], None]
@@ -46,37 +48,49 @@ def add_parser(
 def stream(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`stream SOURCE QUERY…`; runs until the source is over, the time given has passed, or Ctrl-C."""
     from molmo2_ground.grounder import default_model, load
+    from molmo2_ground.live.opening import check_options
 
-    check_outputs(arguments)
+    # Loading a model may take minutes: all that can be wrong is told before.
+    check_usage(arguments)
     feed, questions = source_of(arguments), questions_of(arguments)
+    zones = zone_file_of(arguments)
+    check_outputs(arguments, questions, zones=zones)
+    options = stream_options(arguments, zones=zones)
+    check_options(feed, options)
+    if arguments.carry not in ("flow", "none"):
+        from molmo2_ground.masks.choice import segmenter_named
+
+        options["carry"] = segmenter_named(arguments.carry, device=arguments.device)
     grounder = (loader or load)(
         arguments.model or default_model(),
         device=arguments.device,
         dtype=arguments.dtype,
         vision=arguments.vision,
     )
-    running = _Running(arguments, questions)
+    running = _Running(arguments, zones)
     try:
         with ExitStack() as stack:
-            running.open(grounder.stream(feed, questions, **stream_options(arguments)), stack)
+            running.open(grounder.stream(feed, questions, **options), stack)
             running.run()
     finally:
-        # Ctrl-C is how a stream usually ends: what was written is told then too.
+        # Ctrl-C is how a stream usually ends: what was seen and written is told then too.
+        running.say_last_events()
         running.say_totals()
-    return 0 if running.updates else 1
+    if not running.updates:
+        say(f"molmo2-ground: no picture came from {feed.name}")
+    return 0 if running.updates and running.all_recorded else 1
 
 
 class _Running:
     """One stream and everything that its updates go to."""
 
-    def __init__(self, arguments: argparse.Namespace, questions: Mapping[str, Query]) -> None:
-        self._arguments, self.updates = arguments, 0
+    def __init__(self, arguments: argparse.Namespace, zones: ZoneFile | None) -> None:
+        self._arguments, self._zones, self.updates = arguments, zones, 0
         self._recorders: list[Recorder] = []
         self._health_s, self._health_seq = -1.0, 0
         self._steps: list[Step] = []
         self._stream: Stream | None = None
-        # Sentences that are not understood are told now; zones in shares of the picture wait for its size.
-        watches_of(arguments, questions, size_px=(1, 1))
+        self._opened = False
 
     @property
     def stream(self) -> Stream:
@@ -84,10 +98,16 @@ class _Running:
         assert self._stream is not None
         return self._stream
 
+    @property
+    def all_recorded(self) -> bool:
+        """Whether no recording stopped early."""
+        return all(recorder.problem is None for recorder in self._recorders)
+
     def open(self, stream: Stream, stack: ExitStack) -> None:
         """Open every output, then the source; `stack` closes them, the last opened first."""
         self._stream = stream
         self._steps = list(self._outputs(stack))
+        self._opened = True
         stack.enter_context(stream)
 
     def run(self) -> None:
@@ -103,18 +123,33 @@ class _Running:
             for step in self._steps:
                 step(update)
             if self.updates == 1:
-                for watch in watches_of(self._arguments, self.stream.questions, size_px=update.size_px):
-                    self.stream.watch(watch)
+                self._watch(update.size_px)
             if self.updates == self._arguments.updates:
                 return
 
+    def _watch(self, size_px: tuple[int, int]) -> None:
+        """Begin to watch, now that it is known which places in the picture are meant."""
+        if self._zones is not None and not self._arguments.quiet:
+            for caution in self._zones.cautions(size_px):
+                say(f"note: {caution}")
+        for watch in watches_of(self._arguments, self.stream.questions, zones=self._zones, size_px=size_px):
+            self.stream.watch(watch)
+
+    def say_last_events(self) -> None:
+        """What was certain only because nothing came any more, where lines are for people."""
+        if self._opened and not self._arguments.ui and self._arguments.json != "-":
+            from molmo2_ground._cli_stream_lines import event_line
+
+            _print(f"{'at the end':>10}  {event_line(event)}" for event in self.stream.ended_with)
+
     def say_totals(self) -> None:
         """What came in and what became of it, on stderr, and what is wrong with the recordings."""
-        if self._stream is None:
+        if not self._opened:
             return
         for recorder in self._recorders:
             if recorder.problem is not None:
-                say(f"molmo2-ground: {recorder.problem}")
+                if self._arguments.quiet:  # else the log has said so
+                    say(f"molmo2-ground: {recorder.problem}")
             elif not self._arguments.quiet:
                 skipped = f" ({recorder.skipped} updates left out: the disk was slower)" * bool(
                     recorder.skipped
@@ -145,6 +180,9 @@ class _Running:
         if arguments.ui:
             from molmo2_ground.live.dashboard import Dashboard
 
+            if sys.stdout.isatty():
+                # It shows the camera's changes itself; lines of the log would be written across it.
+                logging.getLogger("molmo2_ground").setLevel(logging.CRITICAL)
             yield stack.enter_context(Dashboard(self.stream.meter)).take
         elif arguments.json != "-":
             from molmo2_ground._cli_stream_lines import lines_of

@@ -20,7 +20,7 @@ def lines_of(update: Update) -> Iterator[str]:
         into = "" if entry.into is None else f" into #{entry.into}"
         yield f"{when}  {entry.question}: {entry.kind} of #{entry.object_id}{into}: {entry.reason}"
     for event in update.events:
-        yield f"{when}  {_event(event)}"
+        yield f"{when}  {event_line(event)}"
 
 
 def _look(look: Look, update: Update) -> str:
@@ -39,7 +39,8 @@ def _look(look: Look, update: Update) -> str:
     return f"{look.question}: {' '.join(places[:_MOST_NAMED]) or 'none'}{more} ({asked})"
 
 
-def _event(event: WatchEvent) -> str:
+def event_line(event: WatchEvent) -> str:
+    """What a watch saw: `someone enters the yard: #3 zone entered yard [clip.mp4]`."""
     from molmo2_ground.analytics.events import where_and_what
 
     happened = (event.event.kind.replace("_", " "), *where_and_what(event.event))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from molmo2_ground.analytics import Line, Zone
+    from molmo2_ground.analytics import ZoneFile
     from molmo2_ground.live.opening import StreamOptions
     from molmo2_ground.live.watch import Watch
     from molmo2_ground.query import Query
@@ -39,7 +39,9 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--read-timeout", metavar="S", type=float, default=5.0, help="without a picture (default: 5)"
     )
-    parser.add_argument("--seconds", metavar="S", type=float, help="end after so many seconds")
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, help="end so many seconds after the source was first tried"
+    )
     parser.add_argument("--updates", metavar="N", type=int, help="end after N updates")
 
 
@@ -147,28 +149,6 @@ def _add_watches(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def check_outputs(arguments: argparse.Namespace) -> None:
-    """Find out before the model loads that a combination makes no sense. Raises `ValueError`."""
-    if arguments.ui and arguments.json is not None:
-        raise ValueError("--ui and --json - both write to the terminal; choose one")
-    if arguments.clips is not None and not arguments.watch:
-        raise ValueError("--clips keeps what is around events; say which with --watch SENTENCE")
-    for name in ("seconds", "speed", "open_timeout", "read_timeout"):
-        value = getattr(arguments, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"--{name.replace('_', '-')} is above 0; got {value:g}")
-    if arguments.updates is not None and arguments.updates < 1:
-        raise ValueError(f"--updates is at least 1; got {arguments.updates}")
-    names = [str(path.absolute()) for path in arguments.record]
-    if len(set(names)) < len(names):
-        raise ValueError("two recordings have the same name; choose different ones")
-    for path in arguments.record:
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot record to {path}: the folder {path.parent} does not exist")
-        if path.exists():
-            raise ValueError(f"{path} exists; record under another name, or move that one away")
-
-
 def source_of(arguments: argparse.Namespace) -> Any:
     """The feed that SOURCE names. Raises `SourceError` and `ValueError`, never with a password in it."""
     from molmo2_ground.sources.feeds.feed import Timeouts
@@ -184,11 +164,19 @@ def source_of(arguments: argparse.Namespace) -> Any:
 def _address(text: str) -> str:
     if not text.startswith("@"):
         return text
-    path = Path(text[1:])
-    lines = path.read_text(encoding="utf-8").split("\n")
-    named = [line.strip() for line in lines if line.strip()]
+    from molmo2_ground.errors import SourceError
+
+    path, expected = Path(text[1:]), "expected a text file with one line, the camera's address"
+    try:
+        written = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"{text} cannot be read ({error.strerror}); {expected}") from error
+    except UnicodeDecodeError:
+        # Without the cause: what could not be read may be a password.
+        raise SourceError(f"{text} is not in UTF-8; {expected}") from None
+    named = [line.strip() for line in written.split("\n") if line.strip()]
     if len(named) != 1:
-        raise ValueError(f"{path} holds {len(named)} lines; expected one, the camera's address")
+        raise SourceError(f"{text} holds {len(named)} lines; {expected}")
     return named[0]
 
 
@@ -207,11 +195,11 @@ def questions_of(arguments: argparse.Namespace) -> dict[str, Query]:
     return questions
 
 
-def stream_options(arguments: argparse.Namespace) -> StreamOptions:
-    """How the stream is followed, as `Grounder.stream` takes it. `SourceError`: a zone file that is wrong."""
+def stream_options(arguments: argparse.Namespace, *, zones: ZoneFile | None) -> StreamOptions:
+    """How the stream is followed, as `Grounder.stream` takes it."""
     from molmo2_ground.sources.feeds.feed import Timeouts
 
-    options: StreamOptions = {
+    return {
         "fps": arguments.fps,
         "policy": arguments.policy,
         "capacity": arguments.buffer,
@@ -224,47 +212,44 @@ def stream_options(arguments: argparse.Namespace) -> StreamOptions:
         "tokens_per_minute": arguments.tokens_per_minute,
         "name": arguments.name,
         "clips": arguments.clips,
+        "watch_rules": None if zones is None else zones.rules,
         "device": arguments.device,
         "timeouts": Timeouts(open_s=arguments.open_timeout, read_s=arguments.read_timeout),
     }
-    if arguments.zones is not None:
-        from molmo2_ground.analytics import read_zone_file
 
-        options["rules"] = read_zone_file(arguments.zones).rules
-    return options
+
+def zone_file_of(arguments: argparse.Namespace) -> ZoneFile | None:
+    """The file that `--zones` names, read. Raises `SourceError`."""
+    if arguments.zones is None:
+        return None
+    from molmo2_ground.analytics import read_zone_file
+
+    return read_zone_file(arguments.zones)
 
 
 def watches_of(
-    arguments: argparse.Namespace, questions: Iterable[str], *, size_px: tuple[int, int]
+    arguments: argparse.Namespace,
+    questions: Iterable[str],
+    *,
+    zones: ZoneFile | None,
+    size_px: tuple[int, int],
 ) -> list[Watch]:
     """The watches that sentences ask for, in a picture of (width, height) pixels.
 
-    Raises `ValueError` for a sentence that is not understood, `SourceError` for a zone file that is wrong.
+    Raises `ValueError` for a sentence that is not understood.
     """
     if not arguments.watch:
         return []
     from molmo2_ground.live.watch import Watch
 
-    zones, lines = _places(arguments, size_px)
     return [
         Watch.read(
             sentence,
-            zones=zones,
-            lines=lines,
+            zones=() if zones is None else zones.zones_px(size_px),
+            lines=() if zones is None else zones.lines_px(size_px),
             questions=tuple(questions),
             debounce_s=arguments.debounce,
             cooldown_s=arguments.cooldown,
         )
         for sentence in arguments.watch
     ]
-
-
-def _places(
-    arguments: argparse.Namespace, size_px: tuple[int, int]
-) -> tuple[tuple[Zone, ...], tuple[Line, ...]]:
-    if arguments.zones is None:
-        return (), ()
-    from molmo2_ground.analytics import read_zone_file
-
-    file = read_zone_file(arguments.zones)
-    return file.zones_px(size_px), file.lines_px(size_px)

@@ -107,7 +107,8 @@ class MetricsPage:
     host  an address of this machine: `127.0.0.1` and `::1` are reached from here alone. Any other needs
           `wide=True`, since the page has no password. port: 0 takes a free one; see `port`.
 
-    Raises `ValueError` for a wide address that was not asked for, and `OSError` when the port is taken.
+    Raises `ValueError` for a wide address that was not asked for and for what is no port, and `OSError` when
+    the port is taken.
     """
 
     def __init__(
@@ -118,8 +119,15 @@ class MetricsPage:
                 f"the page of figures has no password and is served on loopback; got the host {host!r}. "
                 "Say wide=True to serve it to others"
             )
+        if not 0 <= port <= 65535:
+            raise ValueError(f"a port is 0 to 65535; got {port}")
         prometheus_text(meter)  # what is missing is told here, and not to the first who asks
-        self._server = _Server((host, port), _handler(meter))
+        try:
+            self._server = _Server((host, port), _handler(meter))
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{error.strerror}: the page of figures cannot be served at {host}:{port}"
+            ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True
         )

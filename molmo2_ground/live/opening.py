@@ -15,6 +15,7 @@ from molmo2_ground.live.clip_ring import ClipRing
 from molmo2_ground.live.questions import Asked, Questions, named
 from molmo2_ground.live.sampled_window import LIVE_WINDOW_S
 from molmo2_ground.live.stream import Stream
+from molmo2_ground.live.token_budget import TokenBudget
 from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.masks.segmenter import Segmenter
@@ -47,7 +48,7 @@ class StreamOptions(TypedDict, total=False):
     tokens_per_minute  read and written by the model at most; as many as it takes when left out.
     name         of the stream in updates, topics and logs; the source's when left out.
     watches      what to be told of (`molmo2_ground.live.watch.Watch`), by zones, lines, counts, appearance.
-    rules        what counts as being inside and as crossing, for watches (`molmo2_ground.analytics.Rules`).
+    watch_rules  what counts as being in a zone and as crossing a line (`molmo2_ground.analytics.Rules`).
     clips        a folder in which the pictures around each event are written, or a `ClipRing` of your own.
     speed, loop  of a file: how many times faster than it was filmed (1; None for as fast as it is taken), and
                  whether it is played over and over. clock: of pictures that come with seconds, by which one.
@@ -69,7 +70,7 @@ class StreamOptions(TypedDict, total=False):
     name: str | None
     capacity: int
     watches: Iterable[Watch]
-    rules: Rules | None
+    watch_rules: Rules | None
     clips: str | os.PathLike[str] | ClipRing | None
     speed: float | None
     loop: bool
@@ -90,6 +91,9 @@ def open_stream(
     Raises `ValueError` for wrong arguments, `SourceError` for what is no source, and what loading a
     segmenter raises.
     """
+    if unknown := sorted(set(options) - set(StreamOptions.__annotations__)):
+        known = ", ".join(StreamOptions.__annotations__)
+        raise TypeError(f"a stream has no option {', '.join(unknown)}; there are: {known}")
     feed = open_feed(
         source,
         name=options.get("name"),
@@ -99,7 +103,35 @@ def open_stream(
         options=options.get("feed_options"),
         clocks=options.get("clocks"),
     )
-    policy, fps = options.get("policy", "latest"), options.get("fps", DEFAULT_TRACK_FPS)
+    rules = _checked_rules(options, paced=feed.paced)
+    carrier = carrier_named(options.get("carry", "flow"), device=options.get("device", "auto"))
+    questions = Questions(named(question), fps=rules.fps).asked
+    if not questions:
+        raise ValueError("a stream is asked at least one question; got none")
+    return Stream(
+        _ingest(feed, options, rate_hz=rules.fps if carrier is None else options.get("carry_fps")),
+        backend,
+        name=options.get("name") or feed.name,
+        questions=questions,
+        rules=rules,
+        carrier=carrier,
+        watches=options.get("watches", ()),
+        watch_rules=options.get("watch_rules"),
+        clips=_clips(options.get("clips"), waits=not feed.paced),
+        decoding=options.get("decoding"),
+        clocks=options.get("clocks"),
+    )
+
+
+def check_options(feed: Feed, options: StreamOptions) -> None:
+    """Raise the `ValueError` that `open_stream` would raise for numbers that cannot be; opens nothing."""
+    rules = _checked_rules(options, paced=feed.paced)
+    TokenBudget(a_minute=rules.tokens_per_minute)
+    _ingest(feed, options, rate_hz=rules.fps)
+
+
+def _checked_rules(options: StreamOptions, *, paced: bool) -> LiveRules:
+    fps, carry_fps = options.get("fps", DEFAULT_TRACK_FPS), options.get("carry_fps")
     rules = LiveRules(
         fps=fps,
         max_age_s=options.get("max_age_s", MAX_AGE_S),
@@ -108,29 +140,12 @@ def open_stream(
         look_every_s=options.get("look_every_s", LOOK_EVERY_S),
         window_s=options.get("window_s", LIVE_WINDOW_S),
         tokens_per_minute=options.get("tokens_per_minute"),
-        wait=policy != "latest",
-        paced=feed.paced,
+        wait=options.get("policy", "latest") != "latest",
+        paced=paced,
     )
-    carrier = carrier_named(options.get("carry", "flow"), device=options.get("device", "auto"))
-    carry_fps = options.get("carry_fps")
-    if carry_fps is not None and carry_fps < fps:
+    if carry_fps is not None and not fps <= carry_fps < float("inf"):
         raise ValueError(f"carry_fps is at least fps, {fps:g}; got {carry_fps:g}")
-    questions = Questions(named(question), fps=fps).asked
-    if not questions:
-        raise ValueError("a stream is asked at least one question; got none")
-    return Stream(
-        _ingest(feed, options, rate_hz=fps if carrier is None else carry_fps),
-        backend,
-        name=options.get("name") or feed.name,
-        questions=questions,
-        rules=rules,
-        carrier=carrier,
-        watches=options.get("watches", ()),
-        watch_rules=options.get("rules"),
-        clips=_clips(options.get("clips"), waits=not feed.paced),
-        decoding=options.get("decoding"),
-        clocks=options.get("clocks"),
-    )
+    return rules
 
 
 def _ingest(feed: Feed, options: StreamOptions, *, rate_hz: float | None) -> Ingest:

@@ -137,12 +137,13 @@ class Stream:
     def close(self) -> None:
         """Let go of the source and stop; nothing keeps running. Closing again does nothing.
 
-        Any thread may close it. The one that iterates is waited for up to 5 seconds, and so is a look that is
-        under way; an iterating thread that takes longer lets go itself when it comes back.
+        Any thread may close it. The one that iterates is waited for, and so is a look that is under way, each
+        up to 5 seconds, and whoever else closes it meanwhile: a program that ends while the model's thread
+        runs is ended by the system. An iterating thread that takes longer lets go itself when it comes back.
         """
         self._closed = True
         self._ingest.close()
-        if not self._stepping.acquire(timeout=_CLOSE_S):
+        if not self._stepping.acquire(timeout=2 * _CLOSE_S):
             return
         try:
             if not self._let_go:

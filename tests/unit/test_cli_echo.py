@@ -79,6 +79,12 @@ def test_a_topic_that_there_is_not(topic: str, capsys: pytest.CaptureFixture[str
     assert "a topic is molmo2/<stream name>/" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--seconds", "nan"], ["--seconds", "-1"], ["--count", "0"]])
+def test_an_end_that_is_none(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["echo", "tcp://127.0.0.1:1", *option]) == 2
+    assert option[0] in capsys.readouterr().err
+
+
 def test_it_says_why_nothing_comes(
     publisher: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

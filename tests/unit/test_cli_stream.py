@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def test_a_camera_that_never_comes_ends_with_the_time_given(
     command = ["stream", "rtsp://someone:s3cret@127.0.0.1:9/door", WORDS, "--seconds", "1"]
     assert main(command, loader=loader) == 1
     out, err = capsys.readouterr()
+    assert "no picture came from rtsp://127.0.0.1:9/door" in err
     assert "s3cret" not in out + err + caplog.text
     assert "rtsp://127.0.0.1:9/door: reconnecting" in caplog.text
 
@@ -146,9 +148,36 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptu
         ),
         pytest.param([WORDS, "--carry", "no-such"], "no-such", 1, id="a segmenter that is none"),
         pytest.param([WORDS, "--fps", "0"], "fps", 2, id="no pictures"),
+        pytest.param([WORDS, "--zones", "z.json"], "--watch", 2, id="zones of no event"),
+        pytest.param([WORDS, "--keys", "k"], "--publish or --control", 2, id="keys of no socket"),
+        pytest.param([WORDS, "--insecure"], "--publish or --control", 2, id="no socket to be insecure"),
+        pytest.param([WORDS, "--record-max-mb", "5"], "--record", 2, id="a size of no recording"),
+        pytest.param(
+            [WORDS, "--record", "run", "--record-max-mb", "5"], "only .mcap", 2, id="a bag that is cut"
+        ),
+        pytest.param([WORDS, "--record", "a", "--record", "a.db3"], "same name", 2, id="one bag twice"),
+        pytest.param(
+            [WORDS, "--watch", "a car appears", "--watch", "a car appears"], "twice", 2, id="one watch twice"
+        ),
+        pytest.param(
+            [WORDS, "--watch", "a car appears", "--zones", "z.json"], "z.json", 1, id="no zone file"
+        ),
+        pytest.param([WORDS, "--publish", "5556"], "tcp://HOST:PORT", 2, id="a port is no address"),
+        pytest.param([WORDS, "--publish", "tcp://127.0.0.1:1", "--keys", "k"], "key file", 1, id="no keys"),
+        pytest.param(
+            [WORDS, "--publish", "tcp://127.0.0.1:1", "--control", "tcp://127.0.0.1:1"],
+            "two addresses",
+            2,
+            id="two sockets at one address",
+        ),
+        pytest.param([WORDS, "--metrics", "99999"], "0 to 65535", 2, id="a port that is none"),
+        pytest.param([WORDS, "--max-age", "0"], "max_age_s", 2, id="no age"),
+        pytest.param([WORDS, "--carry-fps", "1"], "carry_fps", 2, id="carried less often than seen"),
+        pytest.param([WORDS, "--buffer", "0"], "capacity", 2, id="no buffer"),
+        pytest.param([WORDS, "--tokens-per-minute", "0"], "tokens_per_minute", 2, id="no tokens"),
     ],
 )
-def test_bad_usage_is_one_line(
+def test_bad_usage_is_one_line_before_the_model_loads(
     film: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -158,13 +187,64 @@ def test_bad_usage_is_one_line(
     code: int,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["stream", film, *options], loader=loader) == code
+    assert main(["stream", film, *options], loader=never) == code
     out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if line.startswith("molmo2-ground:")]
-    assert len(lines) == 1
-    assert said in lines[0]
+    (line,) = err.splitlines()
+    assert line.startswith("molmo2-ground: ")
+    assert said in line
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--publish", "--control", "--metrics"])
+def test_a_port_in_use_is_told_before_the_model_loads(
+    film: str, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        address = str(port) if option == "--metrics" else f"tcp://127.0.0.1:{port}"
+        assert main(["stream", film, WORDS, option, address], loader=never) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Address already in use" in line
+    assert str(port) in line
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        pytest.param(None, "No such file", id="missing"),
+        pytest.param(b"", "0 lines", id="empty"),
+        pytest.param(b"rtsp://u:s3cret@a/x\nrtsp://u:s3cret@b/x\n", "2 lines", id="two addresses"),
+        pytest.param(b"rtsp://u:s3cret\xff@a/x", "not in UTF-8", id="not text"),
+    ],
+)
+def test_an_address_file_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: bytes | None, said: str
+) -> None:
+    path = tmp_path / "camera.url"
+    if written is not None:
+        path.write_bytes(written)
+    assert main(["stream", f"@{path}", WORDS], loader=never) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert "expected a text file with one line" in line
+    assert "s3cret" not in line
+
+
+def test_zones_of_another_size_and_their_rules_are_heeded(
+    film: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zones = tmp_path / "zones.json"
+    far = {"name": "far", "polygon": [[4000, 4000], [4100, 4000], [4100, 4100]]}
+    kerb = {"name": "kerb", "start": [0.35, 0.0], "end": [0.35, 1.0]}
+    zones.write_text(json.dumps({"zones": [far]}))
+    command = ["stream", film, WORDS, "--policy", "block", "--speed", "50", "--zones", str(zones)]
+    assert main([*command, "--watch", "someone enters far"], loader=loader) == 0
+    assert "note: zone 'far' lies outside the picture" in capsys.readouterr().err
+    # Nothing moves so far from the line that by these rules it would have crossed it.
+    zones.write_text(json.dumps({"units": "norm", "lines": [kerb], "rules": {"min_step_px": 10000}}))
+    assert main([*command, "--watch", "someone crosses kerb"], loader=loader) == 0
+    assert "line crossed" not in capsys.readouterr().out
 
 
 def test_a_source_that_is_none_is_told_before_the_model_loads(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,20 @@ _DOMAIN = "molmo2-ground"
 _REOPEN_S = 0.02
 
 
+def check_free(endpoint: str) -> None:
+    """Bind the endpoint and let go of it again. Raises `OSError` when it is taken or is not ours.
+
+    Only of TCP: a file that is bound anew is taken from who has it.
+    """
+    if not endpoint.startswith("tcp://"):
+        return
+    door = Door(endpoint, keys=None, insecure=True)
+    try:
+        door.open(require("zmq", extra="live").PUB, {}).close(0)
+    finally:
+        door.close()
+
+
 class Door:
     """Makes the bound sockets of one server, in a context of its own.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,16 @@ class ClientKeys:
 def make_server_keys(folder: str | os.PathLike[str]) -> bool:
     """Make the folder and the server's keys in it; False when they are there, which are never replaced.
 
-    Raises `SourceError` when only one of the two files is there.
+    Raises `SourceError` when only one of the two files is there, and for a folder that cannot be made.
     """
     root = Path(folder)
     for part in (root, root / "allowed", root / "clients"):
-        part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(
+                f"the folder {part} cannot be made ({error.strerror}); choose another"
+            ) from error
     public, secret = root / f"server{PUBLIC}", root / f"server{SECRET}"
     if public.exists() and secret.exists():
         return False
@@ -88,15 +94,19 @@ def make_client_keys(folder: str | os.PathLike[str], name: str) -> Path:
 
     Raises `ValueError` for a name that no file may have, `FileExistsError` when the client has keys already.
     """
-    root = Path(folder)
-    public, secret = _client_files(root, name)
-    for path in (public, secret):
-        if path.exists():
-            raise FileExistsError(
-                f"{path} exists and is not overwritten; choose another name or move it away"
-            )
+    public, secret = _free_client_files(Path(folder), name)
     _make_pair(public, secret)
     return secret
+
+
+def check_new_clients(folder: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Raise what `make_client_keys` would raise for one of the names; make nothing."""
+    known: set[str] = set()
+    for name in names:
+        _free_client_files(Path(folder), name)
+        if name in known:
+            raise ValueError(f"the client {name} is named twice; name it once")
+        known.add(name)
 
 
 def allowed_names(folder: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -127,6 +137,15 @@ def _client_files(root: Path, name: str) -> tuple[Path, Path]:
             f"a client's name has 1 to 64 of a-z A-Z 0-9 _ - . and begins with none of - and .; got {name!r}"
         )
     return root / "allowed" / f"{name}{PUBLIC}", root / "clients" / f"{name}{SECRET}"
+
+
+def _free_client_files(root: Path, name: str) -> tuple[Path, Path]:
+    for path in (files := _client_files(root, name)):
+        if path.exists():
+            raise FileExistsError(
+                f"{path} exists and is not overwritten; choose another name or move it away"
+            )
+    return files
 
 
 def _make_pair(public: Path, secret: Path) -> None:
@@ -160,6 +179,8 @@ def _read_pair(path: Path) -> tuple[bytes, bytes]:
 
 def _read(path: Path) -> tuple[bytes, bytes | None]:
     zmq_auth: Any = require("zmq.auth", extra="live")
+    if not path.is_file():
+        raise SourceError(f"there is no key file {path}; molmo2-ground keys DIR makes such files")
     try:
         public, secret = zmq_auth.load_certificate(path)
     except (OSError, ValueError) as error:

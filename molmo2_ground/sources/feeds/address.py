@@ -20,6 +20,8 @@ Kind = Literal["device", "file", "stream", "zmq"]
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt")
 _ZMQ_SCHEMES = ("zmq+tcp", "zmq+ipc")
+# The others may also listen, at an address without a host.
+_NEEDS_HOST = ("rtsp", "rtsps", "http", "https")
 _EXPECTED = (
     "expected a camera's number or /dev/video…, a file, or an address that begins with "
     f"{', '.join(f'{scheme}://' for scheme in (*STREAM_SCHEMES, *_ZMQ_SCHEMES))}"
@@ -103,7 +105,9 @@ class Address:
             kind: Kind = "zmq"
             location = f"{scheme.removeprefix('zmq+')}://{rest.partition('?')[0]}"
         elif scheme in STREAM_SCHEMES:
-            kind, location = "stream", f"{scheme}://{_with_quoted_password(rest)}"
+            quoted = _with_quoted_password(rest)
+            _check_host(quoted, name, needs_host=scheme in _NEEDS_HOST)
+            kind, location = "stream", f"{scheme}://{quoted}"
         else:
             raise RefusedError(f"{_EXPECTED}; got {name}")
         return cls(kind=kind, name=name, scheme=scheme, location=Secret(location), written=Secret(rest))
@@ -180,6 +184,17 @@ def _with_quoted_password(rest: str) -> str:
         return rest
     user, colon, password = who.partition(":")
     return f"{_quoted(user)}{colon}{_quoted(password)}@{host}{rest_of_it}"
+
+
+def _check_host(quoted: str, name: str, *, needs_host: bool) -> None:
+    """Refuse what no attempt can reach; `quoted` follows the `://`. The port is not told: see `safe_name`."""
+    match = _HOST_AND_PORT.fullmatch(re.split(r"[/?#]", quoted, maxsplit=1)[0].rpartition("@")[2])
+    if match is None:
+        return  # an address of a kind that FFmpeg may understand
+    if needs_host and not match[1]:
+        raise RefusedError(f"{name}: there is no host; expected SCHEME://HOST:PORT/PATH")
+    if len(digits := (match[2] or "")[1:]) > 5 or int(digits or 0) > 65535:
+        raise RefusedError(f"{name}: there is no such port; expected one up to 65535")
 
 
 def _quoted(text: str) -> str:

@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 # Status events that nobody drains are not kept for weeks.
 _MOST_EVENTS = 1000
+# A camera may be away for days: attempts that fail like those before are logged once a minute.
+_LOGGED_ATTEMPTS, _LOGGED_EVERY_NS = 3, 60_000_000_000
 # How long `close` waits for a source that cannot be interrupted (a user's own function).
 _CLOSE_S = 2.0
 
@@ -72,6 +74,7 @@ class Ingest:
         self._last_stamp_ns: int | None = None
         self._last_good_ns, self._showed = 0, False
         self._failure: SourceError | None = None
+        self._logged_reason, self._logged_ns = "", 0
 
     # --- what anyone may ask
 
@@ -314,11 +317,20 @@ class Ingest:
             self._state = state
             self._events.append(event)
         words = f" (attempt {attempt})" if attempt else ""
-        _LOG.log(
-            logging.INFO if state in ("connecting", "connected", "ended") else logging.WARNING,
-            "%s: %s%s%s",
-            self.name,
-            state,
-            words,
-            f": {reason}" if reason else "",
-        )
+        reason = reason.removeprefix(f"{self.name}: ")
+        level = logging.INFO if state in ("connecting", "connected", "ended") else logging.WARNING
+        if self._is_told_already(attempt, reason):
+            level = logging.DEBUG
+        _LOG.log(level, "%s: %s%s%s", self.name, state, words, f": {reason}" if reason else "")
+
+    def _is_told_already(self, attempt: int, reason: str) -> bool:
+        """Whether the log has said so of late: one more attempt that failed like those before."""
+        now_ns = self._clocks.monotonic_ns()
+        if (
+            attempt > _LOGGED_ATTEMPTS
+            and reason == self._logged_reason
+            and now_ns - self._logged_ns < _LOGGED_EVERY_NS
+        ):
+            return True
+        self._logged_reason, self._logged_ns = reason, now_ns
+        return False

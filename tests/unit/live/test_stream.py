@@ -257,6 +257,38 @@ def test_an_interrupt_in_the_loop_closes_the_stream() -> None:
     assert threads() == before
 
 
+def test_whoever_closes_waits_until_another_has_closed_it() -> None:
+    looking, may_end = threading.Event(), threading.Event()
+
+    class Slow(TruthBackend):
+        def answer_together(self, asked: Asked, *, decoding: Decoding) -> list[RawAnswer]:
+            looking.set()
+            assert may_end.wait(10)
+            return super().answer_together(asked, decoding=decoding)
+
+    before = threads()
+    stream = over(Slow(one_across))
+    next(stream)
+    assert looking.wait(10)
+    closer = threading.Thread(target=stream.close)
+    closer.start()
+    while not stream._closed:
+        pass
+    second = threading.Thread(target=stream.close)
+    second.start()
+    second.join(0.05)
+    assert second.is_alive(), "it came back while the model was still at work"
+    may_end.set()
+    closer.join(10)
+    second.join(10)
+    assert threads() == before
+
+
+def test_an_option_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match="no option capcity; there are: fps"):
+        over(TruthBackend(one_across), capcity=5)
+
+
 def test_watches_are_told_with_the_update() -> None:
     watch = Watch.count_at_least(None, 1, name="somebody")
     with over(TruthBackend(one_across), policy="block", watches=[watch]) as stream:

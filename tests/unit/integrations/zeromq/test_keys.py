@@ -56,6 +56,21 @@ def test_no_secret_is_printed_with_the_object(tmp_path: Path) -> None:
         assert keys.secret.decode() not in f"{keys!r} {keys}"
 
 
+@pytest.mark.parametrize("second", ["b ad", "first"])
+def test_one_wrong_name_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], second: str
+) -> None:
+    assert main(["keys", str(tmp_path / "keys"), "--client", "first", "--client", second]) == 2
+    assert second in capsys.readouterr().err
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_file_in_the_folders_place_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "keys").touch()
+    assert main(["keys", str(tmp_path / "keys")]) == 1
+    assert "cannot be made" in capsys.readouterr().err
+
+
 def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     Keyring.make(folder, "robot")

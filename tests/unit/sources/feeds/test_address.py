@@ -95,6 +95,27 @@ def test_what_is_no_source_is_refused(source: Any) -> None:
         Address.of(source)
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("rtsp://u:s3cret@", "there is no host"),
+        ("rtsp://u:s3cret@:554/x", "there is no host"),
+        ("http:///x", "there is no host"),
+        ("rtsp://u:s3cret@cam:99999/x", "there is no such port"),
+        ("rtmp://cam:123456/x", "there is no such port"),
+    ],
+)
+def test_what_no_attempt_can_reach_is_refused(source: str, said: str) -> None:
+    with pytest.raises(RefusedError, match=said) as refused:
+        Address.of(source)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("source", ["udp://@:5000", "udp://:5000", "rtmp://:1935/x", "rtsp://[::1]:554/x"])
+def test_who_listens_needs_no_host(source: str) -> None:
+    assert Address.of(source).kind == "stream"
+
+
 def test_the_query_is_what_stands_after_the_question_mark() -> None:
     assert Address.of("zmq+tcp://h:5?camera=a&topic=b").query == Secret("camera=a&topic=b")
     assert Address.of("http://u:p?w@h/x?t=1").query == Secret("t=1")

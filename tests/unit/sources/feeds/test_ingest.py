@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import re
 from itertools import pairwise
 from threading import Event, Thread, active_count
 from typing import Any
@@ -114,6 +116,25 @@ def test_attempts_are_counted_until_a_picture_comes() -> None:
         assert ingest.take(10)
     attempts = [e.attempt for e in ingest.drain_events() if e.state == "reconnecting"]
     assert attempts == [1, 2, 3, 1, 2]
+
+
+def test_a_camera_that_stays_away_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    seconds = itertools.count(0, 20)  # by this clock 20 s pass from one change of state to the next
+    clocks = Clocks(monotonic_ns=lambda: next(seconds) * 1_000_000_000)
+    feed = FakeFeed([SourceError("fake: gone")] * 10 + [SourceError("fake: no route")] * 2)
+    backoff = Backoff(first_s=1e-4, cap_s=1e-3, attempts=11)
+    with caplog.at_level(logging.WARNING):
+        _, ingest = read(feed, clocks=clocks, backoff=backoff)
+    assert [e.attempt for e in ingest.drain_events() if e.state == "reconnecting"] == [*range(1, 12)]
+    logged = [re.findall(r"attempt (\d+)\): (.*)", line) for line in caplog.messages]
+    assert [found[0] for found in logged if found] == [
+        ("1", "gone"),
+        ("2", "gone"),
+        ("3", "gone"),
+        ("6", "gone"),
+        ("9", "gone"),
+        ("11", "no route"),
+    ]
 
 
 def test_a_stall_is_told_and_then_it_is_connected_again() -> None:
