@@ -109,7 +109,7 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param(None, "cannot be read as a key", id="missing"),
+        pytest.param(None, "there is no key file", id="missing"),
         pytest.param("", "cannot be read as a key", id="empty"),
         pytest.param("\0\1", "cannot be read as a key", id="bytes"),
         pytest.param('curve\n    public-key = "short"\n    secret-key = "short"\n', "is damaged", id="short"),

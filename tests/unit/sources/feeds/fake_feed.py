@@ -60,7 +60,7 @@ class FakeConnection:
 class FakeFeed:
     """Each `connect` takes the next of `lives`, and raises it when it is an error; then nobody is there."""
 
-    lives: Sequence[Life | SourceError] = field(default_factory=list)
+    lives: list[Life | SourceError] = field(default_factory=list)
     name: str = "fake"
     paced: bool = True
     reopens: bool = True

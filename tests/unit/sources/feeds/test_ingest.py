@@ -121,7 +121,8 @@ def test_attempts_are_counted_until_a_picture_comes() -> None:
 def test_a_camera_that_stays_away_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     seconds = itertools.count(0, 20)  # by this clock 20 s pass from one change of state to the next
     clocks = Clocks(monotonic_ns=lambda: next(seconds) * 1_000_000_000)
-    feed = FakeFeed([SourceError("fake: gone")] * 10 + [SourceError("fake: no route")] * 2)
+    lives: list[Life | SourceError] = [SourceError("fake: gone")] * 10
+    feed = FakeFeed([*lives, *[SourceError("fake: no route")] * 2])
     backoff = Backoff(first_s=1e-4, cap_s=1e-3, attempts=11)
     with caplog.at_level(logging.WARNING):
         _, ingest = read(feed, clocks=clocks, backoff=backoff)
