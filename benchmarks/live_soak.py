@@ -240,7 +240,7 @@ def _run(scene: Scene, film: Path, options: argparse.Namespace) -> tuple[Notes, 
 
 
 def _more(values: Sequence[int]) -> bool:
-    """Whether there are more at the end than at the beginning; a film that begins anew has none in between."""
+    """Whether there are more at the end than at the beginning; between two showings there are fewer."""
     quarter = max(1, len(values) // 4)
     return max(values[-quarter:]) > max(values[:quarter])
 
