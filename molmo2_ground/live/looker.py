@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,12 @@ from molmo2_ground.live.sampled_window import Window
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.replay import Result
 from molmo2_ground.session import Prepared, Session
+
+AT_EXIT_S = 60.0
+"""A large model on a CPU takes about so long for a look; one that takes longer hangs."""
+
+_TELL_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,8 +96,8 @@ def _still_of(window: Window, still: Mapping[str, Query]) -> Clip:
 class Looker:
     """Answers requests in a thread of its own, one at a time; use it in a `with` block or close it.
 
-    The thread is a daemon and waits for nothing but requests: a model that hangs does not keep a program
-    from ending.
+    A program that ends during a look waits for it, up to `AT_EXIT_S`: the system aborts a program that is
+    taken down while one of its threads is at work in the model.
     """
 
     def __init__(
@@ -119,6 +127,7 @@ class Looker:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="molmo2-looker", daemon=True)
                 self._thread.start()
+                atexit.register(self._at_exit)
             self._changed.notify_all()
 
     def answer(self, request: LookRequest) -> LookAnswer:
@@ -152,7 +161,15 @@ class Looker:
         if self._thread is None:
             return True
         self._thread.join(wait_s)
-        return not self._thread.is_alive()
+        ended = not self._thread.is_alive()
+        if ended:
+            atexit.unregister(self._at_exit)
+        return ended
+
+    def _at_exit(self) -> None:
+        if not self.close(wait_s=_TELL_S):
+            _log.warning("waiting for the model to finish a look, up to %g s", AT_EXIT_S)
+            self.close(wait_s=AT_EXIT_S)
 
     def _came(self) -> bool:
         return self._done is not None or self._failure is not None

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,7 @@ def places(time_s: float) -> Places:
     return {1: (0.2, 0.5), 2: (0.6, 0.5)}
 
 
+ROOT = Path(__file__).parents[3]
 STREET = Street(places, size_px=(64, 36))
 
 
@@ -113,3 +117,32 @@ def test_what_no_answer_can_hold_is_raised_where_it_is_taken_and_once() -> None:
     assert looker.take() is None
     assert not looker.busy
     assert looker.close()
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_during_a_look_waits_for_it() -> None:
+    program = """
+import threading, time
+from molmo2_ground.live.looker import Looker
+from molmo2_ground.query import Query
+from tests.live_scenes import TruthBackend
+from tests.unit.live.test_looker import places, request
+
+class Slow(TruthBackend):
+    def written(self, prompt, clip):
+        print("asked", flush=True)
+        entered.set()
+        time.sleep(0.5)
+        print("answered", flush=True)
+        return super().written(prompt, clip)
+
+entered = threading.Event()
+looker = Looker(Slow(places))
+looker.ask(request(Query.track("cars")))
+assert entered.wait(10)
+assert not looker.close(wait_s=0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["asked", "answered"]), done.stderr
