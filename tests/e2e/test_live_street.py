@@ -23,7 +23,7 @@ RETURN_S = 5.0
 """Within which the stream is back after the camera is."""
 GRACE_S = 30.0
 # The minute of every build, and ten of them where there is time.
-MINUTES = [pytest.param(1, id="one minute")]
+MINUTES = [pytest.param(1, id="one minute", marks=pytest.mark.timeout(300))]
 if os.environ.get("MOLMO2_GROUND_LONG_TESTS"):
     MINUTES.append(pytest.param(10, id="ten minutes", marks=pytest.mark.timeout(900)))
 
@@ -69,7 +69,6 @@ def no_stamp_is_wrong(messages: list[Heard], *, until_s: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("minutes", MINUTES)
 def test_places_are_where_things_are_at_their_stamp(street: Street, tmp_path: Path, minutes: int) -> None:
     with RtspCamera(street.pictures, tmp_path, fps=10.0) as camera:
