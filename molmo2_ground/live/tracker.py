@@ -151,7 +151,9 @@ class LiveTracker:
     def take(self, capture: Capture) -> bool:
         """Take in the next picture; False when it is of no use: too old, or damaged. It is counted then."""
         began_ns = self._clocks.monotonic_ns()
-        if self._freshness.age_ms(capture, began_ns) > 1000 * self.rules.max_age_s:
+        # What a source that waits for us holds ready grows no older by waiting.
+        too_old = self._freshness.age_ms(capture, began_ns) > 1000 * self.rules.max_age_s
+        if self.rules.paced and too_old:
             self._leave_out("late")
             return False
         before = self._picture

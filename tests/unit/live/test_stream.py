@@ -85,6 +85,13 @@ def test_every_picture_has_an_update_and_every_sampled_one_a_look(policy: str) -
     assert threads() == before
 
 
+def test_a_source_that_waits_has_no_late_pictures() -> None:
+    with over(SlowBackend(0.05), policy="block", max_age_s=0.01) as stream:
+        updates = list(stream)
+        totals = stream.totals
+    assert (len(updates), totals.taken, totals.dropped) == (30, 30, {})
+
+
 def test_the_loop_goes_on_while_the_model_looks() -> None:
     source = GivenFeed(pictures(2.0, every_s=0.01), paced=True)
     with over(SlowBackend(0.1), source=source) as stream:
