@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
+from molmo2_ground.asking import Asking, Outcome, ask_in_step
 from molmo2_ground.batches import Failed, OnError, ask_all
 from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import BackendError
@@ -177,6 +178,15 @@ class Grounder:
         queries = [query] if isinstance(query, Query) else query
         found = ask_all(self._backend, medias, queries, decoding=decoding, on_error=on_error)
         return (one[0] if alone and isinstance(one, tuple) else one for one in found)
+
+    def ask_in_step(
+        self, askings: Iterable[Asking[Result]], *, decoding: Decoding | None = None
+    ) -> Generator[Outcome[Result], None, None]:
+        """Different questions about different clips (`Session.asking`), answered together as memory allows.
+
+        As `asking.ask_in_step`; `batch` asks the same of many clips.
+        """
+        return ask_in_step(self._backend, askings, decoding=decoding or Decoding())
 
     def plan(self, media: MediaLike, query: Query, *, calibrate: bool = True) -> Plan:
         """What asking `query` would look at, need and take; a short run of the model measures the time.

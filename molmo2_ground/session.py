@@ -1,6 +1,6 @@
 """`Session`: one video or some images, open for questions.
 
-`Session.run` is the whole way, top to bottom:
+`Session.asking` is the whole way, top to bottom:
 open_clip -> build_prompt -> the backend answers -> make_receipt -> derive (parse_answer, then placement).
 """
 
@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from molmo2_ground._heap import return_freed_blocks, return_large_blocks
-from molmo2_ground.answer import RawAnswer
+from molmo2_ground.asking import Ask, Asking, ask_in_step, ask_one
 from molmo2_ground.clip import Clip
 from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import Interrupted
 from molmo2_ground.look import Looking
 from molmo2_ground.placement import make_receipt
-from molmo2_ground.query import Decoding, Prompt, Query, build_prompt
+from molmo2_ground.query import Decoding, Query, build_prompt
 from molmo2_ground.replay import Result, derive, keep_first
 from molmo2_ground.results import Answer, Count, Points, Tracks
 from molmo2_ground.sources import MediaLike, open_clip, open_windows, probe
@@ -31,31 +30,6 @@ if TYPE_CHECKING:
     from molmo2_ground.backends.base import Backend, BackendSession
 
 _Kind = TypeVar("_Kind", Points, Tracks, Count, Answer)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Looked:
-    """A question with the frames that it is about; read_ms: milliseconds spent on reading them for it."""
-
-    query: Query
-    clip: Clip
-    read_ms: float
-    prompt: Prompt
-    session: BackendSession
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prepared:
-    """A question about an open clip that can be asked together with questions about others.
-
-    clip      the frames that it is about.
-    asked     what `Backend.answer_together` takes.
-    derived   from what the backend answers, and how it was asked to, to the result.
-    """
-
-    clip: Clip
-    asked: tuple[BackendSession, Prompt]
-    derived: Callable[[RawAnswer, Decoding], Result]
 
 
 class Session:
@@ -81,23 +55,38 @@ class Session:
     def run(self, queries: Sequence[Query], *, decoding: Decoding | None = None) -> list[Result]:
         """The answers to several questions, in their order; each is what the question alone would give.
 
-        They are written in step over one reading of the frames; a video too long for one look is tracked
-        for each question by itself. Raises what the first question that fails raises, and `Interrupted` on
-        Ctrl-C during the windows of a long video.
+        They are written in step over one reading of the frames. Raises what the first question that fails
+        raises, and `Interrupted` on Ctrl-C during the windows of a long video.
         """
-        decoding = decoding or Decoding()
         self._check_open()
-        alone = [n for n, query in enumerate(queries) if self._looking.by_windows(query)]
-        looked = {n: self._looked(query) for n, query in enumerate(queries) if n not in alone}
-        found: dict[int, Result] = {}
-        if looked:
-            self._tell("answering", 0.0)
-            asked = [(one.session, one.prompt) for one in looked.values()]
-            raws = self._backend.answer_together(asked, decoding=decoding)
-            self._tell("answering", 1.0)
-            found = {n: self._derived(looked[n], raw, decoding) for n, raw in zip(looked, raws, strict=True)}
-        found |= {n: self._track_by_windows(queries[n], decoding) for n in alone}
-        return [found[n] for n in range(len(queries))]
+        decoding = decoding or Decoding()
+        askings = [self.asking(query, decoding=decoding) for query in queries]
+        return [outcome.get() for outcome in ask_in_step(self._backend, askings, decoding=decoding)]
+
+    def asking(self, query: Query, *, decoding: Decoding, deadline: Deadline | None = None) -> Asking[Result]:
+        """The question on its way to its answer, for `asking.ask_in_step`; what `answer` gives is returned.
+
+        Its frames are read when it starts.
+        """
+        self._check_open()
+        if self._looking.by_windows(query):
+            return (yield from self._track_by_windows(query, decoding, deadline=deadline))
+        clip, read_ms = self._clip_for(query)
+        prompt = build_prompt(query, clip)
+        session = self._session_for(query, clip)
+        self._tell("answering", 0.0)
+        (raw,) = yield [Ask(clip=clip, session=session, prompt=prompt)]
+        self._tell("answering", 1.0)
+        receipt = make_receipt(query, prompt, raw, clip, decoding=decoding)
+        return derive(
+            receipt.model_copy(
+                update={
+                    "recipe": f"{receipt.recipe}; {self._looking.sampling(query)}",
+                    "timings_ms": {"decode": read_ms, **receipt.timings_ms},
+                    "notes": (*receipt.notes, *self._notes(query, clip)),
+                }
+            )
+        )
 
     def track(
         self,
@@ -138,24 +127,9 @@ class Session:
         question that one look answers takes the time it takes.
         """
         self._check_open()
-        if deadline is not None and self._looking.by_windows(query):
-            return self._track_by_windows(query, decoding or Decoding(), deadline=deadline)
-        return self.run([query], decoding=decoding)[0]
-
-    def prepare(self, query: Query) -> Prepared | None:
-        """Read the frames of a question, to ask it together with questions about other clips.
-
-        None for tracking in a video too long for one look: `answer` reads that window by window.
-        """
-        self._check_open()
-        if self._looking.by_windows(query):
-            return None
-        looked = self._looked(query)
-        return Prepared(
-            clip=looked.clip,
-            asked=(looked.session, looked.prompt),
-            derived=functools.partial(self._derived, looked),
-        )
+        decoding = decoding or Decoding()
+        asking = self.asking(query, decoding=decoding, deadline=deadline)
+        return ask_one(self._backend, asking, decoding=decoding)
 
     def close(self) -> None:
         """Let go of the frames and of what the model keeps for them."""
@@ -179,26 +153,6 @@ class Session:
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError("this session is closed; open another with Grounder.open(media)")
-
-    def _looked(self, query: Query) -> _Looked:
-        """The frames that a question is about, read, and its words."""
-        clip, read_ms = self._clip_for(query)
-        prompt = build_prompt(query, clip)
-        session = self._session_for(query, clip)
-        return _Looked(query=query, clip=clip, read_ms=read_ms, prompt=prompt, session=session)
-
-    def _derived(self, looked: _Looked, raw: RawAnswer, decoding: Decoding) -> Result:
-        query, clip = looked.query, looked.clip
-        receipt = make_receipt(query, looked.prompt, raw, clip, decoding=decoding)
-        return derive(
-            receipt.model_copy(
-                update={
-                    "recipe": f"{receipt.recipe}; {self._looking.sampling(query)}",
-                    "timings_ms": {"decode": looked.read_ms, **receipt.timings_ms},
-                    "notes": (*receipt.notes, *self._notes(query, clip)),
-                }
-            )
-        )
 
     def _clip_for(self, query: Query) -> tuple[Clip, float]:
         """The frames that this query looks at, and the milliseconds spent on reading them now."""
@@ -225,7 +179,7 @@ class Session:
 
     def _track_by_windows(
         self, query: Query, decoding: Decoding, *, deadline: Deadline | None = None
-    ) -> Tracks:
+    ) -> Asking[Tracks]:
         frames, overlap = self._looking.window(query)
         return_large_blocks()
         windows = open_windows(
@@ -237,7 +191,7 @@ class Session:
         )
         recipe = f"{self._looking.sampling(query)}; windows-{frames}-{overlap}/2"
         try:
-            joined = track_windows(
+            joined = yield from track_windows(
                 self._backend,
                 windows,
                 query,

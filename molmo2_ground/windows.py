@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from molmo2_ground.answer import parse_answer
+from molmo2_ground.asking import Ask, Asking
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clip import Clip
 from molmo2_ground.deadline import Deadline
@@ -29,6 +30,8 @@ WINDOW_S = 60.0
 OVERLAP_SHARE = 1 / 8
 MIN_OVERLAP_FRAMES = 2  # with one, the car of `molmo2-ground demo` comes from under its bridge as a new one
 
+_MOST_TOGETHER = 16
+
 OnProgress = Callable[[str, float], None]
 """Told what is being done, in words, and the share that is done, 0 to 1."""
 
@@ -42,6 +45,14 @@ def window_rule(*, rate: float, max_frames: int, shown_a_place: int = 1) -> tupl
     places = max(1, min(max_frames // shown_a_place, round(WINDOW_S * rate)))
     overlap = max(MIN_OVERLAP_FRAMES, int(places * OVERLAP_SHARE))
     return places * shown_a_place, min(overlap, places - 1) * shown_a_place
+
+
+def windows_together(at_once: int) -> int:
+    """How many windows of one video are asked in one go, of a backend that takes `at_once` clips.
+
+    A run is well filled by then, and progress, deadline and Ctrl-C are looked at between two goes.
+    """
+    return min(at_once, _MOST_TOGETHER)
 
 
 def shift_to_zero(clip: Clip) -> Clip:
@@ -62,10 +73,10 @@ def track_windows(
     duration_s: float | None = None,
     on_progress: OnProgress | None = None,
     deadline: Deadline | None = None,
-) -> Tracks:
+) -> Asking[Tracks]:
     """Track in one window after the other and join what they found.
 
-    As many windows of pixels are held at a time as the backend takes together (`Backend.at_once`).
+    As many windows of pixels are held at a time as are asked together (`windows_together`).
     windows: clips in order on one time grid, each sharing its first frames with the one before.
     duration_s: length of the whole video in seconds, for progress and notes.
     deadline: once it has passed no further window is read; those at hand are still asked, and a note says
@@ -76,7 +87,9 @@ def track_windows(
     """
     seen = _Seen(duration_s=duration_s)
     try:
-        _ask_all(seen, backend, windows, query, decoding, on_progress=on_progress, deadline=deadline)
+        yield from _ask_all(
+            seen, backend, windows, query, decoding, on_progress=on_progress, deadline=deadline
+        )
         return seen.joined(query)
     except KeyboardInterrupt:
         if not seen.answers:
@@ -99,7 +112,7 @@ def _ask_all(
     *,
     on_progress: OnProgress | None,
     deadline: Deadline | None,
-) -> None:
+) -> Asking[None]:
     """Ask about every window and keep the answers in `seen`."""
     for batch in _batches(backend, seen.in_time(windows, deadline), query):
         asked, starts_s = [], []
@@ -111,8 +124,9 @@ def _ask_all(
             else:
                 asked.append((clip, aimed))
                 starts_s.append(start_s)
+        receipts = yield from _ask(backend, asked, decoding)
         # In one step: Ctrl-C finds an answer with its time or not at all.
-        seen.answers.extend(zip(_ask(backend, asked, decoding), starts_s, strict=True))
+        seen.answers.extend(zip(receipts, starts_s, strict=True))
         del batch, clip, asked  # pixels
         if on_progress is not None:
             on_progress("tracking", min(1.0, end_s / seen.duration_s) if seen.duration_s else 0.0)
@@ -229,14 +243,14 @@ def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query |
 
 
 def _batches(backend: Backend, windows: Iterable[Clip], query: Query) -> Iterator[list[Clip]]:
-    """Windows in order, as many together as the backend takes at once.
+    """Windows in order, as many as are asked in one go.
 
     One by one where each is asked about what was found in the one before.
     """
     batch: list[Clip] = []
     for clip in windows:
         batch.append(clip)
-        if query.at is not None or len(batch) >= backend.at_once(batch[0]):
+        if query.at is not None or len(batch) >= windows_together(backend.at_once(batch[0])):
             yield batch
             batch = []
         del clip
@@ -244,7 +258,7 @@ def _batches(backend: Backend, windows: Iterable[Clip], query: Query) -> Iterato
         yield batch
 
 
-def _ask(backend: Backend, asked: Sequence[tuple[Clip, Query]], decoding: Decoding) -> list[Receipt]:
+def _ask(backend: Backend, asked: Sequence[tuple[Clip, Query]], decoding: Decoding) -> Asking[list[Receipt]]:
     if not asked:
         return []
     clips = [shift_to_zero(clip) for clip, _ in asked]
@@ -254,8 +268,10 @@ def _ask(backend: Backend, asked: Sequence[tuple[Clip, Query]], decoding: Decodi
         for clip, (_, query) in zip(clips, asked, strict=True)
     ]
     with ExitStack() as still_open:
-        sessions = [still_open.enter_context(backend.open(clip)) for clip in clips]
-        raws = backend.answer_together(list(zip(sessions, prompts, strict=True)), decoding=decoding)
+        raws = yield [
+            Ask(clip=clip, session=still_open.enter_context(backend.open(clip)), prompt=prompt)
+            for clip, prompt in zip(clips, prompts, strict=True)
+        ]
     return [
         make_receipt(query, prompt, raw, clip, decoding=decoding)
         for (_, query), prompt, raw, clip in zip(asked, prompts, raws, clips, strict=True)

@@ -13,6 +13,7 @@ from molmo2_ground.clip import Clip
 from molmo2_ground.errors import PromptTooLongError
 from molmo2_ground.model.checkpoint import Checkpoint
 from molmo2_ground.model.inputs import prompt_ids, visual_length
+from molmo2_ground.model.prefix import ANSWER_ROOM
 from molmo2_ground.query import Prompt
 
 LEAST_ANSWER_TOKENS = 64
@@ -21,9 +22,8 @@ LEAST_ANSWER_TOKENS = 64
 _POINTING = ("point", "count")
 # Clips that are asked together hold their keys and values at the same time: at most so many bytes of them.
 _TOGETHER_BYTES = 2 * 2**30
-_TOGETHER_BYTES_CPU = 128 * 2**20
-_TOGETHER_CLIPS = 16  # a run is well filled by then
-_ROOM_FOR_ANSWER = 1024  # tokens of question and answer; an answer may grow longer
+_TOGETHER_BYTES_CPU = 256 * 2**20
+_TOGETHER_CLIPS = 64  # most are through long before the longest answer: so many keep its runs well filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +62,7 @@ class PromptRoom:
 
     def at_once(self, clip: Clip) -> int:
         """How many clips of this length may be asked together, by the memory for their keys and values."""
-        tokens = self._picture_tokens(clip, None) + _ROOM_FOR_ANSWER
+        tokens = self._picture_tokens(clip, None) + ANSWER_ROOM
         budget = _TOGETHER_BYTES_CPU if self.device.type == "cpu" else _TOGETHER_BYTES
         held = tokens * self.checkpoint.kv_bytes_per_token(self.dtype)
         return min(_TOGETHER_CLIPS, max(1, budget // held))

@@ -1,26 +1,29 @@
-"""`Examiner`: asks the examples of a suite and scores the answers, in one process."""
+"""`Examiner`: asks the examples of a suite and scores the answers, group by group, in one process."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import shutil
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from molmo2_ground.asking import Outcome
 from molmo2_ground.errors import AnswerError, BackendError, PromptTooLongError, SourceError
 from molmo2_ground.eval.candidate import Candidate
 from molmo2_ground.eval.example import Example, Result, Suite
+from molmo2_ground.eval.open_media import OpenMedia
 from molmo2_ground.eval.predictions import Prediction, asked_digest, located, read_predictions
 from molmo2_ground.eval.record import Row, Status
 from molmo2_ground.query import Decoding
+from molmo2_ground.replay import Result as AnyResult
 
 if TYPE_CHECKING:
     from molmo2_ground.grounder import Grounder
-    from molmo2_ground.session import Session
 
 # What one example may fail with while the next may go well. A missing checkpoint is none of them.
 _OF_ONE_EXAMPLE = (SourceError, PromptTooLongError, BackendError, ValueError)
@@ -52,10 +55,10 @@ class Examined:
 
 
 class Examiner:
-    """Asks and scores example after example; a context manager.
+    """Asks and scores groups of examples; a context manager.
 
-    The model is loaded when the first question is not among the kept answers. Examples that follow each other
-    and ask about the same file share its frames; each answer is what the question alone would give.
+    The model is loaded when the first question is not among the kept answers. The questions of a group are
+    answered in step, and those about one file share its frames.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -63,39 +66,27 @@ class Examiner:
         self._examples = plan.suite.examples()
         self._kept = read_predictions(plan.predictions)
         self._grounder: Grounder | None = None
-        self._media = ""  # what the open session is about: the example's media, before anything was made
-        self._folder = plan.scratch / str(os.getpid())
-        self._path: Path | None = None
-        self._session: Session | None = None
         self._undo = ExitStack()
 
-    def examine(self, index: int) -> Examined:
-        """Ask example `index`, unless its answer is kept, and score it."""
-        example, plan = self._examples[index], self._plan
-        asked = asked_digest(
-            example,
-            suite=plan.suite.name,
-            settings=plan.suite.settings,
-            identity=plan.candidate.identity,
-            threads=plan.threads,
-        )
-        kept = self._kept.get(asked)
-        if kept is not None:
-            return self._scored(index, example, kept, fresh=False)
-        self._ready()
-        try:
-            prediction = self._ask(example, asked)
-        except _OF_ONE_EXAMPLE as error:
-            self._let_go()
-            # The folder of this process means nothing to a reader, and would tell two equal runs apart.
-            reason = f"{type(error).__name__}: {error}".replace(f"{self._folder}{os.sep}", "")
-            row = _row(index, example, asked, status="failed", reason=reason)
-            return Examined(row=row, fresh=None, answer_ms=None)
-        return self._scored(index, example, prediction, fresh=True)
+    def examine(self, group: Sequence[int]) -> Iterator[Examined]:
+        """Ask the examples of a group, given by number, unless all answers are kept; score them, in order.
+
+        Who is asked in company decides how floats are rounded, and once in a while a word. So all of a group
+        are asked when one is missing, and a run that was killed gives what it would have given.
+        """
+        examples = [self._examples[index] for index in group]
+        asked = [self._asked(example) for example in examples]
+        kept = [self._kept.get(digest) for digest in asked]
+        found = iter(kept) if None not in kept else self._ask(examples, asked)
+        for index, example, before, now in zip(group, examples, kept, found, strict=True):
+            if isinstance(now, Row):
+                yield Examined(row=dataclasses.replace(now, index=index), fresh=None, answer_ms=None)
+            else:
+                assert now is not None
+                yield self._scored(index, example, before or now, fresh=before is None)
 
     def close(self) -> None:
-        """Let go of the media and give the threads back; closing again does nothing."""
-        self._let_go()
+        """Give the threads back; closing again does nothing."""
         self._undo.close()
 
     def __enter__(self) -> Self:
@@ -129,34 +120,41 @@ class Examiner:
             row=row, fresh=prediction if fresh else None, answer_ms=sum(times_ms) if times_ms else None
         )
 
-    def _ask(self, example: Example, asked: str) -> Prediction:
-        session, settings = self._open(example), self._plan.suite.settings
+    def _asked(self, example: Example) -> str:
+        plan = self._plan
+        return asked_digest(
+            example,
+            suite=plan.suite.name,
+            settings=plan.suite.settings,
+            identity=plan.candidate.identity,
+            threads=plan.threads,
+        )
+
+    def _ask(self, examples: Sequence[Example], asked: Sequence[str]) -> Iterator[Prediction | Row]:
+        """The answer to each; a row without an index for one that cannot be asked."""
+        self._ready()
+        assert self._grounder is not None
+        settings = self._plan.suite.settings
         decoding = Decoding(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+        with OpenMedia(self._grounder, self._plan.suite, examples, scratch=self._plan.scratch) as media:
+            askings = (media.asking(example, decoding=decoding) for example in examples)
+            outcomes = self._grounder.ask_in_step(askings, decoding=decoding)
+            with closing(outcomes):
+                for example, digest, outcome in zip(examples, asked, outcomes, strict=True):
+                    media.done(example)
+                    yield self._told(example, digest, outcome, folder=media.folder)
+
+    def _told(
+        self, example: Example, asked: str, outcome: Outcome[AnyResult], *, folder: Path
+    ) -> Prediction | Row:
         try:
-            result = located(session.answer(example.query, decoding=decoding))
+            return Prediction(key=example.key, asked=asked, receipt=located(outcome.get()).receipt)
         except AnswerError as error:
             return Prediction(key=example.key, asked=asked, text=error.answer.text, reason=str(error))
-        return Prediction(key=example.key, asked=asked, receipt=result.receipt)
-
-    def _open(self, example: Example) -> Session:
-        """A session about the example's media; the one that is open when it is about the same file."""
-        assert self._grounder is not None
-        if str(example.media) != self._media:
-            self._let_go()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._media = str(example.media)
-        path = self._plan.suite.prepare(example, self._folder)
-        if self._session is None or path != self._path:
-            if self._session is not None:
-                self._session.close()
-            self._session, self._path = self._grounder.open(path), path
-        return self._session
-
-    def _let_go(self) -> None:
-        if self._session is not None:
-            self._session.close()
-        self._session, self._path, self._media = None, None, ""
-        shutil.rmtree(self._folder, ignore_errors=True)  # a file that cannot go now goes with the run
+        except _OF_ONE_EXAMPLE as error:
+            # The folder of this process means nothing to a reader, and would tell two equal runs apart.
+            reason = f"{type(error).__name__}: {error}".replace(f"{folder}{os.sep}", "")
+            return _row(-1, example, asked, status="failed", reason=reason)
 
     def _ready(self) -> None:
         if self._grounder is None:

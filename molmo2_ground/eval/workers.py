@@ -24,9 +24,9 @@ from molmo2_ground.eval.examiner import Examined, Examiner, Plan
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-# Neighbours in a suite often ask about the same file, which is then read once.
-_LONGEST_BLOCK = 16
-_BLOCKS_A_WORKER = 8
+# Answered in step. The same groups whoever takes them, so that the answers do not depend on it. Neighbours in
+# a suite often ask about the same file, which is then read once.
+_GROUP = 16
 _PATIENCE_S = 5.0
 
 
@@ -45,14 +45,14 @@ def examine(plan: Plan, count: int, *, workers: int) -> Generator[Examined, None
     One worker is this process. Closing the iterator early stops the others.
     Raises what the model's loading raises, and `BackendError` when a process dies.
     """
+    groups = [range(start, min(start + _GROUP, count)) for start in range(0, count, _GROUP)]
     if workers <= 1:
         with Examiner(plan) as examiner:
-            for index in range(count):
-                yield examiner.examine(index)
+            for group in groups:
+                yield from examiner.examine(group)
         return
-    size = max(1, min(_LONGEST_BLOCK, count // (workers * _BLOCKS_A_WORKER)))
-    blocks = iter([range(start, min(start + size, count)) for start in range(0, count, size)])
-    with _started(plan, min(workers, count)) as staff:
+    blocks = iter(groups)
+    with _started(plan, min(workers, len(groups))) as staff:
         busy: dict[Connection, SpawnProcess] = {}
         for link, process in staff:
             link.send(next(blocks, None))
@@ -132,8 +132,8 @@ def _work(link: Connection, plan: Plan) -> None:
         try:
             with Examiner(plan) as examiner:
                 while (block := link.recv()) is not None:
-                    for index in block:
-                        link.send(examiner.examine(index))
+                    for examined in examiner.examine(block):
+                        link.send(examined)
                     link.send(None)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise

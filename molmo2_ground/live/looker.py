@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
+from molmo2_ground.asking import Outcome, ask_in_step
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clip import Clip
 from molmo2_ground.clocks import Clocks
@@ -15,7 +16,7 @@ from molmo2_ground.errors import AnswerError, BackendError, GroundError, PromptT
 from molmo2_ground.live.sampled_window import Window
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.replay import Result
-from molmo2_ground.session import Prepared, Session
+from molmo2_ground.session import Session
 
 AT_EXIT_S = 60.0
 """A large model on a CPU takes about so long for a look; one that takes longer hangs."""
@@ -58,37 +59,43 @@ def answer(backend: Backend, request: LookRequest, *, decoding: Decoding, clocks
     What the model cannot do (`BackendError`, `PromptTooLongError`, an answer that cannot be read) is in the
     answer; anything else is raised.
     """
-    results: dict[str, Result | GroundError] = {}
-    shared: dict[str, list[tuple[int, int]]] = {"clip": [], "still": []}
     window = request.window
-    moving = {name: query for name, query in request.questions.items() if query.task in ("track", "ask")}
-    still = {name: query for name, query in request.questions.items() if name not in moving}
+    moving = {name for name, query in request.questions.items() if query.task in ("track", "ask")}
+    still = request.questions.keys() - moving
     with Session(backend, window.clip) as clip_session, Session(backend, _still_of(window, still)) as session:
-        prepared: dict[str, Prepared] = {}
-        for name, query in request.questions.items():
-            try:
-                one = (clip_session if name in moving else session).prepare(query)
-                assert one is not None, "a window holds no more pictures than the model tracks at once"
-                prepared[name] = one
-            except (BackendError, PromptTooLongError, ValueError) as error:
-                results[name] = error if isinstance(error, GroundError) else BackendError(str(error))
-        try:
-            raws = backend.answer_together([one.asked for one in prepared.values()], decoding=decoding)
-        except (BackendError, PromptTooLongError) as error:
-            results |= dict.fromkeys(prepared, error.with_traceback(None))
-        else:
-            for (name, one), raw in zip(prepared.items(), raws, strict=True):
-                shared["clip" if name in moving else "still"].append((raw.tokens_in, raw.tokens_out))
-                try:
-                    results[name] = one.derived(raw, decoding)
-                except AnswerError as error:
-                    results[name] = error.with_traceback(None)
-    tokens = sum(max(i for i, _ in s) + sum(o for _, o in s) for s in shared.values() if s)
-    ordered = {name: results[name] for name in request.questions}
-    return LookAnswer(request=request, results=ordered, tokens=tokens, answered_ns=clocks.unix_ns())
+        askings = [
+            (clip_session if name in moving else session).asking(query, decoding=decoding)
+            for name, query in request.questions.items()
+        ]
+        outcomes = list(ask_in_step(backend, askings, decoding=decoding))
+    results = dict(zip(request.questions, map(_told, outcomes), strict=True))
+    return LookAnswer(
+        request=request,
+        results=results,
+        tokens=sum(_tokens(results[name] for name in names) for names in (moving, still)),
+        answered_ns=clocks.unix_ns(),
+    )
 
 
-def _still_of(window: Window, still: Mapping[str, Query]) -> Clip:
+def _told(outcome: Outcome[Result]) -> Result | GroundError:
+    """What a look's answer says of a question."""
+    error = outcome.error
+    if isinstance(error, AnswerError | BackendError | PromptTooLongError):
+        return error.with_traceback(None)
+    return BackendError(str(error)) if isinstance(error, ValueError) else outcome.get()
+
+
+def _tokens(found: Iterable[Result | GroundError]) -> int:
+    """Read and written for questions about the same pictures, which are read once."""
+    answers = [
+        one.answer if isinstance(one, AnswerError) else one.receipt
+        for one in found
+        if isinstance(one, AnswerError) or not isinstance(one, GroundError)
+    ]
+    return max((a.tokens_in for a in answers), default=0) + sum(a.tokens_out for a in answers)
+
+
+def _still_of(window: Window, still: Set[str]) -> Clip:
     """The newest picture, painted only when a question is about it."""
     return window.still if still else window.clip
 

@@ -25,8 +25,8 @@ _LIBRARIES_BYTES = 26 * 2**20
 _DECODERS_BYTES = 14 * 2**20
 # A reader holds a wanted frame as RGB, as RGBA and as float32 RGBA, and the decoder some frames of its own.
 _READING_BYTES_A_PIXEL = 3 + 4 + 16
-_DECODER_FRAMES, _DECODER_BYTES_A_PIXEL = 12, 1.5
-# malloc takes smaller blocks from a heap whose free places fit them half of the time; see `_heap`.
+_DECODER_FRAMES, _DECODER_BYTES_A_PIXEL = 4, 1.5
+# malloc takes smaller blocks from its heap, in places that were written to before; see `_heap`.
 _LARGE_BYTES = 2**20
 
 
@@ -123,6 +123,8 @@ class _Estimate:
     def reading(self) -> Memory:
         reads = _READING_BYTES_A_PIXEL + _DECODER_FRAMES * _DECODER_BYTES_A_PIXEL
         working = int(self._sight.frame_pixels * reads) if self._on_cpu else 0
+        # Frames are read before the model runs for the first time and loads what it needs.
+        working -= _LIBRARIES_BYTES if self._on_cpu else 0
         weights = self._seen(self._text_bytes())
         return self._with(weights=weights, working=working, looks_read=0, patches=False, features=0)
 
@@ -245,4 +247,4 @@ class _Estimate:
         if not self._on_cpu:
             return token * room
         block = room * text.num_key_value_heads * text.head_dim * self._bytes
-        return int(token * (used if block >= _LARGE_BYTES else (used + room) // 2))
+        return int(token * (used if block >= _LARGE_BYTES else room))

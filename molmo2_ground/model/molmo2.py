@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Words of one run up to which guesses branch. Where a run waits for the weights to be read, some hundred
 # words cost hardly more than one; on a CPU each costs, and branching does not pay (`benchmarks/decode.py`).
 _TREE_ROWS = 256
+# Words that are guessed ahead in one row: more are mostly wrong.
+_MOST_GUESSES, _MOST_GUESSES_CPU = 16, 9
 
 
 class Molmo2:
@@ -55,7 +57,9 @@ class Molmo2:
         self.checkpoint = checkpoint
         self.network = network
         self.device: torch.device = network.lm_head.weight.device
-        self.tree_rows = 0 if self.device.type == "cpu" else _TREE_ROWS
+        on_cpu = self.device.type == "cpu"
+        self.tree_rows = 0 if on_cpu else _TREE_ROWS
+        self.most_guesses = _MOST_GUESSES_CPU if on_cpu else _MOST_GUESSES
         self.vision = VisionEncoder(
             tower or TorchTower(network, flags=checkpoint.flags, crops_at_once=crops_at_once(self.device)),
             cache=FeatureCache(max_bytes=feature_cache_bytes(self.device)),

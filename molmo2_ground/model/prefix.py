@@ -25,8 +25,8 @@ from molmo2_ground.model.writing import Drafter, Seat, Writing, read_turns, writ
 if TYPE_CHECKING:
     from molmo2_ground.model.molmo2 import Molmo2
 
-# Room in the cache for an answer before it has to grow.
-ANSWER_ROOM = 512
+# Tokens of room in the cache for a question and its answer, before it has to grow.
+ANSWER_ROOM = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class Prefix:
             max_new_tokens=min(turn.max_new_tokens, room),
             stop_ids=codec.stop_ids,
             sampling=sampling,
-            drafter=Drafter(codec, expected=turn.expected),
+            drafter=Drafter(codec, expected=turn.expected, at_most=self.model.most_guesses),
             guide=None if turn.rules is None else Guide(turn.rules, self.model.token_table),
             on_token=on_token,
         )

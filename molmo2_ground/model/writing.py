@@ -214,7 +214,7 @@ _LEAD = len("Counting the ")
 class Drafter:
     """Guesses the next words of an answer from its text; see `drafting.draft`."""
 
-    def __init__(self, codec: TextCodec, *, expected: Expected = NOTHING_KNOWN, at_most: int = 16) -> None:
+    def __init__(self, codec: TextCodec, *, expected: Expected = NOTHING_KNOWN, at_most: int) -> None:
         """Spell guesses with the model's own words, `at_most` of them: more are mostly wrong, and cost."""
         self._codec = codec
         self._expected = expected

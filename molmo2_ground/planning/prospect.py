@@ -17,7 +17,7 @@ from molmo2_ground.model.memory import Memory, Sight, peak_memory
 from molmo2_ground.planning.answer_length import AnswerLength, answer_length
 from molmo2_ground.query import Prompt, Query, build_prompt
 from molmo2_ground.sources import MediaLike, open_clip, probe
-from molmo2_ground.windows import shift_to_zero
+from molmo2_ground.windows import shift_to_zero, windows_together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,7 +105,7 @@ class Prospect:
         """Looks that are held and answered at the same time."""
         if not self.by_windows or self.query.at is not None:
             return 1
-        return min(len(looks), self.room.at_once(looks[0].clip))
+        return min(len(looks), windows_together(self.room.at_once(looks[0].clip)))
 
     @property
     def overlap(self) -> int:

@@ -17,7 +17,8 @@ from molmo2_ground.errors import AnswerError, SourceError
 from molmo2_ground.query import Decoding, Prompt, Query
 from molmo2_ground.results import Sample, Track, Tracks
 from molmo2_ground.stitcher import CARRY_GATE, CARRY_S, SHARED_GATE, Stitcher
-from molmo2_ground.windows import join, shift_to_zero, track_windows, window_rule
+from molmo2_ground.windows import join, shift_to_zero, window_rule
+from tests.asked import track_windows
 
 SIZE_PX = (200, 100)
 

@@ -19,7 +19,7 @@ from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.query import Decoding, Prompt, Query
 from molmo2_ground.replay import derive, differences
 from molmo2_ground.results import Tracks
-from molmo2_ground.windows import track_windows
+from tests.asked import track_windows
 from tests.media import Shelf, constant_rate
 
 CAR = Query.track("the red car")

@@ -248,11 +248,11 @@ def test_clips_asked_together_get_what_each_gets_alone(model: Molmo2, temperatur
 @pytest.mark.slow
 def test_how_many_clips_go_together_is_a_matter_of_their_length(model: Molmo2) -> None:
     backend = NativeBackend(model)
-    assert backend.at_once(VIDEO) == 16
+    assert backend.at_once(VIDEO) == 64
     one = model.build_inputs(VIDEO, "").prefix_length
     text: Any = model.checkpoint.config.text_config
     token_bytes = 8 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
-    frames = 2 + 64 * 2**20 // (token_bytes * (one // len(VIDEO)))
+    frames = 2 + 128 * 2**20 // (token_bytes * (one // len(VIDEO)))
     still = noise(40, 60, 3)
     long = Clip.from_arrays([still] * frames, source="long")
     assert backend.at_once(long) == 1

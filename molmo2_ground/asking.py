@@ -1,0 +1,194 @@
+"""`Asking`: a question on its way to its result, and `ask_in_step`, which lets many share a model's runs.
+
+A question reads its frames and says what the model is to be asked; whoever drives it has that answered and
+tells it the answers, until it returns its result. So questions about different clips, and windows of
+different videos, are answered together without knowing of each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+from molmo2_ground.answer import RawAnswer
+from molmo2_ground.backends.base import Backend, BackendSession
+from molmo2_ground.clip import Clip
+from molmo2_ground.errors import Interrupted
+from molmo2_ground.query import Decoding, Prompt
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ask:
+    """One prompt for the model, about a clip that is open in it."""
+
+    clip: Clip
+    session: BackendSession
+    prompt: Prompt
+
+
+Asking = Generator[Sequence[Ask], Sequence[RawAnswer], T]
+"""A question on its way: yields what to ask next, is sent the answers in that order, returns its result.
+
+What the model fails with is thrown into it where it waits.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome(Generic[T]):
+    """What came of a question: its result in a tuple, or the error that it ended with."""
+
+    results: tuple[T, ...] = ()
+    error: Exception | None = None
+
+    def get(self) -> T:
+        """The result. Raises the error that came in its place."""
+        if self.error is not None:
+            raise self.error
+        return self.results[0]
+
+
+def ask_one(backend: Backend, asking: Asking[T], *, decoding: Decoding) -> T:
+    """The result of one question. Raises what it raises."""
+    (outcome,) = ask_in_step(backend, [asking], decoding=decoding)
+    return outcome.get()
+
+
+def ask_in_step(
+    backend: Backend, askings: Iterable[Asking[T]], *, decoding: Decoding
+) -> Generator[Outcome[T], None, None]:
+    """The outcome of every question, in order; each result is what the question alone would give.
+
+    As many are under way, and hold their frames, as the backend takes together (`Backend.at_once`): the next
+    is taken from `askings` when there is room for another like the largest so far. One that fails costs the
+    others nothing. Ctrl-C is thrown into those that wait; what the first makes of it that had found
+    something (`Interrupted`) is raised, or else `KeyboardInterrupt`.
+    """
+    line = _Line(backend, askings)
+    try:
+        while line.fill():
+            yield from line.outcomes()
+            if batch := line.batch():
+                _answer(backend, batch, decoding)
+    finally:
+        line.close()
+
+
+class _Place(Generic[T]):
+    """A question in the line: what it waits for, or its outcome."""
+
+    def __init__(self, asking: Asking[T]) -> None:
+        self._asking = asking
+        self.asks: Sequence[Ask] = ()
+        self.outcome: Outcome[T] | None = None
+        self._go(lambda: next(asking))
+
+    def answered(self, answers: Sequence[RawAnswer]) -> None:
+        """Go on with what the model answered."""
+        self._go(lambda: self._asking.send(answers))
+
+    def failed(self, error: Exception) -> None:
+        """Go on with what the model failed with."""
+        self._go(lambda: self._asking.throw(error))
+
+    def interrupted(self, stop: KeyboardInterrupt) -> KeyboardInterrupt:
+        """End with Ctrl-C; returns what the question makes of it."""
+        try:
+            self._asking.throw(stop)
+        except KeyboardInterrupt as made:
+            return made
+        return stop
+
+    def close(self) -> None:
+        self._asking.close()
+        self.asks = ()
+
+    def _go(self, step: Callable[[], Sequence[Ask]]) -> None:
+        self.asks = ()  # the frames of what was answered
+        try:
+            self.asks = step()
+        except StopIteration as end:
+            self.outcome = Outcome(results=(end.value,))
+        except Exception as error:
+            self.outcome = Outcome(error=error)
+
+
+class _Line(Generic[T]):
+    """The questions under way, in order, and those still to come."""
+
+    def __init__(self, backend: Backend, askings: Iterable[Asking[T]]) -> None:
+        self._backend = backend
+        self._source = iter(askings)
+        self._places: deque[_Place[T]] = deque()
+        self._largest = Fraction(0)  # share of what the backend takes together
+
+    def fill(self) -> bool:
+        """Take in as many as there is room for; False when all are through."""
+        while self._has_room():
+            asking = next(self._source, None)
+            if asking is None:
+                break
+            place = _Place(asking)
+            self._places.append(place)
+            self._largest = max(self._largest, self._share([place]))
+        return bool(self._places)
+
+    def _has_room(self) -> bool:
+        if not self._places:
+            return True
+        if self._places[0].outcome is not None:
+            return False  # it is handed out before anything else is read
+        return self._share(self._places) + self._largest <= 1
+
+    def outcomes(self) -> Iterator[Outcome[T]]:
+        """Those that are there, as far as nothing before them is missing."""
+        while self._places and (outcome := self._places[0].outcome) is not None:
+            self._places.popleft()
+            yield outcome
+
+    def batch(self) -> list[_Place[T]]:
+        """The first of those that wait, as many as the backend takes together."""
+        found: list[_Place[T]] = []
+        for place in self._places:
+            if place.asks:
+                if found and self._share([*found, place]) > 1:
+                    break
+                found.append(place)
+        return found
+
+    def close(self) -> None:
+        """End those that are under way."""
+        for place in self._places:
+            place.close()
+
+    def _share(self, places: Iterable[_Place[T]]) -> Fraction:
+        clips = {id(ask.clip): ask.clip for place in places for ask in place.asks}
+        return sum((Fraction(1, self._backend.at_once(clip)) for clip in clips.values()), Fraction(0))
+
+
+def _answer(backend: Backend, batch: Sequence[_Place[T]], decoding: Decoding) -> None:
+    """Have the model answer what these wait for, and let them go on."""
+    asked = [(ask.session, ask.prompt) for place in batch for ask in place.asks]
+    failure: Exception | KeyboardInterrupt
+    try:
+        answers = iter(backend.answer_together(asked, decoding=decoding))
+    except (Exception, KeyboardInterrupt) as error:
+        failure = error
+    else:
+        for place in batch:
+            place.answered([next(answers) for _ in place.asks])
+        return
+    # Outside of the `except`, so that what is raised does not keep the frames that were at hand.
+    if isinstance(failure, KeyboardInterrupt):
+        made = [place.interrupted(failure) for place in batch]
+        raise next((one for one in made if isinstance(one, Interrupted)), made[0])
+    if len(batch) == 1:
+        batch[0].failed(failure)
+        return
+    # One of them cannot be answered, and only asking one by one tells which. What was read is not lost.
+    for place in batch:
+        _answer(backend, [place], decoding)
