@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from molmo2_ground.eval.example import Example, Truth, TruthFrame, TruthObject
 from molmo2_ground.eval.metrics import Placed
@@ -249,9 +250,14 @@ def _tags(held_out: HeldOut, asked: Asked) -> dict[str, str | float]:
     for object_id in question.object_ids:
         mine = [state for frame in held_out.states for state in frame if state.object_id == object_id]
         seen = [number for number, state in enumerate(mine) if state.visible]
-        shares += [float((held_out.id_maps[i] == object_id).mean()) for i in seen]
+        shares += [_share(held_out.id_maps[i] == object_id) for i in seen]
         hidden += [1.0 - min(1.0, state.visible_share) for state in mine[seen[0] : seen[-1] + 1]]
     if shares:
         tags["size_share"] = sum(shares) / len(shares)
         tags["occluded_share"] = sum(hidden) / len(hidden)
     return tags
+
+
+def _share(mask: npt.NDArray[np.bool_]) -> float:
+    """The part of the pixels that a mask covers; counting is many times as fast as a mean of truth values."""
+    return float(np.count_nonzero(mask)) / mask.size

@@ -84,7 +84,7 @@ class ToyMasks(ToySuite):
             write_clip(film.scene, path, fps=film.fps, quick=True)
             found: Films = {}
             if isinstance(result, Tracks):
-                found = _masks(segmenter, path, _moved(Prompts.of(result), held_out, film))
+                found = _masks(segmenter, path, moved_to(film, Prompts.of(result), asked=held_out))
             ideal = _masks(segmenter, path, _true_points(film, asked.question.object_ids))
         scores |= mask_marks(paired(found, truth), truth)
         return scores | {f"{_TRUE_POINT}{name}": value for name, value in mask_marks(ideal, truth).items()}
@@ -105,8 +105,8 @@ def _masks(segmenter: Segmenter, path: Path, prompts: Prompts) -> Films:
     return films
 
 
-def _moved(prompts: Prompts, asked: HeldOut, film: HeldOut) -> Prompts:
-    """The same prompts in another film of the clip: in its frames of the same times, or those nearest."""
+def moved_to(film: HeldOut, prompts: Prompts, *, asked: HeldOut) -> Prompts:
+    """Prompts about the file that was asked about, in another film of it: at the same times, or nearest."""
 
     def moved(source_index: int) -> int:
         return round(asked.time_s(source_index) * film.fps)
