@@ -78,6 +78,20 @@ def test_the_quick_way_keeps_colours_as_the_other_does(
     assert np.abs(shown[True] - plain).max() <= 4
 
 
+def test_the_quick_way_takes_the_mean_colour_of_small_things(scene: Scene, tmp_path: Path) -> None:
+    stripes = np.zeros((360, 640, 3), dtype=np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (255, 0, 0), (0, 0, 255)
+    empty = replace(scene, actors=(), occluders=(), background=stripes, duration_s=0.1)
+    shown = {}
+    for quick in (False, True):
+        write_clip(empty, tmp_path / "stripes.mp4", fps=10, quick=quick)
+        (shown[quick],) = decoded(tmp_path / "stripes.mp4")
+    # Off the borders of the picture, where FFmpeg's filter has nothing to take a mean of.
+    means = {quick: frame[20:-20, 20:-20].mean(axis=(0, 1)) for quick, frame in shown.items()}
+    assert np.abs(means[True] - means[False]).max() < 4
+    assert np.abs(means[True] - [127.5, 0, 127.5]).max() < 40
+
+
 def test_the_quick_way_films_what_is_there(scene: Scene, tmp_path: Path) -> None:
     write_clip(scene, tmp_path / "street.mp4", fps=10, quick=True)
     frames = decoded(tmp_path / "street.mp4")
