@@ -6,7 +6,7 @@ Two things never share a pixel, so whose a place is needs no matching by distanc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from molmo2_ground.eval.example import Result, Truth
 from molmo2_ground.eval.metrics import (
@@ -24,8 +24,7 @@ from molmo2_ground.eval.metrics.matched import matched
 from molmo2_ground.results import Count, Tracks
 from molmo2_ground.train.toy.questions import Question
 from molmo2_ground.train.toy.scene import Scene
-from molmo2_ground.train.toy.stamp import Bytes
-from molmo2_ground.train.toy_held_out import CLIP_FPS, GRID_S, HeldOut, id_map, under
+from molmo2_ground.train.toy_held_out import HeldOut, under
 
 _TRACK_SCORES = ("track_precision", "track_recall", "track_f1", "hota", "deta", "assa")
 _SHARES = ("precision", "recall", "f1")
@@ -50,10 +49,11 @@ def track_marks(
         return dict.fromkeys(_TRACK_SCORES, 0.0)
     placed = [p for p in placed_of(result) if not _is_doubtful(held_out, question, p)]
     matched_frames = track_scores(truth, placed)
-    parts = hota(track_frames(truth, placed))
+    frames = track_frames(truth, placed)
+    parts = hota(frames).scores()
     scores = {f"track_{name}": value for name, value in matched_frames.scores().items()}
-    scores |= {name: parts.scores()[name] for name in ("hota", "deta", "assa")}
-    return scores | _identity(track_frames(truth, placed))
+    scores |= {name: parts[name] for name in ("hota", "deta", "assa")}
+    return scores | _identity(frames)
 
 
 def point_marks(held_out: HeldOut, question: Question, result: Result | None) -> dict[str, float]:
@@ -61,7 +61,7 @@ def point_marks(held_out: HeldOut, question: Question, result: Result | None) ->
     if result is None:
         return {f"point_{name}": 0.0 for name in _SHARES}
     placed = placed_of(result)
-    maps = {index: id_map(held_out.scene, index) for index in {p.source_index for p in placed}}
+    maps = {index: held_out.id_map(index) for index in {p.source_index for p in placed}}
     hit = {under(maps[p.source_index], p) for p in placed} & set(question.object_ids)
     found = matched(len(hit), len(placed), len(question.object_ids))
     return {f"point_{name}": value for name, value in found.scores().items()}
@@ -79,22 +79,22 @@ def first_last_marks(held_out: HeldOut, question: Question, result: Result | Non
         return {f"first_last_{name}": 0.0 for name in _SHARES}
     placed = placed_of(result)
     shown = sorted(set(result.receipt.frame_source_indices))
-    maps = {index: id_map(held_out.scene, index) for index in {*shown, *(p.source_index for p in placed)}}
+    maps = {index: held_out.id_map(index) for index in {*shown, *(p.source_index for p in placed)}}
     on = {(under(maps[p.source_index], p), p.source_index) for p in placed}
     wanted = hits = 0
     for object_id in question.object_ids:
-        ends = _ends(held_out, {index: maps[index] for index in shown}, object_id)
+        ends = _ends(held_out, shown, object_id)
         wanted += len(ends)
         hits += _hit(ends, {index for whose, index in on if whose == object_id})
     found = matched(hits, len(placed), wanted)
     return {f"first_last_{name}": value for name, value in found.scores().items()}
 
 
-def _ends(held_out: HeldOut, shown: Mapping[int, Bytes], object_id: int) -> list[set[int]]:
+def _ends(held_out: HeldOut, shown: Sequence[int], object_id: int) -> list[set[int]]:
     """The frames that are right for each end, by number: two ends, one or none as it is seen in the shown."""
-    seen = [i for i, ids in shown.items() if _is_visible(held_out.scene, ids, i, object_id)]
+    seen = [index for index in shown if held_out.is_visible(object_id, index)]
     halves = [
-        round(number * GRID_S * CLIP_FPS)
+        held_out.source_index(number)
         for number, states in enumerate(held_out.states)
         if states[object_id - 1].visible
     ]
@@ -125,7 +125,7 @@ def is_one_of_several(question: Question, scene: Scene) -> bool:
 def means_it(held_out: HeldOut, question: Question, result: Result) -> bool:
     """More of the answer's places lie on what is asked for than on any other thing."""
     placed = placed_of(result)
-    maps = {index: id_map(held_out.scene, index) for index in {p.source_index for p in placed}}
+    maps = {index: held_out.id_map(index) for index in {p.source_index for p in placed}}
     hits = Counter(under(maps[p.source_index], p) for p in placed)
     hits.pop(0, None)
     return bool(hits) and hits.most_common(1)[0][0] in question.object_ids
@@ -145,12 +145,5 @@ def _identity(frames: Sequence[FrameSimilarity]) -> dict[str, float]:
 
 def _is_doubtful(held_out: HeldOut, question: Question, place: Placed) -> bool:
     """On something asked for that shows too little to be asked for."""
-    ids = id_map(held_out.scene, place.source_index)
-    object_id = under(ids, place)
-    if object_id not in question.object_ids:
-        return False
-    return not _is_visible(held_out.scene, ids, place.source_index, object_id)
-
-
-def _is_visible(scene: Scene, ids: Bytes, source_index: int, object_id: int) -> bool:
-    return scene.truth(source_index / CLIP_FPS, ids)[object_id - 1].visible
+    object_id = under(held_out.id_map(place.source_index), place)
+    return object_id in question.object_ids and not held_out.is_visible(object_id, place.source_index)

@@ -1,7 +1,7 @@
 """`ToyMasks`: the toy street's suite, with masks of what was tracked against the exact ones.
 
 What is scored beside the scores of `ToySuite`, of questions to track that have an answer, over all frames of
-the clip's file in which an object asked for counts as visible (shares, means over objects, each the mean
+a film of `FILM_FPS` in which an object asked for counts as visible (shares, means over objects, each the mean
 over its frames):
 
 j, f, j_and_f              masks that the segmenter makes of the model's answer. Answered objects are paired
@@ -12,7 +12,9 @@ true_point_j, true_point_f, true_point_j_and_f
                            the same from the true place of each object every half second, so that the
                            segmenter is seen apart from the model's mistakes. It is the same for every model.
 
-The answers are those of `ToySuite`: kept ones are used, and masks are made when a question is scored.
+The answers are those of `ToySuite`, about the same files: kept ones are used, and masks are made when a
+question is scored. They are made in a film of the same clip with more frames, for how well a mask is carried
+from a sighting to the next frame is what is measured, and cameras deliver no four frames a second.
 """
 
 from __future__ import annotations
@@ -36,10 +38,13 @@ from molmo2_ground.masks.segmenter import Segmenter
 from molmo2_ground.results import Receipt, Tracks
 from molmo2_ground.rle import Rle
 from molmo2_ground.sources import iter_frames
-from molmo2_ground.train.toy.clip_file import frame_count
+from molmo2_ground.train.toy.clip_file import frame_count, write_clip
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from molmo2_ground.train.toy_held_out import CLIP_FPS, GRID_S, HeldOut, id_map
+from molmo2_ground.train.toy_held_out import HeldOut
 from molmo2_ground.train.toy_suite import ToySuite
+
+FILM_FPS = 10.0
+"""Frames a second of the films that masks are made in; a half second is a frame of its own."""
 
 # By object, then by number of the frame.
 Films = dict[int, dict[int, Rle]]
@@ -69,14 +74,18 @@ class ToyMasks(ToySuite):
         held_out, asked = self.asked(example.key)
         if asked.ask != "track" or not example.truth.objects:
             return scores
-        truth = _true_masks(held_out, asked.question.object_ids)
+        film = held_out.filmed_at(FILM_FPS)
+        truth = _true_masks(film, asked.question.object_ids)
         if not truth:
             return scores
         segmenter = _segmenter(self.segmenter, self.device)
         with tempfile.TemporaryDirectory() as folder:
-            path = self.prepare(example, Path(folder))
-            found = _masks(segmenter, path, Prompts.of(result)) if isinstance(result, Tracks) else {}
-            ideal = _masks(segmenter, path, _true_points(held_out, asked.question.object_ids))
+            path = Path(folder) / "film.mp4"
+            write_clip(film.scene, path, fps=film.fps, quick=True)
+            found: Films = {}
+            if isinstance(result, Tracks):
+                found = _masks(segmenter, path, moved_to(film, Prompts.of(result), asked=held_out))
+            ideal = _masks(segmenter, path, _true_points(film, asked.question.object_ids))
         scores |= mask_marks(paired(found, truth), truth)
         return scores | {f"{_TRUE_POINT}{name}": value for name, value in mask_marks(ideal, truth).items()}
 
@@ -96,12 +105,25 @@ def _masks(segmenter: Segmenter, path: Path, prompts: Prompts) -> Films:
     return films
 
 
+def moved_to(film: HeldOut, prompts: Prompts, *, asked: HeldOut) -> Prompts:
+    """Prompts about the file that was asked about, in another film of it: at the same times, or nearest."""
+
+    def moved(source_index: int) -> int:
+        return round(asked.time_s(source_index) * film.fps)
+
+    return dataclasses.replace(
+        prompts,
+        points=tuple(dataclasses.replace(p, source_index=moved(p.source_index)) for p in prompts.points),
+        looked=tuple(sorted({moved(index) for index in prompts.looked})),
+    )
+
+
 def _true_masks(held_out: HeldOut, object_ids: Sequence[int]) -> Films:
     """The exact masks of every frame in which an object counts as visible."""
     films: Films = {}
-    for index in range(frame_count(held_out.scene, fps=CLIP_FPS)):
-        ids = id_map(held_out.scene, index)
-        for state in held_out.scene.truth(index / CLIP_FPS, ids):
+    for index in range(frame_count(held_out.scene, fps=held_out.fps)):
+        ids = held_out.id_map(index)
+        for state in held_out.scene.truth(held_out.time_s(index), ids):
             if state.visible and state.object_id in object_ids:
                 films.setdefault(state.object_id, {})[index] = Rle.encode(ids == state.object_id)
     return films
@@ -109,7 +131,8 @@ def _true_masks(held_out: HeldOut, object_ids: Sequence[int]) -> Films:
 
 def _true_points(held_out: HeldOut, object_ids: Sequence[int]) -> Prompts:
     """Where the objects really are every half second."""
-    looked = tuple(round(number * GRID_S * CLIP_FPS) for number in range(len(held_out.states)))
+    looked = tuple(held_out.source_index(number) for number in range(len(held_out.states)))
+    times_s = tuple(held_out.time_s(index) for index in looked)
     points = tuple(
         PointPrompt(object_id=s.object_id, source_index=index, x_px=s.x_px, y_px=s.y_px)
         for index, states in zip(looked, held_out.states, strict=True)
@@ -126,8 +149,8 @@ def _true_points(held_out: HeldOut, object_ids: Sequence[int]) -> Prompts:
         raw_text="",
         stop_reason="",
         source="toy street",
-        frame_times_s=tuple(index / CLIP_FPS for index in looked),
-        shown_times_s=tuple(index / CLIP_FPS for index in looked),
+        frame_times_s=times_s,
+        shown_times_s=times_s,
         frame_source_indices=looked,
         size_px=(FRAME_WIDTH_PX, FRAME_HEIGHT_PX),
     )

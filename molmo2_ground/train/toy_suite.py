@@ -1,8 +1,8 @@
 """`ToySuite`: the toy street as an evaluation suite, asked about held-out clips as a user would ask.
 
-Every clip is a real H.264 file, written when it is needed, and gives two examples: one to track, and one to
-point at or to count. A clip, its questions and its truth are a function of the seed alone, the same on every
-machine; all seeds lie below the training seeds.
+Every clip is a real H.264 file, written when it is needed, of `EXAM_FPS` frames a second. It gives two
+examples: one to track, and one to point at or to count. A clip, its questions and its truth are a function of
+the seed alone, the same on every machine; all seeds lie below the training seeds.
 
 What is scored (shares, means over the examples that have the score):
 
@@ -37,7 +37,6 @@ from molmo2_ground.eval.pace import OnProgress
 from molmo2_ground.train.toy.clip_file import write_clip
 from molmo2_ground.train.toy.questions import ToyTask, make_questions
 from molmo2_ground.train.toy_held_out import (
-    CLIP_FPS,
     GRID_S,
     Asked,
     HeldOut,
@@ -95,7 +94,8 @@ class ToySuite:
         """Write the example's clip into `folder`, unless it is there; all examples of a clip share it."""
         path = folder / example.media
         if not path.exists():
-            write_clip(self.held_out(_seed(example.key)).scene, path, fps=CLIP_FPS, quick=True)
+            held_out = self.held_out(_seed(example.key))
+            write_clip(held_out.scene, path, fps=held_out.fps, quick=True)
         return path
 
     def score(self, example: Example, result: Result | None) -> dict[str, float]:
@@ -146,9 +146,9 @@ class ToySuite:
         seed = self.first_seed + clip
         held_out = self.held_out(seed)
         asked = held_out.asked[place]
-        return example_of(
-            held_out, asked, key=f"street-{seed:06d}-{asked.name}", media=f"street-{seed:06d}.mp4"
-        )
+        # Kept answers name frames by their number in the file: they are those of a file of this rate.
+        media = f"street-{seed:06d}-{held_out.fps:g}fps.mp4"
+        return example_of(held_out, asked, key=f"street-{seed:06d}-{asked.name}", media=media)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ def _tinted(texture: str, colour: Rgb) -> Bytes:
     """A texture in one colour, uint8[h, w, 3], larger than a frame."""
     ramp = np.arange(256, dtype=np.float32)[:, None] / 128 * np.array(colour, dtype=np.float32)
     table = np.clip(ramp, 0, 255).astype(np.uint8)
-    return np.asarray(table[_textures()[texture]], dtype=np.uint8)
+    return np.asarray(np.take(table, _textures()[texture], axis=0), dtype=np.uint8)
 
 
 def _surface(texture: str, colour: Rgb, rng: np.random.Generator, *, spread: int) -> Bytes:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +23,16 @@ Bools = npt.NDArray[np.bool_]
 TRUTH_VERSION = 1
 _SOUND_RATE_HZ = 48_000
 _SOUND_BLOCK = 1024
+# Blue minus brightness and red minus brightness, 16 to 240 around 128, from (R, G, B, 1): ITU-R BT.601. The
+# third row is not used: OpenCV is ten times as fast when as many channels come out as go in.
+_COLOUR_PLANES = np.array(
+    [
+        [-0.148223, -0.290993, 0.439216, 128.0],
+        [0.439216, -0.367788, -0.071427, 128.0],
+        [0.0, 0.0, 0.0, 0.0],
+    ],
+    dtype=np.float32,
+)
 
 
 def frame_count(scene: Scene, *, fps: float) -> int:
@@ -36,7 +47,7 @@ def write_clip(
 ) -> None:
     """Write an mp4 that browsers play: H.264, yuv420p, index first; `audio` adds a quiet hum as AAC.
 
-    quick: at the same quality a file three times as large, in half the time.
+    quick: at the same quality a file three times as large, in a third of the time.
     The file appears under its name when it is complete, never half written.
     """
     rate = Fraction(fps).limit_denominator(1001)
@@ -52,7 +63,8 @@ def write_clip(
         video.codec_context.thread_count = 1
         sound = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono") if audio else None
         for index in range(count):
-            frame = av.VideoFrame.from_ndarray(scene.render(index / fps)[0], format="rgb24")
+            rgb = scene.picture(index / fps)
+            frame = _quickly(rgb) if quick else av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
@@ -70,7 +82,7 @@ def write_truth(scene: Scene, path: str | Path, *, fps: float = 30) -> None:
     """
     frames = []
     for index in range(frame_count(scene, fps=fps)):
-        _, ids = scene.render(index / fps)
+        ids = scene.id_map(index / fps)
         states = scene.truth(index / fps, ids)
         frames.append(
             {
@@ -106,6 +118,22 @@ def mask_from_runs(runs: list[int], *, width_px: int, height_px: int) -> Bools:
         raise ValueError(f"runs must add up to {width_px} x {height_px} pixels; they add up to {sum(runs)}")
     values = np.arange(len(runs)) % 2 == 1
     return np.asarray(np.repeat(values, runs).reshape(height_px, width_px), dtype=np.bool_)
+
+
+def _quickly(rgb: Bytes) -> av.VideoFrame:
+    """A picture uint8[h, w, 3] in the encoder's own form, h divisible by 4 and w by 2.
+
+    As FFmpeg makes it in four times the time: ITU-R BT.601 in its limited range, the brightness of every
+    pixel, then the two colour planes of half the width and height, of the mean of two by two pixels.
+    """
+    height, width, _ = rgb.shape
+    planes = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
+    # OpenCV takes the colour of one pixel of four, which frays edges and small things.
+    half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    colour = cv2.transform(half, _COLOUR_PLANES)
+    for channel, plane in enumerate(planes[height:].reshape(2, height // 2, width // 2)):
+        cv2.extractChannel(colour, channel, dst=plane)
+    return av.VideoFrame.from_numpy_buffer(planes, format="yuv420p")
 
 
 def _state_row(state: ActorState, ids: Bytes) -> dict[str, object]:

@@ -134,7 +134,7 @@ _PLACES: tuple[str, ...] = ("on the left", "on the right", "at the top", "at the
 
 def _states_of_whole_scene(scene: Scene) -> list[tuple[ActorState, ...]]:
     times = np.arange(0.0, scene.duration_s + 1e-6, 0.5)
-    return [scene.truth(float(time), scene.render(float(time))[1]) for time in times]
+    return [scene.truth(float(time), scene.id_map(float(time))) for time in times]
 
 
 def _view(scene: Scene, visible_ids: Sequence[int], states: Sequence[Sequence[ActorState]]) -> _View:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,12 +13,21 @@ from molmo2_ground.train.toy.actors import Actor, ActorState, Pose
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from molmo2_ground.train.toy.occluders import Occluder
 from molmo2_ground.train.toy.sprites import HEADING_STEP_DEG, turned
-from molmo2_ground.train.toy.stamp import Bytes, Stamp, lay, overlap
+from molmo2_ground.train.toy.stamp import Bytes, Stamp, claim, lay, overlap
 
 # The part of the silhouette that must show for an actor to count as visible.
 VISIBLE_SHARE = 0.35
 # A point of the truth lies this far inside the visible part where it is wide enough, pixels.
 _INSIDE_PX = 3.0
+
+
+class _Placed(NamedTuple):
+    """A stamp, where its top left corner lies, pixels, and whose its solid pixels are, 0 for nobody's."""
+
+    stamp: Stamp
+    left_px: int
+    top_px: int
+    id_: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,15 +48,17 @@ class Scene:
     sun: int
 
     def render(self, time_s: float) -> tuple[Bytes, Bytes]:
-        """The picture uint8[360, 640, 3] and whose pixel each one is, uint8[360, 640], 0 for nobody's."""
-        rgb = self.background.copy()
-        ids = np.zeros((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), np.uint8)
-        for actor in self.actors:
-            stamp, left, top = self._placed(actor, time_s)
-            lay(stamp, left, top, rgb=rgb, ids=ids, id_=actor.object_id)
-        for occluder in self.occluders:
-            lay(occluder.stamp, occluder.left_px, occluder.top_px, rgb=rgb, ids=ids)
-        return rgb, ids
+        """The picture and the id map of one time, as `picture` and `id_map` give each alone."""
+        placed = self._all_placed(time_s)
+        return self._picture(placed), _id_map(placed)
+
+    def picture(self, time_s: float) -> Bytes:
+        """What the camera sees, uint8[360, 640, 3]."""
+        return self._picture(self._all_placed(time_s))
+
+    def id_map(self, time_s: float) -> Bytes:
+        """Whose pixel each one of the picture is, uint8[360, 640], 0 for nobody's."""
+        return _id_map(self._all_placed(time_s))
 
     def truth(self, time_s: float, ids: Bytes) -> tuple[ActorState, ...]:
         """What the frame with this id map shows of each actor, in the order of their ids."""
@@ -58,6 +71,19 @@ class Scene:
     def silhouette_px(self, object_id: int, time_s: float) -> int:
         """Pixels that the whole silhouette of an actor would cover, in sight or not."""
         return self._placed(self.actors[object_id - 1], time_s)[0].area_px
+
+    def _all_placed(self, time_s: float) -> list[_Placed]:
+        """Everything that is drawn, from below to the top."""
+        return [
+            *(_Placed(*self._placed(actor, time_s), actor.object_id) for actor in self.actors),
+            *(_Placed(o.stamp, o.left_px, o.top_px, 0) for o in self.occluders),
+        ]
+
+    def _picture(self, placed: Sequence[_Placed]) -> Bytes:
+        rgb = self.background.copy()
+        for item in placed:
+            lay(item.stamp, item.left_px, item.top_px, rgb=rgb)
+        return rgb
 
     def _placed(self, actor: Actor, time_s: float) -> tuple[Stamp, int, int]:
         pose = actor.motion.pose(time_s)
@@ -86,6 +112,13 @@ class Scene:
             visible=share >= VISIBLE_SHARE,
             visible_share=share,
         )
+
+
+def _id_map(placed: Sequence[_Placed]) -> Bytes:
+    ids = np.zeros((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), np.uint8)
+    for item in placed:
+        claim(item.stamp, item.left_px, item.top_px, ids=ids, id_=item.id_)
+    return ids
 
 
 def _place_inside(mask: Bytes) -> tuple[int, int]:

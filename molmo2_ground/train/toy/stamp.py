@@ -62,18 +62,22 @@ def overlap(stamp: Stamp, left_px: int, top_px: int, frame_shape: tuple[int, int
     )
 
 
-def lay(
-    stamp: Stamp, left_px: int, top_px: int, *, rgb: Bytes, ids: Bytes | None = None, id_: int = 0
-) -> None:
-    """Lay a stamp over a frame uint8[H, W, 3] in place, and write `id_` into its id map uint8[H, W]."""
+def lay(stamp: Stamp, left_px: int, top_px: int, *, rgb: Bytes) -> None:
+    """Lay a stamp over a frame uint8[H, W, 3] in place."""
     part = overlap(stamp, left_px, top_px, (rgb.shape[0], rgb.shape[1]))
     if part is None:
         return
     below = rgb[part.in_frame]
     cv2.multiply(below, stamp.keep[part.in_stamp], dst=below, scale=1 / 255)
     cv2.add(below, stamp.ink[part.in_stamp], dst=below)
-    if ids is not None:
-        known = ids[part.in_frame]
-        cv2.bitwise_and(known, stamp.hollow[part.in_stamp], dst=known)
-        if id_:
-            np.bitwise_or(known, stamp.solid[part.in_stamp] & np.uint8(id_), out=known)
+
+
+def claim(stamp: Stamp, left_px: int, top_px: int, *, ids: Bytes, id_: int) -> None:
+    """Write `id_` (0 for nobody) into an id map uint8[H, W] in place, where a stamp laid there is solid."""
+    part = overlap(stamp, left_px, top_px, (ids.shape[0], ids.shape[1]))
+    if part is None:
+        return
+    known = ids[part.in_frame]
+    cv2.bitwise_and(known, stamp.hollow[part.in_stamp], dst=known)
+    if id_:
+        np.bitwise_or(known, stamp.solid[part.in_stamp] & np.uint8(id_), out=known)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from molmo2_ground.train.toy.clip_file import (
     write_truth,
 )
 from molmo2_ground.train.toy.scene import Scene
+from molmo2_ground.train.toy.sprites import COLOUR_RGB
 from molmo2_ground.train.toy.stamp import Bytes
 from molmo2_ground.train.toy.street import make_scene
 
@@ -44,6 +47,64 @@ def test_a_clip_is_a_file_that_browsers_play(scene: Scene, tmp_path: Path) -> No
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     assert [p.name for p in tmp_path.iterdir()] == ["street.mp4"]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_same_scene_gives_the_same_bytes(quick: bool, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(make_scene(8, duration_s=0.8), tmp_path / name, fps=10, quick=quick)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "colour",
+    [
+        pytest.param(colour, id="-".join(map(str, colour)))
+        for colour in (*product((0, 255), repeat=3), *COLOUR_RGB.values(), (128, 128, 128), (1, 254, 127))
+    ],
+)
+def test_the_quick_way_keeps_colours_as_the_other_does(
+    colour: tuple[int, int, int], scene: Scene, tmp_path: Path
+) -> None:
+    plain = np.full((360, 640, 3), colour, dtype=np.uint8)
+    empty = replace(scene, actors=(), occluders=(), background=plain, duration_s=0.1)
+    shown = {}
+    for quick in (False, True):
+        write_clip(empty, tmp_path / "plain.mp4", fps=10, quick=quick)
+        (shown[quick],) = decoded(tmp_path / "plain.mp4")
+    # One step of brightness is 1.2 of a colour and one of the blue plane 2.0 of blue; another matrix or the
+    # full range would be tens away.
+    assert np.abs(shown[True] - shown[False]).max() <= 3
+    assert np.abs(shown[True] - plain).max() <= 4
+
+
+def test_the_quick_way_takes_the_mean_colour_of_small_things(scene: Scene, tmp_path: Path) -> None:
+    stripes = np.zeros((360, 640, 3), dtype=np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (255, 0, 0), (0, 0, 255)
+    empty = replace(scene, actors=(), occluders=(), background=stripes, duration_s=0.1)
+    shown = {}
+    for quick in (False, True):
+        write_clip(empty, tmp_path / "stripes.mp4", fps=10, quick=quick)
+        (shown[quick],) = decoded(tmp_path / "stripes.mp4")
+    # Off the borders of the picture, where FFmpeg's filter has nothing to take a mean of.
+    means = {quick: frame[20:-20, 20:-20].mean(axis=(0, 1)) for quick, frame in shown.items()}
+    assert np.abs(means[True] - means[False]).max() < 4
+    assert np.abs(means[True] - [127.5, 0, 127.5]).max() < 40
+
+
+def test_the_quick_way_films_what_is_there(scene: Scene, tmp_path: Path) -> None:
+    write_clip(scene, tmp_path / "street.mp4", fps=10, quick=True)
+    frames = decoded(tmp_path / "street.mp4")
+    assert len(frames) == 8
+    for index, frame in enumerate(frames):
+        assert np.abs(frame - scene.render(index / 10)[0]).mean() < 4
+
+
+def decoded(path: Path) -> list[npt.NDArray[np.float64]]:
+    """The frames of a film, [h, w, 3], RGB."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return [frame.astype(np.float64) for frame in frames]
 
 
 def test_a_clip_can_have_sound(scene: Scene, tmp_path: Path) -> None:
@@ -90,10 +151,10 @@ def test_nothing_half_written_stays(scene: Scene, tmp_path: Path) -> None:
         pass
 
     class BrokenAtTheEnd(Scene):
-        def render(self, time_s: float) -> tuple[Bytes, Bytes]:
+        def picture(self, time_s: float) -> Bytes:
             if time_s > 0.5:
                 raise Broken
-            return super().render(time_s)
+            return super().picture(time_s)
 
     broken = BrokenAtTheEnd(
         seed=scene.seed,

@@ -13,9 +13,10 @@ from molmo2_ground.eval.example import Example, Suite
 from molmo2_ground.eval.predictions import asked_digest
 from molmo2_ground.eval.record import read_run
 from molmo2_ground.eval.words import score_words
+from molmo2_ground.masks.prompts import Prompts
 from molmo2_ground.rle import Rle
 from molmo2_ground.train.toy.layout import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from molmo2_ground.train.toy_masks import Films, ToyMasks, mask_marks, paired
+from molmo2_ground.train.toy_masks import FILM_FPS, Films, ToyMasks, mask_marks, moved_to, paired
 from molmo2_ground.train.toy_suite import ToySuite
 from tests.made_up_answers import empty, perfect
 from tests.unit.test_cli_eval import says_none
@@ -52,6 +53,22 @@ def test_questions_that_track_nothing_have_no_masks_to_score() -> None:
     assert {e.query.task for e in others} >= {"track", "point"}
     for example in others:
         assert suite.score(example, empty(example)) == ToySuite(12).score(example, empty(example))
+
+
+def test_what_was_pointed_to_is_moved_to_the_frames_of_the_same_times() -> None:
+    suite = ToyMasks(12)
+    example = first_tracked(suite)
+    held_out, _ = suite.asked(example.key)
+    film = held_out.filmed_at(FILM_FPS)
+    prompts = Prompts.of(perfect(example))
+    moved = moved_to(film, prompts, asked=held_out)
+    assert [film.time_s(i) for i in moved.looked] == list(example.truth.frame_times_s)
+    for before, after in zip(prompts.points, moved.points, strict=True):
+        assert film.time_s(after.source_index) == held_out.time_s(before.source_index)
+        assert dataclasses.replace(after, source_index=before.source_index) == before
+        assert moved.in_frame(after.source_index)
+    between = dataclasses.replace(prompts, looked=(0, 1, 3, 15))
+    assert moved_to(film, between, asked=held_out).looked == (0, 2, 8, 38)
 
 
 @pytest.mark.slow  # makes masks of a clip four times

@@ -11,7 +11,7 @@ import pytest
 from molmo2_ground.train.toy.actors import COLOURS, KINDS, SIZES, Colour, Kind
 from molmo2_ground.train.toy.scene import VISIBLE_SHARE, Scene
 from molmo2_ground.train.toy.sprites import COLOUR_RGB, turned
-from molmo2_ground.train.toy.stamp import lay
+from molmo2_ground.train.toy.stamp import claim, lay
 from molmo2_ground.train.toy.street import demo_scene, make_scene
 
 MODEL_PX = 168  # what the tiny model sees of a frame, both ways
@@ -43,6 +43,13 @@ def test_the_order_of_rendering_does_not_matter() -> None:
     late = scene.render(4.0)[0]
     scene.render(1.0)
     assert np.array_equal(scene.render(4.0)[0], late)
+
+
+def test_a_picture_alone_and_ids_alone_are_those_of_the_rendering(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        rgb, ids = scene.render(0.7)
+        assert np.array_equal(scene.picture(0.7), rgb)
+        assert np.array_equal(scene.id_map(0.7), ids)
 
 
 def test_render_gives_a_picture_and_ids(scenes: list[Scene]) -> None:
@@ -163,7 +170,8 @@ def test_colours_can_be_told_at_the_models_size(kind: Kind, colour: Colour) -> N
         for step in (0, 10, 30):
             rgb, ids = scene.background.copy(), np.zeros((360, 640), np.uint8)
             stamp = turned(kind, colour, "small", seed % 3, step, 0)
-            lay(stamp, 250, 150, rgb=rgb, ids=ids, id_=1)
+            lay(stamp, 250, 150, rgb=rgb)
+            claim(stamp, 250, 150, ids=ids, id_=1)
             small = as_the_model_sees(rgb).astype(np.float64)
             mask = as_the_model_sees(ids * 255) > 200
             names = list(COLOUR_RGB)

@@ -3,13 +3,15 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from molmo2_ground.eval.example import Example, Suite
 from molmo2_ground.results import Count, Points, Sample, Tracks
 from molmo2_ground.sources import iter_frames, probe
+from molmo2_ground.train.toy.clip_file import frame_count
 from molmo2_ground.train.toy.street import make_scene
-from molmo2_ground.train.toy_held_out import CLIP_FPS
+from molmo2_ground.train.toy_held_out import EXAM_FPS, GRID_S, clip_of
 from molmo2_ground.train.toy_suite import ToySuite
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED
 from tests.made_up_answers import empty, perfect
@@ -155,7 +157,7 @@ def _hardly_visible(example: Example) -> Sample | None:
         if state.visible_share > 0 and not state.visible:
             return Sample(
                 time_s=time_s,
-                source_index=round(time_s * CLIP_FPS),
+                source_index=round(time_s * EXAM_FPS),
                 x_px=state.x_px,
                 y_px=state.y_px,
                 x_norm=state.x_px / 640,
@@ -170,6 +172,7 @@ def test_the_clip_is_written_once_and_fits_its_truth(
     track, other = examples[2:4]
     path = suite.prepare(track, tmp_path)
     info = probe(path)
+    assert info.fps == track.truth.fps == EXAM_FPS
     assert (info.width_px, info.height_px) == track.truth.size_px
     assert info.duration_s == pytest.approx(track.truth.duration_s)
     times = {frame.source_index: frame.time_s for frame in iter_frames(path)}
@@ -179,6 +182,43 @@ def test_the_clip_is_written_once_and_fits_its_truth(
     written = path.stat().st_mtime_ns
     assert suite.prepare(other, tmp_path) == path
     assert path.stat().st_mtime_ns == written
+
+
+def test_the_very_end_is_a_picture_that_no_half_second_shows(suite: ToySuite) -> None:
+    for seed in range(_CLIPS):
+        held_out = suite.held_out(seed)
+        last = frame_count(held_out.scene, fps=held_out.fps) - 1
+        assert last > held_out.source_index(len(held_out.states) - 1)
+
+
+def test_kept_answers_are_not_those_of_a_file_of_another_rate(examples: list[Example]) -> None:
+    # Their frames are numbers in the file, and the name of the file is part of what tells answers apart.
+    assert {str(example.media).rsplit("-", 1)[1] for example in examples} == {f"{EXAM_FPS:g}fps.mp4"}
+
+
+@pytest.mark.parametrize("fps", [2.0, EXAM_FPS, 10.0, 30.0])
+def test_every_half_second_is_a_frame_at_any_rate_that_a_clip_can_have(fps: float) -> None:
+    held_out = clip_of(5, duration_s=4.0).filmed_at(fps)
+    for number, (states, ids) in enumerate(zip(held_out.states, held_out.id_maps, strict=True)):
+        index = held_out.source_index(number)
+        assert held_out.time_s(index) == number * GRID_S == states[0].time_s
+        assert np.array_equal(held_out.id_map(index), ids)
+        assert np.array_equal(ids, held_out.scene.render(number * GRID_S)[1])
+
+
+def test_what_is_seen_between_the_half_seconds_and_after_the_last_one() -> None:
+    held_out = clip_of(5, duration_s=4.0).filmed_at(10.0)
+    for index in (1, 4, 6, 39, 40, 45):
+        _, ids = held_out.scene.render(index / 10)
+        assert np.array_equal(held_out.id_map(index), ids)
+        states = held_out.scene.truth(index / 10, ids)
+        assert [held_out.is_visible(s.object_id, index) for s in states] == [s.visible for s in states]
+
+
+@pytest.mark.parametrize("fps", [0.0, -4.0, 5.0, 29.97, float("nan")])
+def test_rates_at_which_a_half_second_is_no_frame(fps: float) -> None:
+    with pytest.raises(ValueError, match="half a second"):
+        clip_of(5, duration_s=1.0).filmed_at(fps)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from molmo2_ground.eval.example import Example, Suite, TruthFrame
 from molmo2_ground.results import Sample, Track, Tracks
 from molmo2_ground.rle import Rle
 from molmo2_ground.train.toy_examples import first_last_prompt
-from molmo2_ground.train.toy_held_out import CLIP_FPS, Asked, id_map
+from molmo2_ground.train.toy_held_out import Asked
 from molmo2_ground.train.toy_suite import ToySuite
 from molmo2_ground.train.toy_tasks import FIRST_SEED, LONG, SHORT, ToyTasks
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED
@@ -95,7 +95,7 @@ def test_a_click_lies_on_the_thing_before_it_is_seen_again(suite: ToyTasks, exam
         held_out, asked = suite.asked(example.key)
         assert example.query.at is not None
         time_s, x_px, y_px = example.query.at
-        ids = id_map(held_out.scene, round(time_s * CLIP_FPS))
+        ids = held_out.id_map(round(time_s * held_out.fps))
         assert ids[int(y_px), int(x_px)] == asked.question.object_ids[0]
         assert example.truth.objects
         assert min(example.truth.frame_times_s) == time_s + 0.5
@@ -174,7 +174,7 @@ def test_first_and_last_seen_at_another_moment_are_wrong(suite: ToyTasks, many: 
     late = track.first.model_copy(
         update={
             "time_s": number / 2,
-            "source_index": round(number / 2 * CLIP_FPS),
+            "source_index": held_out.source_index(number),
             "x_px": state.x_px,
             "y_px": state.y_px,
         }
@@ -251,7 +251,7 @@ def test_a_look_at_ends_moves_them_to_the_frames_that_were_named(
     )
     item = example.truth.objects[0]
     first, last = item.frames
-    named = first.source_index + 2
+    named = first.source_index + 1
     truth = suite.truth_at(example, [named])
     assert [f.source_index for f in truth.objects[0].frames] == [named, last.source_index]
     assert suite.truth_at(example, []).objects == example.truth.objects
@@ -261,9 +261,7 @@ def _tracks(example: Example, *places: TruthFrame) -> Tracks:
     right = perfect(example)
     assert isinstance(right, Tracks)
     samples = tuple(
-        Sample(
-            time_s=p.source_index / CLIP_FPS, source_index=p.source_index, x_px=x, y_px=y, x_norm=0, y_norm=0
-        )
+        Sample(time_s=p.time_s or 0.0, source_index=p.source_index, x_px=x, y_px=y, x_norm=0, y_norm=0)
         for p in places
         for x, y in [_on(p)]
     )
@@ -279,11 +277,11 @@ def _on(frame: TruthFrame) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("ends", "f1"),
     [
-        pytest.param((0, 35), 1.0, id="the half seconds of training"),
-        pytest.param((0, 39), 1.0, id="the very end that a user's question is shown"),
-        pytest.param((0, 35, 39), 0.8, id="one end twice"),
-        pytest.param((0, 30), 0.5, id="too early"),
-        pytest.param((35, 39), 0.5, id="no beginning"),
+        pytest.param((0, 14), 1.0, id="the half seconds of training"),
+        pytest.param((0, 15), 1.0, id="the very end that a user's question is shown"),
+        pytest.param((0, 14, 15), 0.8, id="one end twice"),
+        pytest.param((0, 12), 0.5, id="too early"),
+        pytest.param((14, 15), 0.5, id="no beginning"),
     ],
 )
 def test_a_clips_end_is_its_last_half_second_or_the_very_end(
@@ -295,18 +293,18 @@ def test_a_clips_end_is_its_last_half_second_or_the_very_end(
             e.key.endswith("-ends")
             and e.truth.duration_s == SHORT / 2
             and len(e.truth.objects) == 1
-            and [f.source_index for f in e.truth.objects[0].frames] == [0, 35]
+            and [f.source_index for f in e.truth.objects[0].frames] == [0, 14]
         ),
     )
     held_out, asked = suite.asked(example.key)
     (object_id,) = asked.question.object_ids
-    maps = {i: id_map(held_out.scene, i) for i in ends}
+    maps = {i: held_out.id_map(i) for i in ends}
     frames = (
-        TruthFrame(time_s=i / CLIP_FPS, source_index=i, mask=Rle.encode(ids == object_id))
+        TruthFrame(time_s=held_out.time_s(i), source_index=i, mask=Rle.encode(ids == object_id))
         for i, ids in maps.items()
     )
     result = _tracks(example, *frames)
-    indices = (*result.receipt.frame_source_indices, 39)
+    indices = (*result.receipt.frame_source_indices, 15)
     receipt = result.receipt.model_copy(update={"frame_source_indices": indices})
     row = suite.score(example, result.model_copy(update={"receipt": receipt}))
     assert row["first_last_f1"] == pytest.approx(f1)
