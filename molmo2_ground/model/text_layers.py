@@ -71,19 +71,15 @@ def _layer(layer: Any, hidden_QD: torch.Tensor, angles: _Angles, past: Past[Any]
     seen = _attention(layer.self_attn, _before(layer, hidden_QD), angles, past)
     if layer.norm_after:  # Olmo's order
         hidden_QD = hidden_QD + _normed(layer.input_layernorm, seen)
-        return hidden_QD + _normed(layer.post_attention_layernorm, _mlp(layer.mlp, hidden_QD))
+        return hidden_QD + _normed(layer.post_attention_layernorm, layer.mlp(hidden_QD))
     hidden_QD = hidden_QD + seen
-    return hidden_QD + _mlp(layer.mlp, _normed(layer.post_attention_layernorm, hidden_QD))
+    summed: torch.Tensor = hidden_QD + layer.mlp(_normed(layer.post_attention_layernorm, hidden_QD))
+    return summed
 
 
 def _before(layer: Any, hidden_QD: torch.Tensor) -> torch.Tensor:
     """What a layer's attention reads."""
     return hidden_QD if layer.norm_after else _normed(layer.input_layernorm, hidden_QD)
-
-
-def _mlp(mlp: Any, hidden_QD: torch.Tensor) -> torch.Tensor:
-    lowered: torch.Tensor = mlp.down_proj(mlp.act_fn(mlp.gate_proj(hidden_QD)).mul_(mlp.up_proj(hidden_QD)))
-    return lowered
 
 
 def _attention(attention: Any, hidden_QD: torch.Tensor, angles: _Angles, past: Past[Any]) -> torch.Tensor:
