@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from molmo2_ground.model.draft_tree import depths, lineage
@@ -33,40 +34,50 @@ class BranchRoom:
         """Start with no branch."""
         self.cache = cache
         self._head = cache.get_seq_length()
-        self._owners = torch.empty(0, dtype=torch.int64)  # of the words behind the prefix
+        self._owners = np.empty(0, dtype=np.int64)  # of the words behind the prefix
         self._lengths: dict[int, int] = {}
         self._run: list[tuple[int, int]] = []  # branch, and how many words
-        self._lineage = torch.empty(0, 0, dtype=torch.bool)  # of the words of the run
+        self._lineage = np.empty((0, 0), dtype=np.bool_)  # of the words of the run
 
-    def begin(self, parts: Sequence[Part]) -> torch.Tensor:
+    def begin(self, parts: Sequence[Part]) -> list[int]:
         """Make ready for a run of new words, in the order in which they will come.
 
-        Returns their positions int64[Q]: each branch goes on from the prefix, words behind one parent from
-        the same place.
+        Returns the position of each: a branch goes on from the prefix, words behind one parent from the same
+        place.
         """
         self._run = [(who, len(parents)) for who, parents in parts]
-        self._owners = torch.cat([self._owners, *(torch.full((count,), who) for who, count in self._run)])
-        self._lineage = torch.block_diag(*(lineage(parents) for _, parents in parts)).bool()
-        return torch.cat(
-            [torch.tensor(depths(parents)) + self._head + self._lengths.get(who, 0) for who, parents in parts]
-        )
+        new = [who for who, count in self._run for _ in range(count)]
+        self._owners = np.append(self._owners, np.array(new, dtype=np.int64))
+        self._lineage = np.zeros((len(new), len(new)), dtype=np.bool_)
+        first = 0
+        for _, parents in parts:
+            own = slice(first, first + len(parents))
+            self._lineage[own, own] = lineage(parents)
+            first = own.stop
+        positions = []
+        for who, parents in parts:
+            first = self._head + self._lengths.get(who, 0)
+            positions += [first + depth for depth in depths(parents)]
+        return positions
 
     def rows(self, start: int, stop: int) -> torch.Tensor | None:
         """bool[stop - start, L]: what the run's words from `start` to before `stop` see; None: all."""
         old = len(self._owners) - len(self._lineage)
-        asking = self._owners[old + start : old + stop, None]
-        own = torch.cat([self._owners[:old] == asking, self._lineage[start:stop]], dim=1)
-        if stop - start == 1 and bool(own.all()):
+        seen = np.ones((stop - start, self._head + len(self._owners)), dtype=np.bool_)
+        behind = seen[:, self._head :]
+        behind[:, :old] = self._owners[:old] == self._owners[old + start : old + stop, None]
+        behind[:, old:] = self._lineage[start:stop]
+        if stop - start == 1 and bool(seen.all()):
             return None
-        return torch.cat([torch.ones(stop - start, self._head, dtype=torch.bool), own], dim=1)
+        return torch.from_numpy(seen)
 
     def settle(self, kept: Sequence[Sequence[int]]) -> None:
         """Say of each part of the run which of its words stay, by their places in it, rising."""
         first = len(self._owners) - len(self._lineage)
         for (who, count), stay in zip(self._run, kept, strict=True):
-            owners = torch.full((count,), _NOBODY)
+            owners = self._owners[first : first + count]
+            owners[:] = _NOBODY
             owners[list(stay)] = who
-            self._owners[first : first + count] = owners
             self._lengths[who] = self._lengths.get(who, 0) + len(stay)
             first += count
         self._run = []
@@ -80,11 +91,11 @@ class BranchRoom:
         self._take_back()
 
     def _take_back(self) -> None:
-        alive = (self._owners != _NOBODY).nonzero().squeeze(1)
+        alive = np.flatnonzero(self._owners != _NOBODY)
         end = int(alive[-1]) + 1 if len(alive) else 0
         self._owners = self._owners[:end]
         self.cache.cut_back(self._head + end)
         dead = end - len(alive)
         if dead >= max(_MANY_DEAD, len(alive)):
-            self.cache.keep_only(self._head, alive)
+            self.cache.keep_only(self._head, torch.from_numpy(alive))
             self._owners = self._owners[alive]

@@ -16,6 +16,7 @@ import torch
 from molmo2_ground.errors import CheckpointError
 from molmo2_ground.model.flags import InputFlags, SpecialIds
 from molmo2_ground.model.int8 import saved_parameters, to_int8
+from molmo2_ground.model.joined_linear import lay_together
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.model.weight_files import WeightEntry, read_json, weight_entries
@@ -309,8 +310,12 @@ def load_network(
         raise CheckpointError(f"{checkpoint.folder}: no weights for {lost[0]} ({len(lost)} in all)")
     if int8:
         to_int8(network)
-    moved: Molmo2ForConditionalGeneration = network.to(device).eval()
-    return moved.requires_grad_(False)
+    moved: Molmo2ForConditionalGeneration = network.to(device).eval().requires_grad_(False)
+    if device.type != "cpu":
+        # A move takes weights apart. On a CPU, those of the released files lie together as they were stored,
+        # and others stay in their files until they are used.
+        lay_together(moved)
+    return moved
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+import torch.nn.functional as F
 
 from molmo2_ground.errors import BackendError
 from molmo2_ground.model.attention import attention_rule
@@ -24,6 +24,7 @@ Kept = tuple[torch.Tensor, torch.Tensor]
 # gigabytes for its mask. A CPU turns each into a float.
 _MASK_ENTRIES_CPU = 2**22
 _MASK_ENTRIES = 2**26
+_MASK_ALIGNMENT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Rule(Protocol):
     """Which tokens new ones may look at, by rows; made as they are used."""
 
     def rows(self, start: int, stop: int) -> torch.Tensor | None:
-        """bool[1, 1, stop - start, L] for new tokens start..stop, counted from the first new one.
+        """bool[stop - start, L] for new tokens start..stop, counted from the first new one; the asker's own.
 
         None where all may look at everything.
         """
@@ -58,47 +59,58 @@ class PromptRule:
     def __init__(self, visual_L: torch.Tensor, *, query_start: int) -> None:
         self._visual_L = visual_L
         self._query_start = query_start
-        self._last: tuple[int, int, torch.Tensor] | None = None
 
     def rows(self, start: int, stop: int) -> torch.Tensor | None:
         """As `Rule`."""
         first = self._query_start
         if stop - start == 1 and first + stop == len(self._visual_L):
             return None  # the last token
-        if self._last is None or self._last[:2] != (start, stop):
-            mask = attention_rule(self._visual_L, query_start=first + start, query_stop=first + stop)
+        return attention_rule(self._visual_L, query_start=first + start, query_stop=first + stop)
+
+
+class Mask:
+    """A rule as numbers that attention adds to its sums: 0 where a token may look, else minus infinity."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._last: tuple[tuple[object, ...], torch.Tensor | None] | None = None
+
+    def rows(self, start: int, stop: int, *, copies: int, like: torch.Tensor) -> torch.Tensor | None:
+        """[copies * (stop - start), L] of the device and type of `like`: a rule's rows, some times over."""
+        asked = (start, stop, copies)
+        if self._last is None or self._last[0] != asked:
+            allowed = self._rule.rows(start, stop)
+            numbers = None
+            if allowed is not None:
+                hidden = allowed.to(like.device).logical_not_()
+                count, length = hidden.shape
+                # CUDA's kernel would copy a mask in each layer whose rows do not begin at multiples of this.
+                wide = -(-length // _MASK_ALIGNMENT) * _MASK_ALIGNMENT
+                numbers = like.new_zeros(copies, count, wide)[..., :length]
+                numbers = numbers.masked_fill_(hidden, -torch.inf).flatten(0, 1)
             # Kept for the next layer, which asks the same when one block holds all rows.
-            self._last = (start, stop, mask[None, None])
-        return self._last[2]
-
-
-class RoomRule:
-    """What the newest words of a room's branches may look at."""
-
-    def __init__(self, room: BranchRoom, *, device: torch.device) -> None:
-        self._room = room
-        self._device = device
-        self._last: tuple[int, int, torch.Tensor | None] | None = None
-
-    def rows(self, start: int, stop: int) -> torch.Tensor | None:
-        """As `Rule`."""
-        if self._last is None or self._last[:2] != (start, stop):
-            rows = self._room.rows(start, stop)
-            self._last = (start, stop, None if rows is None else rows.to(self._device)[None, None])
-        return self._last[2]
+            self._last = (asked, numbers)
+        return self._last[1]
 
 
 def attend_by(
-    rule: Rule, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    mask: Mask, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 ) -> torch.Tensor:
-    """The library's SDPA by blocks of rows under a rule; [1, Q, N, H]. Shapes as in `text_layers`."""
-    count = query.shape[2]
-    block = max(1, mask_entries(query.device) // key.shape[2])
+    """What new tokens see under a mask, by blocks of rows; [1, Q, N, H]. Shapes as in `text_layers`."""
+    count, length = query.shape[2], key.shape[2]
+    entries = mask_entries(query.device)
+    sharing = query.shape[1] // key.shape[1]
+    if sharing > 1 and query.device.type != "cpu" and sharing * count * length > entries:
+        # A mask that has to be made in each layer is better made without copies of its rows.
+        key, value = (part.repeat_interleave(sharing, dim=1) for part in (key, value))
+        sharing = 1
+    block = max(1, entries // (sharing * length))
     parts = []
     for start in range(0, count, block):
         stop = min(count, start + block)
-        parts.append(_sdpa(module, query[:, :, start:stop], key, value, rule.rows(start, stop)))
-    return torch.cat(parts, dim=1)
+        rows = mask.rows(start, stop, copies=sharing, like=query)
+        parts.append(_seen(query[:, :, start:stop], key, value, rows, scale=module.scaling))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def mask_entries(device: torch.device) -> int:
@@ -106,11 +118,19 @@ def mask_entries(device: torch.device) -> int:
     return _MASK_ENTRIES_CPU if device.type == "cpu" else _MASK_ENTRIES
 
 
-def _sdpa(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+def _seen(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: torch.Tensor | None, *, scale: float
 ) -> torch.Tensor:
-    seen, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=module.scaling, is_causal=False)
-    return seen
+    """[1, Q, N, H]. Queries whose heads share keys stand behind one another as rows, one head after another.
+
+    So keys and values need no copy for each head, as the kernels that take a mask would have them.
+    """
+    (_, heads, count, width), shared = query.shape, key.shape[1]
+    asked = query if shared == heads else query.reshape(1, shared, -1, width)
+    seen: torch.Tensor = F.scaled_dot_product_attention(asked, key, value, attn_mask=rows, scale=scale)
+    if shared < heads:
+        seen = seen.reshape(1, shared, heads // shared, count, width).flatten(1, 2)
+    return seen.transpose(1, 2)
 
 
 def embed(
@@ -132,7 +152,7 @@ class _PromptPast:
     """What the words of one prompt look at, under its rule: themselves, and what is in a cache."""
 
     def __init__(self, rule: Rule, cache: BranchCache | None) -> None:
-        self._rule = rule
+        self._mask = Mask(rule)
         self._cache = cache
 
     def keep(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> Kept:
@@ -141,15 +161,15 @@ class _PromptPast:
 
     def look(self, module: Any, query: torch.Tensor, kept: Kept) -> torch.Tensor:
         """As `text_layers.Past`."""
-        return attend_by(self._rule, module, query, *kept)
+        return attend_by(self._mask, module, query, *kept)
 
 
 class _AnswerPasts:
-    """What the words of several rooms look at: each what its room's rule allows."""
+    """What the words of several rooms look at: each what its room lets it."""
 
-    def __init__(self, rooms: Sequence[BranchRoom], rules: Sequence[Rule], counts: Sequence[int]) -> None:
+    def __init__(self, rooms: Sequence[BranchRoom], counts: Sequence[int]) -> None:
         self._caches = [room.cache for room in rooms]
-        self._rules = rules
+        self._masks = [Mask(room) for room in rooms]
         self._counts = list(counts)
 
     def keep(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> list[Kept]:
@@ -159,8 +179,9 @@ class _AnswerPasts:
 
     def look(self, module: Any, query: torch.Tensor, kept: list[Kept]) -> torch.Tensor:
         """As `text_layers.Past`."""
-        parts = zip(self._rules, query.split(self._counts, dim=2), kept, strict=True)
-        return torch.cat([attend_by(rule, module, own, *past) for rule, own, past in parts], dim=1)
+        parts = zip(self._masks, query.split(self._counts, dim=2), kept, strict=True)
+        seen = [attend_by(mask, module, own, *past) for mask, own, past in parts]
+        return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
 
 
 def run_prompt(
@@ -196,13 +217,9 @@ def run_answers(
     rooms: each with its parts of the Q words, in order. Words are no pictures: each sees the prefix and what
     stands before it in its own branch. `BranchRoom.settle` is to follow.
     """
-    device = embeds_QD.device
-    positions = torch.cat([room.begin(parts) for room, parts in rooms]).to(device)
-    past = _AnswerPasts(
-        [room for room, _ in rooms],
-        [RoomRule(room, device=device) for room, _ in rooms],
-        [sum(len(parents) for _, parents in parts) for _, parts in rooms],
-    )
+    places = [room.begin(parts) for room, parts in rooms]
+    positions = torch.tensor([place for own in places for place in own], device=embeds_QD.device)
+    past = _AnswerPasts([room for room, _ in rooms], [len(own) for own in places])
     return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,12 @@ def depths(parents: Sequence[int]) -> list[int]:
     return found
 
 
-def lineage(parents: Sequence[int]) -> torch.Tensor:
+def lineage(parents: Sequence[int]) -> BoolArray:
     """bool[Q, Q]: for each word, itself and the words before it."""
     count = len(parents)
     if list(parents) == list(range(-1, count - 1)):
-        return torch.ones(count, count, dtype=torch.bool).tril()
-    seen = torch.eye(count, dtype=torch.bool)
+        return np.tri(count, dtype=np.bool_)
+    seen = np.eye(count, dtype=np.bool_)
     for place, parent in enumerate(parents):
         if parent >= 0:
             seen[place] |= seen[parent]

@@ -36,16 +36,17 @@ class _Layer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        stop = self.length + key_states.shape[-2]
+        count = key_states.shape[-2]
+        stop = self.length + count
         if stop > self.keys.shape[-2]:
             # Half as much again, so that a long answer moves its keys a few times only.
             room = max(stop, self.wanted_room, self.keys.shape[-2] * 3 // 2)
             self.keys = _moved(self.keys, used=self.length, room=room)
             self.values = _moved(self.values, used=self.length, room=room)
-        self.keys[..., self.length : stop, :] = key_states
-        self.values[..., self.length : stop, :] = value_states
+        self.keys.narrow(-2, self.length, count).copy_(key_states)
+        self.values.narrow(-2, self.length, count).copy_(value_states)
         self.length = stop
-        return self.keys[..., :stop, :], self.values[..., :stop, :]
+        return self.keys.narrow(-2, 0, stop), self.values.narrow(-2, 0, stop)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
@@ -69,6 +70,13 @@ class BranchCache(Cache):
     def __init__(self, *, layers: int) -> None:
         self._own = [_Layer() for _ in range(layers)]
         super().__init__(layers=list(self._own))
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add a layer's new tokens [..., G, Q, H]; all that it then holds, as views."""
+        # Without what the library asks about caches that move between devices.
+        return self._own[layer_idx].update(key_states, value_states)
 
     def reserve(self, tokens: int) -> None:
         """Make room for `tokens` tokens in all when room is next needed."""

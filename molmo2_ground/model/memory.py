@@ -157,9 +157,13 @@ class _Estimate:
         sight, text = self._sight, self._text
         tokens, width = sight.tokens, text.hidden_size
         heads = tokens * text.num_attention_heads * text.head_dim
-        # With a mask, the library copies shared keys and values out to one for each head.
-        copied = 0 if text.num_attention_heads == text.num_key_value_heads else 2 * heads
-        attention = tokens * width + heads + max(3 * heads, copied + 2 * heads)
+        shared = tokens * text.num_key_value_heads * text.head_dim
+        sharing = text.num_attention_heads // text.num_key_value_heads
+        # Off a CPU, a mask of several blocks goes with shared keys and values copied out for each head.
+        copied = not self._on_cpu and sharing > 1 and sharing * tokens**2 > mask_entries(self._device)
+        placing = 3 * heads + 4 * shared  # the projection, its normed queries and keys, and those swapped
+        looking = heads + shared + (4 if copied else 3) * heads
+        attention = tokens * width + max(placing, looking)
         mlp = tokens * width + 3 * tokens * text.intermediate_size
         stream = 2 * tokens * width
         masked = min(mask_entries(self._device), tokens * tokens)
@@ -167,7 +171,7 @@ class _Estimate:
         working = self._bytes * (stream + max(attention, mlp))
         working = max(working, self._bytes * (stream + attention) + mask)
         if not self._float32:
-            working += 2 * 4 * tokens * width  # norms are taken in float32
+            working += 2 * 4 * max(tokens * width, heads + shared)  # norms are taken in float32
         # Of the last layer, a prompt's keys and values are all that is wanted.
         layer = 2 * width * text.num_attention_heads * text.head_dim + 3 * width * text.intermediate_size
         unseen = self._bytes * (layer + text.vocab_size * width)
@@ -182,7 +186,9 @@ class _Estimate:
     def answer(self) -> Memory:
         text, sight = self._text, self._sight
         heads = (sight.tokens + sight.answer_tokens) * text.num_attention_heads * text.head_dim
-        copied = 0 if text.num_attention_heads == text.num_key_value_heads else 2 * heads
+        # At most: of all that is there, where the last words' mask takes several blocks.
+        alone = self._on_cpu or text.num_attention_heads == text.num_key_value_heads
+        copied = 0 if alone else 2 * heads
         return self._with(
             weights=self._weights,
             working=self._bytes * copied + self._left_over(),

@@ -1,17 +1,22 @@
 """The language model's layers, run on rows of tokens without the library's wrapping.
 
-The same modules and weights, and the same numbers to the rounding of floats: norms in one call, angles
-turned once a run instead of once a layer, and no batch dimension, so that words of several answers can share
-one run of the matrix products while each looks at its own past.
-Shapes: Q new tokens, D width of the language model, N heads, H width of a head.
+The same modules and weights, and the same numbers to the rounding of floats: matrices that read the same
+inputs as one, queries and keys normed and turned together, angles found once a run instead of once a layer,
+and no batch dimension, so that words of several answers can share one run of the matrix products while each
+looks at its own past. For answering only: sums are written over where they stand, which gradients forbid.
+Shapes: Q new tokens, D width of the language model, N heads (of queries, or of the fewer keys and values),
+H width of a head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
+
+from molmo2_ground.model.joined_linear import linear_together
 
 KeptT = TypeVar("KeptT")
 
@@ -56,8 +61,10 @@ def keep_layers(text: Any, embeds_QD: torch.Tensor, *, positions_Q: torch.Tensor
     for layer, kind in zip(text.layers[:-1], text.rope_types[:-1], strict=True):
         hidden = _layer(layer, hidden, angles[kind], past)
     last = text.layers[-1]
-    key, value = _keys(last.self_attn, _before(last, hidden), angles[text.rope_types[-1]])
-    past.keep(last.self_attn, key, value)
+    attention = last.self_attn
+    both = linear_together((attention.k_proj, attention.v_proj), _before(last, hidden))
+    key, value = _placed(attention, both, (attention.k_norm,), angles[text.rope_types[-1]])
+    past.keep(attention, key, value)
 
 
 def _layer(layer: Any, hidden_QD: torch.Tensor, angles: _Angles, past: Past[Any]) -> torch.Tensor:
@@ -76,38 +83,53 @@ def _before(layer: Any, hidden_QD: torch.Tensor) -> torch.Tensor:
 
 
 def _attention(attention: Any, hidden_QD: torch.Tensor, angles: _Angles, past: Past[Any]) -> torch.Tensor:
-    key, value = _keys(attention, hidden_QD, angles)
-    query = _turned(_heads(attention, attention.q_proj(hidden_QD), attention.q_norm), angles)
-    looked = past.look(attention, _row(query), past.keep(attention, key, value))
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    norms = (attention.q_norm, attention.k_norm)
+    query, *new = _placed(attention, linear_together(projections, hidden_QD), norms, angles)
+    kept = past.keep(attention, *new)
+    del new  # they hold memory, and a cache has its own copy
+    looked = past.look(attention, query, kept)
     seen: torch.Tensor = attention.o_proj(looked[0].reshape(len(hidden_QD), -1))
     return seen
 
 
-def _keys(attention: Any, hidden_QD: torch.Tensor, angles: _Angles) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values of the new tokens, [1, N, Q, H]."""
-    key = _turned(_heads(attention, attention.k_proj(hidden_QD), attention.k_norm), angles)
-    return _row(key), _row(_heads(attention, attention.v_proj(hidden_QD), None))
+def _placed(
+    attention: Any, projected: torch.Tensor, norms: Sequence[Any], angles: _Angles
+) -> list[torch.Tensor]:
+    """The heads [1, N, Q, H] of what lies side by side in a projection, its values last.
 
-
-def _heads(attention: Any, projected: torch.Tensor, norm: Any | None) -> torch.Tensor:
-    """[Q, N, H], normed over all heads at once (Olmo) or each by itself (Qwen)."""
-    if norm is not None and attention.qk_norm_type == "olmo":
-        projected = _normed(norm, projected)
+    norms: of each part before the values. Those parts are normed and turned, together where that is the same.
+    """
     heads = projected.view(len(projected), -1, attention.head_dim)
-    return _normed(norm, heads) if norm is not None and attention.qk_norm_type == "qwen3" else heads
-
-
-def _row(heads_QNH: torch.Tensor) -> torch.Tensor:
-    return heads_QNH.transpose(0, 1)[None]
+    shared = attention.config.num_key_value_heads
+    counts = [attention.config.num_attention_heads, shared][-len(norms) :]
+    turning, values = heads.split([sum(counts), shared], dim=1)
+    if attention.qk_norm_type == "olmo":  # over all heads of a part at once
+        parts = zip(norms, turning.split(counts, dim=1), strict=True)
+        normed = torch.cat([_normed(norm, part.flatten(1)) for norm, part in parts], dim=1).view_as(turning)
+    else:  # each head by itself
+        normed = _unit(turning, norms[0].variance_epsilon)
+        for norm, part in zip(norms, normed.split(counts, dim=1), strict=True):
+            part.mul_(norm.weight)
+    rows = [*_turned(normed, angles).split(counts, dim=1), values]
+    return [part.transpose(0, 1)[None] for part in rows]
 
 
 def _normed(norm: Any, hidden: torch.Tensor) -> torch.Tensor:
     """RMS norm in float32; its weight is applied in the model's own type, as in training."""
-    if hidden.dtype == torch.float32:
+    if hidden.dtype == torch.float32 and hidden.device.type != "cpu":
         return F.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
-    whole = F.rms_norm(hidden.float(), norm.weight.shape, None, norm.variance_epsilon)
-    scaled: torch.Tensor = norm.weight * whole.to(hidden.dtype)
-    return scaled
+    return _unit(hidden, norm.variance_epsilon).mul_(norm.weight)
+
+
+def _unit(hidden: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """What lies in the last dimension, brought to a mean square of one; computed in float32."""
+    whole = hidden.float()
+    if hidden.device.type == "cpu":
+        # The same steps and numbers as the library's call, which has no kernel of its own here.
+        scale = (whole * whole).mean(-1, keepdim=True).add_(epsilon).rsqrt_()
+        return (whole * scale).to(hidden.dtype)
+    return F.rms_norm(whole, hidden.shape[-1:], None, epsilon).to(hidden.dtype)
 
 
 def _angles_of(text: Any, embeds_QD: torch.Tensor, positions_Q: torch.Tensor) -> dict[str, _Angles]:
@@ -123,6 +145,6 @@ def _angles(rotary: Any, embeds_QD: torch.Tensor, positions_Q: torch.Tensor) -> 
 
 
 def _turned(heads_QNH: torch.Tensor, angles: _Angles) -> torch.Tensor:
-    """Rotary position: each pair (i, i + H/2) turned by its angle."""
+    """Rotary position: each pair (i, i + H/2) turned by its angle; written over the heads."""
     swapped = heads_QNH.roll(heads_QNH.shape[-1] // 2, dims=-1)
-    return torch.addcmul(heads_QNH * angles.cosines, swapped, angles.sines)
+    return heads_QNH.mul_(angles.cosines).addcmul_(swapped, angles.sines)

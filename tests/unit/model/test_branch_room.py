@@ -67,7 +67,7 @@ def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
                 for who, new in words.items()
                 for number in range(len(new))
             ]
-            assert positions.tolist() == expected
+            assert positions == expected
             held = fill(cache, [word for new in words.values() for word in new])
             total = sum(map(len, words.values()))
             rows = room.rows(0, total)
@@ -103,7 +103,7 @@ def test_words_of_a_tree_see_those_they_stand_behind(
     room = BranchRoom(cache)
     for *trees, first, second in runs:
         new = [plain.new(len(parents)) for parents in trees]
-        positions = room.begin(list(enumerate(trees))).tolist()
+        positions = room.begin(list(enumerate(trees)))
         held = fill(cache, [word for words in new for word in words])
         rows = room.rows(0, sum(map(len, trees)))
         kept, row = [], 0

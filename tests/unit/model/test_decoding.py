@@ -96,7 +96,7 @@ def test_rows_of_a_prompt_are_rows_of_the_rule() -> None:
     for start, stop in ((1, 3), (0, 3), (0, 1)):
         rows = rule.rows(start, stop)
         assert rows is not None
-        assert torch.equal(rows[0, 0], attention_rule(visual)[2 + start : 2 + stop])
+        assert torch.equal(rows, attention_rule(visual)[2 + start : 2 + stop])
     assert attention_rule(visual)[4].all()
     assert rule.rows(2, 3) is None  # the last one sees everything
 
