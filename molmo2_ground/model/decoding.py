@@ -229,13 +229,20 @@ def word_logits(network: Any, hidden_QD: torch.Tensor) -> torch.Tensor:
     return logits.float()
 
 
-def choose(logits_V: torch.Tensor, *, sampling: Sampling, generator: torch.Generator) -> int:
-    """The next word. Sampling draws on the CPU, so that a seed means the same on every device."""
-    best = int(logits_V.argmax())
-    if not bool(logits_V[best].isfinite()):
+def likeliest(logits_QV: torch.Tensor) -> list[int]:
+    """The likeliest word of each row, the first of several. Raises `BackendError` where there is none."""
+    values, words = logits_QV.max(dim=-1)
+    if not bool(values.isfinite().all()):
         raise BackendError(
             "the model's numbers left the range of its data type; load it with dtype='bfloat16' or 'float32'"
         )
+    found: list[int] = words.tolist()
+    return found
+
+
+def choose(logits_V: torch.Tensor, *, sampling: Sampling, generator: torch.Generator) -> int:
+    """The next word. Sampling draws on the CPU, so that a seed means the same on every device."""
+    (best,) = likeliest(logits_V[None])
     if sampling.temperature == 0:
         return best
     chances = torch.softmax(logits_V.double().cpu() / sampling.temperature, dim=-1)

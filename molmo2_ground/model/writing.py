@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from molmo2_ground.model.branch_room import BranchRoom, Part
-from molmo2_ground.model.decoding import Sampling, choose, run_answers, word_logits
+from molmo2_ground.model.decoding import Sampling, choose, likeliest, run_answers, word_logits
 from molmo2_ground.model.draft_tree import DraftTree
 from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
 
@@ -101,8 +101,9 @@ class Writing:
         Returns which of the run's words stand in the answer, by their places: not those guessed wrongly.
         """
         place, kept = 0, [0]
+        best_Q = likeliest(rows_QV)
         while True:
-            token = self._choose(rows_QV[place])
+            token = self._choose(rows_QV[place], best_Q[place])
             if token in self._stop_ids:
                 self._end("end")
                 break
@@ -119,17 +120,17 @@ class Writing:
             kept.append(place)
         return kept
 
-    def _choose(self, logits_V: torch.Tensor) -> int:
+    def _choose(self, logits_V: torch.Tensor, best: int) -> int:
         guide, sampling = self._guide, self._sampling
+        drawn = sampling.temperature > 0
         if guide is None:
-            return choose(logits_V, sampling=sampling, generator=self._generator)
-        likeliest = choose(logits_V, sampling=Sampling(), generator=self._generator)
+            return choose(logits_V, sampling=sampling, generator=self._generator) if drawn else best
         # Nearly always the likeliest word may come, and a greedy answer then needs no mask.
-        token = likeliest
-        if sampling.temperature > 0 or not guide.admits(likeliest):
-            masked = guide.masked(logits_V, likeliest=likeliest)
+        token = best
+        if drawn or not guide.admits(best):
+            masked = guide.masked(logits_V, likeliest=best)
             token = choose(masked, sampling=sampling, generator=self._generator)
-        guide.take(token, likeliest=likeliest)
+        guide.take(token, likeliest=best)
         return token
 
     def _end(self, reason: Literal["end", "length"]) -> None:

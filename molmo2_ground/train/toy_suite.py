@@ -182,8 +182,8 @@ def _seed(key: str) -> int:
     return int(key.split("-")[1])
 
 
-# All examples of a clip come one after the other, and each is looked at several times: made, asked, scored.
-@functools.lru_cache(maxsize=4)
+# Each example is looked at several times: made, asked, scored; an evaluation does each for a group of clips.
+@functools.lru_cache(maxsize=10)
 def _held_out(seed: int) -> HeldOut:
     rng = np.random.default_rng([seed, 77])
     clip = clip_of(seed, duration_s=float(rng.integers(*_HALF_SECONDS)) * GRID_S)

@@ -44,6 +44,8 @@ FIRST_SEED = 500_000
 SHORT, LONG = 8, 32
 """Half seconds of a clip: how many frames the model is shown to track in it."""
 
+# Things are first and last seen to a frame, and the clip's end is one.
+_FILM_FPS = 10.0
 _COMPARED: tuple[Group, ...] = ("position", "size", "motion")
 _COMPARISONS = 4
 
@@ -116,7 +118,7 @@ def _compared_marks(
 @functools.lru_cache(maxsize=4)
 def _held_out(seed: int) -> HeldOut:
     rng = np.random.default_rng([seed, 78])
-    clip = clip_of(seed, duration_s=(SHORT if seed % 2 == 0 else LONG) * GRID_S)
+    clip = clip_of(seed, duration_s=(SHORT if seed % 2 == 0 else LONG) * GRID_S).filmed_at(_FILM_FPS)
     track, ends, stand_in = _plain(clip, rng, "track", 3)
     point, *spare = _plain(clip, rng, "point", 1 + _COMPARISONS)
     (count,) = _plain(clip, rng, "count", 1)

@@ -52,13 +52,26 @@ def test_each_example_is_asked_once_and_scored(tmp_path: Path, log: Path) -> Non
 
 
 def test_what_is_kept_is_not_asked_again_and_needs_no_model(tmp_path: Path, log: Path) -> None:
-    out, suite = tmp_path / "out", FakeSuite(count=4)
-    first = evaluate(suite, finder(log=log), out, limit=3)
-    assert (asked(log), len(first.rows)) == (3, 3)
+    out, suite = tmp_path / "out", FakeSuite(count=10)
+    first = evaluate(suite, finder(log=log), out, limit=16)
+    assert (asked(log), len(first.rows)) == (16, 16)
     whole = evaluate(suite, finder(log=log), out)
-    assert (asked(log), len(whole.rows)) == (8, 8)
+    assert (asked(log), len(whole.rows)) == (20, 20)
     again = evaluate(suite, NO_MODEL, out)
     assert again.rows == whole.rows
+
+
+def test_a_group_that_was_not_finished_is_asked_again_and_its_kept_answers_count(
+    tmp_path: Path, log: Path
+) -> None:
+    out, suite = tmp_path / "out", FakeSuite(count=10)
+    evaluate(suite, finder(log=log), out, limit=18)
+    before = (out / PREDICTIONS).read_bytes()
+    evaluate(suite, finder(log=log), out)
+    assert asked(log) == 18 + 4
+    after = (out / PREDICTIONS).read_bytes()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 20
 
 
 def test_another_model_is_asked_for_itself(tmp_path: Path, log: Path) -> None:
@@ -76,7 +89,7 @@ def test_a_lost_last_line_is_asked_again(tmp_path: Path, log: Path) -> None:
     with (out / PREDICTIONS).open("rb+") as file:
         file.truncate((out / PREDICTIONS).stat().st_size - 5)
     assert evaluate(suite, finder(log=log), out).rows == run.rows
-    assert asked(log) == 7
+    assert asked(log) == 12  # the group is asked as a whole
     assert (out / SCORES).read_bytes() == scores
 
 
@@ -89,7 +102,7 @@ def test_an_example_that_cannot_be_asked_is_told_and_tried_again(tmp_path: Path,
     assert failed[0].scores == {}
     assert len(run.scored) == 4
     mended = evaluate(FakeSuite(count=3), finder(log=log), out)
-    assert asked(log) == 6
+    assert asked(log) == 4 + 6
     assert {row.status for row in mended.rows} == {"answered", "unreadable"}
 
 

@@ -230,7 +230,7 @@ def test_a_picture_that_is_too_large_is_a_problem_with_an_option(folder: Path, t
 
 
 def test_too_little_memory_names_the_option_that_fits(folder: Path, media: Shelf) -> None:
-    path, query = media(constant_rate, frame_count=40), QUERIES["point"]
+    path, query = media(constant_rate, frame_count=400), QUERIES["point"]
     whole = plan_question(path, query, room=room_of(folder))
     halves = plan_question(path, query, room=room_of(folder, torch.bfloat16))
     assert halves.memory.peak_bytes < whole.memory.peak_bytes

@@ -277,11 +277,11 @@ def _on(frame: TruthFrame) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("ends", "f1"),
     [
-        pytest.param((0, 14), 1.0, id="the half seconds of training"),
-        pytest.param((0, 15), 1.0, id="the very end that a user's question is shown"),
-        pytest.param((0, 14, 15), 0.8, id="one end twice"),
-        pytest.param((0, 12), 0.5, id="too early"),
-        pytest.param((14, 15), 0.5, id="no beginning"),
+        pytest.param((0, 35), 1.0, id="the half seconds of training"),
+        pytest.param((0, 39), 1.0, id="the very end that a user's question is shown"),
+        pytest.param((0, 35, 39), 0.8, id="one end twice"),
+        pytest.param((0, 30), 0.5, id="too early"),
+        pytest.param((35, 39), 0.5, id="no beginning"),
     ],
 )
 def test_a_clips_end_is_its_last_half_second_or_the_very_end(
@@ -293,7 +293,7 @@ def test_a_clips_end_is_its_last_half_second_or_the_very_end(
             e.key.endswith("-ends")
             and e.truth.duration_s == SHORT / 2
             and len(e.truth.objects) == 1
-            and [f.source_index for f in e.truth.objects[0].frames] == [0, 14]
+            and [f.source_index for f in e.truth.objects[0].frames] == [0, 35]
         ),
     )
     held_out, asked = suite.asked(example.key)
@@ -304,7 +304,7 @@ def test_a_clips_end_is_its_last_half_second_or_the_very_end(
         for i, ids in maps.items()
     )
     result = _tracks(example, *frames)
-    indices = (*result.receipt.frame_source_indices, 15)
+    indices = (*result.receipt.frame_source_indices, 39)
     receipt = result.receipt.model_copy(update={"frame_source_indices": indices})
     row = suite.score(example, result.model_copy(update={"receipt": receipt}))
     assert row["first_last_f1"] == pytest.approx(f1)
