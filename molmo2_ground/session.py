@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _Kind = TypeVar("_Kind", Points, Tracks, Count, Answer)
 
+# Of frames as filmed: fewer leave little behind, and pages that were given back cost time to get again.
+_MANY_PIXELS = 2**24
+
 
 class Session:
     """One video or some images, open for questions; use it in a `with` block or close it.
@@ -168,7 +171,8 @@ class Session:
             on_progress=functools.partial(self._tell, "reading"),
         )
         self._clips[rate] = clip
-        return_freed_blocks()
+        if sum(frame.width_px * frame.height_px for frame in clip.frames) > _MANY_PIXELS:
+            return_freed_blocks()
         return clip, 1000 * (time.perf_counter() - began)
 
     def _session_for(self, query: Query, clip: Clip) -> BackendSession:
