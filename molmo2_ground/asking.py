@@ -78,6 +78,29 @@ def ask_in_step(
         line.close()
 
 
+def gather(askings: Sequence[Asking[T]]) -> Asking[list[Outcome[T]]]:
+    """Several questions as one, for questions about one clip: what they wait for is asked in one go."""
+    places = [_Place(asking) for asking in askings]
+    try:
+        while waiting := [place for place in places if place.asks]:
+            together = [waiting]
+            while together:
+                asked = together.pop(0)
+                failure: Exception | KeyboardInterrupt
+                try:
+                    answers = iter((yield [ask for place in asked for ask in place.asks]))
+                except (Exception, KeyboardInterrupt) as error:
+                    failure = error
+                else:
+                    _give(answers, asked)
+                    continue
+                together += _failed(failure, asked)
+    finally:
+        for place in places:
+            place.close()
+    return [place.outcome or Outcome() for place in places]
+
+
 class _Place(Generic[T]):
     """A question in the line: what it waits for, or its outcome."""
 
@@ -179,16 +202,28 @@ def _answer(backend: Backend, batch: Sequence[_Place[T]], decoding: Decoding) ->
     except (Exception, KeyboardInterrupt) as error:
         failure = error
     else:
-        for place in batch:
-            place.answered([next(answers) for _ in place.asks])
+        _give(answers, batch)
         return
     # Outside of the `except`, so that what is raised does not keep the frames that were at hand.
+    for alone in _failed(failure, batch):
+        _answer(backend, alone, decoding)
+
+
+def _give(answers: Iterator[RawAnswer], batch: Sequence[_Place[T]]) -> None:
+    for place in batch:
+        place.answered([next(answers) for _ in place.asks])
+
+
+def _failed(failure: Exception | KeyboardInterrupt, batch: Sequence[_Place[T]]) -> list[list[_Place[T]]]:
+    """Tell those concerned that asking them failed; returns whom to ask again, one after the other.
+
+    Raises what the first that had found something makes of Ctrl-C.
+    """
     if isinstance(failure, KeyboardInterrupt):
         made = [place.interrupted(failure) for place in batch]
         raise next((one for one in made if isinstance(one, Interrupted)), made[0])
     if len(batch) == 1:
         batch[0].failed(failure)
-        return
+        return []
     # One of them cannot be answered, and only asking one by one tells which. What was read is not lost.
-    for place in batch:
-        _answer(backend, [place], decoding)
+    return [[place] for place in batch]

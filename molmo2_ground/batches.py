@@ -77,53 +77,42 @@ def _all_answers(
 ) -> Iterator[tuple[Result, ...] | Failed]:
     places: deque[_Place] = deque()
 
-    def askings() -> Iterator[Asking[Result]]:
+    def askings() -> Iterator[Asking[list[Outcome[Result]]]]:
         for media in medias:
             places.append(_Place(media, backend))
-            for query in queries:
-                yield places[-1].asking(query, decoding)
+            yield places[-1].asking(queries, decoding)
 
     with ExitStack() as still_open:
         outcomes = still_open.enter_context(closing(ask_in_step(backend, askings(), decoding=decoding)))
         still_open.callback(_close_all, places)
         for outcome in outcomes:
-            found = places[0].take(outcome, of=len(queries))
-            if found is None:
-                continue
-            places.popleft()
+            place = places.popleft()
+            place.close()
+            found = place.told(outcome)
             if isinstance(found, Failed) and on_error == "raise":
                 raise found.error
             yield found
 
 
 class _Place:
-    """One clip of a batch: its session, and what its questions came to."""
+    """One clip of a batch, and its session."""
 
     def __init__(self, media: MediaLike, backend: Backend) -> None:
         self._media = media
         self._backend = backend
         self._session: Session | None = None
-        self._outcomes: list[Outcome[Result]] = []
 
-    def asking(self, query: Query, decoding: Decoding) -> Asking[Result]:
-        """A question about the clip, which is opened with the first of them."""
-        if self._session is None:
-            self._session = Session(self._backend, self._media)
-        return (yield from self._session.asking(query, decoding=decoding))
+    def asking(self, queries: Sequence[Query], decoding: Decoding) -> Asking[list[Outcome[Result]]]:
+        """The questions about the clip, which is opened when they start."""
+        self._session = Session(self._backend, self._media)
+        return (yield from self._session.asking_all(queries, decoding=decoding))
 
-    def take(self, outcome: Outcome[Result], *, of: int) -> tuple[Result, ...] | Failed | None:
-        """Note what a question came to; when it is the last, what is told of the clip.
-
-        Raises what is no fault of the clip.
-        """
-        self._outcomes.append(outcome)
-        if len(self._outcomes) < of:
-            return None
-        self.close()
-        for one in self._outcomes:
-            if isinstance(one.error, _OF_ONE_CLIP):
-                return Failed(media=self._media, error=_without_tracebacks(one.error))
-        return tuple(one.get() for one in self._outcomes)
+    def told(self, outcome: Outcome[list[Outcome[Result]]]) -> tuple[Result, ...] | Failed:
+        """What is told of the clip. Raises what is no fault of its own."""
+        try:
+            return tuple(one.get() for one in outcome.get())
+        except _OF_ONE_CLIP as error:
+            return Failed(media=self._media, error=_without_tracebacks(error))
 
     def close(self) -> None:
         """Let go of the clip."""

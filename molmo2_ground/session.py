@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from molmo2_ground._heap import return_freed_blocks, return_large_blocks
-from molmo2_ground.asking import Ask, Asking, ask_in_step, ask_one
+from molmo2_ground.asking import Ask, Asking, Outcome, ask_one, gather
 from molmo2_ground.clip import Clip
 from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import Interrupted
@@ -63,8 +63,22 @@ class Session:
         """
         self._check_open()
         decoding = decoding or Decoding()
-        askings = [self.asking(query, decoding=decoding) for query in queries]
-        return [outcome.get() for outcome in ask_in_step(self._backend, askings, decoding=decoding)]
+        outcomes = ask_one(self._backend, self.asking_all(queries, decoding=decoding), decoding=decoding)
+        return [outcome.get() for outcome in outcomes]
+
+    def asking_all(self, queries: Sequence[Query], *, decoding: Decoding) -> Asking[list[Outcome[Result]]]:
+        """Several questions on their way, as `asking`; returns what came of each.
+
+        They are asked together; a video too long for one look is tracked for each question by itself.
+        """
+        alone = [n for n, query in enumerate(queries) if self._looking.by_windows(query)]
+        askings = {n: self.asking(query, decoding=decoding) for n, query in enumerate(queries)}
+        together = [n for n in askings if n not in alone]
+        found: dict[int, Outcome[Result]] = {}
+        for group in (together, *([n] for n in alone)):
+            outcomes = yield from gather([askings[n] for n in group])
+            found |= zip(group, outcomes, strict=True)
+        return [found[n] for n in range(len(queries))]
 
     def asking(self, query: Query, *, decoding: Decoding, deadline: Deadline | None = None) -> Asking[Result]:
         """The question on its way to its answer, for `asking.ask_in_step`; what `answer` gives is returned.

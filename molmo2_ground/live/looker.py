@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
-from molmo2_ground.asking import Outcome, ask_in_step
+from molmo2_ground.asking import Outcome, ask_one, gather
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clip import Clip
 from molmo2_ground.clocks import Clocks
@@ -67,7 +67,7 @@ def answer(backend: Backend, request: LookRequest, *, decoding: Decoding, clocks
             (clip_session if name in moving else session).asking(query, decoding=decoding)
             for name, query in request.questions.items()
         ]
-        outcomes = list(ask_in_step(backend, askings, decoding=decoding))
+        outcomes = ask_one(backend, gather(askings), decoding=decoding)
     results = dict(zip(request.questions, map(_told, outcomes), strict=True))
     return LookAnswer(
         request=request,

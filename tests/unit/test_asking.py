@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from molmo2_ground.answer import RawAnswer
-from molmo2_ground.asking import Ask, Asking, ask_in_step, ask_one
+from molmo2_ground.asking import Ask, Asking, ask_in_step, ask_one, gather
 from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.clip import Clip
@@ -148,8 +148,35 @@ def test_one_that_fails_before_it_asks_is_handed_out_before_more_is_read() -> No
     assert list(outcomes) == []
 
 
+def test_questions_gathered_into_one_are_asked_in_one_go() -> None:
+    backend = Echo(most=1)
+    together = gather([asking(backend, [1], [2]), asking(backend, [3]), asking(backend, [4], [5, 6])])
+    outcomes = ask_one(backend, together, decoding=GREEDY)
+    assert [outcome.get() for outcome in outcomes] == [["1", "2"], ["3"], ["4", "5", "6"]]
+    assert backend.groups == [[1, 3, 4], [2, 5, 6]]
+
+
+def test_of_gathered_questions_one_that_fails_costs_the_others_nothing() -> None:
+    backend = Echo(most=1, bad=[3])
+    together = gather([asking(backend, [1], [2]), asking(backend, [3]), asking(backend, [4])])
+    first, failed, last = ask_one(backend, together, decoding=GREEDY)
+    assert (first.get(), last.get()) == (["1", "2"], ["4"])
+    assert isinstance(failed.error, BackendError)
+
+
+def test_ctrl_c_reaches_gathered_questions(tracks: Tracks) -> None:
+    backend = Echo(bad=[2], failure=KeyboardInterrupt())
+    questions = [asking(backend, [1]), asking(backend, [2], found=tracks)]
+    with pytest.raises(Interrupted) as caught:
+        ask_one(backend, gather(questions), decoding=GREEDY)
+    assert caught.value.partial is tracks
+    assert caught.value.__context__ is None
+    assert all(getgeneratorstate(question) == GEN_CLOSED for question in questions)
+
+
 def test_no_questions_have_no_outcome() -> None:
     assert list(ask_in_step(Echo(), [], decoding=GREEDY)) == []
+    assert ask_one(Echo(), gather([]), decoding=GREEDY) == []
 
 
 def test_ctrl_c_is_what_the_first_makes_of_it_that_had_found_something(tracks: Tracks) -> None:

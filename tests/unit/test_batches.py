@@ -122,9 +122,12 @@ def test_memory_bounds_what_is_asked_together_by_the_longest_clip() -> None:
     assert model.groups == [2, 2, 2]
 
 
-def test_several_questions_give_a_tuple_for_each_clip() -> None:
+@pytest.mark.parametrize(("most", "groups"), [(1, [3, 3]), (8, [6])])
+def test_several_questions_give_a_tuple_for_each_clip(most: int, groups: list[int]) -> None:
     queries = [CARS, Query.count("cars"), CAR]
-    found = list(Grounder(Seeing(most=8)).batch([street(10), street(20)], queries))
+    model = Seeing(most=most)
+    found = list(Grounder(model).batch([street(10), street(20)], queries))
+    assert model.groups == groups
     for one in found:
         assert isinstance(one, tuple)
         points, count, tracks = one
