@@ -26,6 +26,7 @@ BOUNDS_MS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e
 """Upper ends of the histogram's buckets, milliseconds; one more is open upwards."""
 
 WINDOW_S = 60.0  # quantiles are of so many seconds
+_WINDOW_NS = int(WINDOW_S * 1e9)
 _NEWEST = 4096  # and of at most so many measurements: a minute at 68 pictures a second
 _MOST_STAGES = 32
 
@@ -83,6 +84,9 @@ class Latencies:
             found.counts[bisect_left(BOUNDS_MS, ms)] += 1
             found.total_ms += ms
             found.recent.append((now_ns, ms))
+            # Of a rare stage they would else gather for hours.
+            while found.recent[0][0] < now_ns - _WINDOW_NS:
+                found.recent.popleft()
 
     def add_all(self, timings_ms: Mapping[str, float]) -> None:
         """Note one measurement a stage, milliseconds."""
@@ -94,7 +98,7 @@ class Latencies:
 
         A quantile is one of the measurements: the smallest that is at least as large as that share of them.
         """
-        since_ns = self._clocks.monotonic_ns() - int(WINDOW_S * 1e9)
+        since_ns = self._clocks.monotonic_ns() - _WINDOW_NS
         found = {}
         with self._lock:
             recent = {name: [ms for at, ms in s.recent if at >= since_ns] for name, s in self._stages.items()}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import tracemalloc
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -149,6 +150,22 @@ def test_quantiles_are_of_the_last_minute_and_histograms_of_all_time() -> None:
     assert latencies.histograms()["made"].count == 2
     hands.pass_s(61)
     assert latencies.quantiles() == {}
+
+
+def test_a_rare_stage_holds_no_more_than_its_last_minute() -> None:
+    hands = Hands()
+    latencies = Latencies(clocks=hands.clocks)
+    held = []
+    tracemalloc.start()
+    try:
+        for second in range(3000):
+            hands.pass_s(1)
+            latencies.add("vision", float(second))
+            if second % 1000 == 999:
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[2] - held[0] < 2000
 
 
 def test_stages_come_in_the_order_of_the_way_and_are_bounded() -> None:
