@@ -41,6 +41,7 @@ _ASKING = (
     "clip.py",
     "thousandths.py",
     "grounder.py",
+    "asking.py",
     "session.py",
     "windows.py",
     "sources",
