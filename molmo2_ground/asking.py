@@ -7,8 +7,10 @@ different videos, are answered together without knowing of each other.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
@@ -34,13 +36,13 @@ class Ask:
 Asking = Generator[Sequence[Ask], Sequence[RawAnswer], T]
 """A question on its way: yields what to ask next, is sent the answers in that order, returns its result.
 
-What the model fails with is thrown into it where it waits.
+Where nothing is to be asked, it is sent no answers at once. What the model fails with is thrown into it.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome(Generic[T]):
-    """What came of a question: its result in a tuple, or the error that it ended with."""
+    """What came of a question: its result in a tuple, which is empty where it ended with an error."""
 
     results: tuple[T, ...] = ()
     error: Exception | None = None
@@ -73,7 +75,7 @@ def ask_in_step(
         while line.fill():
             yield from line.outcomes()
             if batch := line.batch():
-                _answer(backend, batch, decoding)
+                _drive(backend, _asked(batch), decoding)
     finally:
         line.close()
 
@@ -82,27 +84,16 @@ def gather(askings: Sequence[Asking[T]]) -> Asking[list[Outcome[T]]]:
     """Several questions as one, for questions about one clip: what they wait for is asked in one go."""
     places = [_Place(asking) for asking in askings]
     try:
-        while waiting := [place for place in places if place.asks]:
-            together = [waiting]
-            while together:
-                asked = together.pop(0)
-                failure: Exception | KeyboardInterrupt
-                try:
-                    answers = iter((yield [ask for place in asked for ask in place.asks]))
-                except (Exception, KeyboardInterrupt) as error:
-                    failure = error
-                else:
-                    _give(answers, asked)
-                    continue
-                together += _failed(failure, asked)
+        while waiting := [place for place in places if place.outcome is None]:
+            yield from _asked(waiting)
     finally:
         for place in places:
             place.close()
-    return [place.outcome or Outcome() for place in places]
+    return [place.outcome for place in places if place.outcome is not None]
 
 
 class _Place(Generic[T]):
-    """A question in the line: what it waits for, or its outcome."""
+    """A question under way: what it waits for, or its outcome."""
 
     def __init__(self, asking: Asking[T]) -> None:
         self._asking = asking
@@ -126,7 +117,13 @@ class _Place(Generic[T]):
             return made
         return stop
 
+    def share(self, backend: Backend) -> Fraction:
+        """How much of what the backend takes together it waits for."""
+        clips = {id(ask.clip): ask.clip for ask in self.asks}
+        return sum((Fraction(1, backend.at_once(clip)) for clip in clips.values()), Fraction(0))
+
     def close(self) -> None:
+        """End it, if it has not ended."""
         self._asking.close()
         self.asks = ()
 
@@ -134,6 +131,8 @@ class _Place(Generic[T]):
         self.asks = ()  # the frames of what was answered
         try:
             self.asks = step()
+            while not self.asks:
+                self.asks = self._asking.send(())
         except StopIteration as end:
             self.outcome = Outcome(results=(end.value,))
         except Exception as error:
@@ -147,25 +146,21 @@ class _Line(Generic[T]):
         self._backend = backend
         self._source = iter(askings)
         self._places: deque[_Place[T]] = deque()
-        self._largest = Fraction(0)  # share of what the backend takes together
+        self._largest = Fraction(0)  # share that a question has waited for
 
     def fill(self) -> bool:
         """Take in as many as there is room for; False when all are through."""
-        while self._has_room():
+        held = sum((place.share(self._backend) for place in self._places), Fraction(0))
+        # What has come is handed out before anything else is read.
+        while not self._places or (self._places[0].outcome is None and held + self._largest <= 1):
             asking = next(self._source, None)
             if asking is None:
                 break
-            place = _Place(asking)
-            self._places.append(place)
-            self._largest = max(self._largest, self._share([place]))
+            self._places.append(_Place(asking))
+            share = self._places[-1].share(self._backend)
+            self._largest = max(self._largest, share)
+            held += share
         return bool(self._places)
-
-    def _has_room(self) -> bool:
-        if not self._places:
-            return True
-        if self._places[0].outcome is not None:
-            return False  # it is handed out before anything else is read
-        return self._share(self._places) + self._largest <= 1
 
     def outcomes(self) -> Iterator[Outcome[T]]:
         """Those that are there, as far as nothing before them is missing."""
@@ -174,11 +169,13 @@ class _Line(Generic[T]):
             yield outcome
 
     def batch(self) -> list[_Place[T]]:
-        """The first of those that wait, as many as the backend takes together."""
+        """The first of those that wait, as many as the backend takes together; one at least."""
         found: list[_Place[T]] = []
+        held = Fraction(0)
         for place in self._places:
-            if place.asks:
-                if found and self._share([*found, place]) > 1:
+            if place.outcome is None:
+                held += place.share(self._backend)
+                if found and held > 1:
                     break
                 found.append(place)
         return found
@@ -188,42 +185,39 @@ class _Line(Generic[T]):
         for place in self._places:
             place.close()
 
-    def _share(self, places: Iterable[_Place[T]]) -> Fraction:
-        clips = {id(ask.clip): ask.clip for place in places for ask in place.asks}
-        return sum((Fraction(1, self._backend.at_once(clip)) for clip in clips.values()), Fraction(0))
 
-
-def _answer(backend: Backend, batch: Sequence[_Place[T]], decoding: Decoding) -> None:
-    """Have the model answer what these wait for, and let them go on."""
-    asked = [(ask.session, ask.prompt) for place in batch for ask in place.asks]
+def _asked(batch: Sequence[_Place[T]]) -> Asking[None]:
+    """Ask for all that these wait for in one go, and let them go on."""
     failure: Exception | KeyboardInterrupt
     try:
-        answers = iter(backend.answer_together(asked, decoding=decoding))
+        answers = iter((yield [ask for place in batch for ask in place.asks]))
     except (Exception, KeyboardInterrupt) as error:
         failure = error
     else:
-        _give(answers, batch)
+        for place in batch:
+            place.answered([next(answers) for _ in place.asks])
         return
     # Outside of the `except`, so that what is raised does not keep the frames that were at hand.
-    for alone in _failed(failure, batch):
-        _answer(backend, alone, decoding)
-
-
-def _give(answers: Iterator[RawAnswer], batch: Sequence[_Place[T]]) -> None:
-    for place in batch:
-        place.answered([next(answers) for _ in place.asks])
-
-
-def _failed(failure: Exception | KeyboardInterrupt, batch: Sequence[_Place[T]]) -> list[list[_Place[T]]]:
-    """Tell those concerned that asking them failed; returns whom to ask again, one after the other.
-
-    Raises what the first that had found something makes of Ctrl-C.
-    """
     if isinstance(failure, KeyboardInterrupt):
         made = [place.interrupted(failure) for place in batch]
         raise next((one for one in made if isinstance(one, Interrupted)), made[0])
     if len(batch) == 1:
         batch[0].failed(failure)
-        return []
+        return
     # One of them cannot be answered, and only asking one by one tells which. What was read is not lost.
-    return [[place] for place in batch]
+    for place in batch:
+        yield from _asked([place])
+
+
+def _drive(backend: Backend, asking: Asking[None], decoding: Decoding) -> None:
+    """Have the model answer what is asked, to the end."""
+    step: Callable[[], Sequence[Ask]] = functools.partial(next, asking)
+    with suppress(StopIteration):
+        while True:
+            asks = [(ask.session, ask.prompt) for ask in step()]
+            try:
+                answers = backend.answer_together(asks, decoding=decoding)
+            except (Exception, KeyboardInterrupt) as error:
+                step = functools.partial(asking.throw, error)
+            else:
+                step = functools.partial(asking.send, answers)

@@ -259,8 +259,6 @@ def _batches(backend: Backend, windows: Iterable[Clip], query: Query) -> Iterato
 
 
 def _ask(backend: Backend, asked: Sequence[tuple[Clip, Query]], decoding: Decoding) -> Asking[list[Receipt]]:
-    if not asked:
-        return []
     clips = [shift_to_zero(clip) for clip, _ in asked]
     # A window's first objects need not be the video's: which are kept is decided when all are joined.
     prompts = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -78,11 +77,12 @@ class Examiner:
         asked = [self._asked(example) for example in examples]
         kept = [self._kept.get(digest) for digest in asked]
         found = iter(kept) if None not in kept else self._ask(examples, asked)
-        for index, example, before, now in zip(group, examples, kept, found, strict=True):
-            if isinstance(now, Row):
-                yield Examined(row=dataclasses.replace(now, index=index), fresh=None, answer_ms=None)
+        for index, example, digest, before, now in zip(group, examples, asked, kept, found, strict=True):
+            assert now is not None
+            if isinstance(now, str):
+                row = _row(index, example, digest, status="failed", reason=now)
+                yield Examined(row=row, fresh=None, answer_ms=None)
             else:
-                assert now is not None
                 yield self._scored(index, example, before or now, fresh=before is None)
 
     def close(self) -> None:
@@ -130,8 +130,8 @@ class Examiner:
             threads=plan.threads,
         )
 
-    def _ask(self, examples: Sequence[Example], asked: Sequence[str]) -> Iterator[Prediction | Row]:
-        """The answer to each; a row without an index for one that cannot be asked."""
+    def _ask(self, examples: Sequence[Example], asked: Sequence[str]) -> Iterator[Prediction | str]:
+        """The answer to each, or why it cannot be asked."""
         self._ready()
         assert self._grounder is not None
         settings = self._plan.suite.settings
@@ -146,15 +146,14 @@ class Examiner:
 
     def _told(
         self, example: Example, asked: str, outcome: Outcome[AnyResult], *, folder: Path
-    ) -> Prediction | Row:
+    ) -> Prediction | str:
         try:
             return Prediction(key=example.key, asked=asked, receipt=located(outcome.get()).receipt)
         except AnswerError as error:
             return Prediction(key=example.key, asked=asked, text=error.answer.text, reason=str(error))
         except _OF_ONE_EXAMPLE as error:
             # The folder of this process means nothing to a reader, and would tell two equal runs apart.
-            reason = f"{type(error).__name__}: {error}".replace(f"{folder}{os.sep}", "")
-            return _row(-1, example, asked, status="failed", reason=reason)
+            return f"{type(error).__name__}: {error}".replace(f"{folder}{os.sep}", "")
 
     def _ready(self) -> None:
         if self._grounder is None:

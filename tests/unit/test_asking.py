@@ -148,6 +148,13 @@ def test_one_that_fails_before_it_asks_is_handed_out_before_more_is_read() -> No
     assert list(outcomes) == []
 
 
+def test_a_step_with_nothing_to_ask_is_gone_on_from_at_once() -> None:
+    backend = Echo()
+    questions = [asking(backend, [], [1], [], [2]), asking(backend, [])]
+    assert [one.get() for one in ask_in_step(backend, questions, decoding=GREEDY)] == [["1", "2"], []]
+    assert backend.groups == [[1], [2]]
+
+
 def test_questions_gathered_into_one_are_asked_in_one_go() -> None:
     backend = Echo(most=1)
     together = gather([asking(backend, [1], [2]), asking(backend, [3]), asking(backend, [4], [5, 6])])
