@@ -152,9 +152,12 @@ def test_ctrl_c_leaves_what_was_answered(tmp_path: Path, capsys: pytest.CaptureF
     assert main(toy(out), loader=lambda *_, **__: Grounder(SaysNone(stops_at=2))) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["predictions.jsonl"]
+    kept = (out / "predictions.jsonl").read_text("utf-8")
+    assert len(kept.splitlines()) == 1
     backend = SaysNone()
     assert main(toy(out), loader=lambda *_, **__: Grounder(backend)) == 0
-    assert len(backend.prompts) == 1
+    assert len(backend.prompts) == 2  # a group that was not finished is asked again, all of it
+    assert (out / "predictions.jsonl").read_text("utf-8").startswith(kept)
 
 
 @pytest.mark.parametrize(
