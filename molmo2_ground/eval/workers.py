@@ -93,7 +93,7 @@ def _started(plan: Plan, workers: int) -> Iterator[list[tuple[Connection, SpawnP
     context = multiprocessing.get_context("spawn")
     staff: list[tuple[Connection, SpawnProcess]] = []
     try:
-        with _interrupts_for_the_parent_only():
+        with _deaf_to_interrupts():
             for number in range(workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, plan), name=f"examiner-{number}")
@@ -106,15 +106,19 @@ def _started(plan: Plan, workers: int) -> Iterator[list[tuple[Connection, SpawnP
         for _, process in staff:
             process.join(_PATIENCE_S)
     finally:
-        for link, process in staff:
-            link.close()
-            process.terminate()
-            process.join()
+        with _deaf_to_interrupts():  # pressed twice, Ctrl-C would leave some behind
+            for link, process in staff:
+                link.close()
+                process.terminate()
+                process.join()
 
 
 @contextmanager
-def _interrupts_for_the_parent_only() -> Iterator[None]:
-    """Ctrl-C goes to every process of a terminal; workers started in here do not hear it."""
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C does nothing in here, nor later in processes that are started in here.
+
+    It goes to every process of a terminal, and the parent is the one to hear it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets only the main thread handle signals
         return

@@ -54,19 +54,20 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("workers", "kills", "again"),
+    ("workers", "count", "kills", "again"),
     [
         # The second of three groups is killed after 4 of its 16 examples, and once more after 10.
-        pytest.param(1, (20, 30), 4 + 10, id="one-worker"),
-        # Each may be in a group of its own: at most all that had been asked by then.
-        pytest.param(2, (20, 48), 48, id="two-workers"),
+        pytest.param(1, COUNT, (20, 30), 4 + 10, id="one-worker"),
+        # Each may be in a group of its own: at most all that had been asked by then. However the first 20
+        # are shared out, 64 or more of 80 are still to be asked, and 50 are more than what is asked again.
+        pytest.param(2, 2 * COUNT, (20, 70), 70, id="two-workers"),
     ],
 )
 def test_killed_twice_the_result_is_the_same(
-    workers: int, kills: tuple[int, int], again: int, tmp_path: Path
+    workers: int, count: int, kills: tuple[int, int], again: int, tmp_path: Path
 ) -> None:
     script, log, out = tmp_path / "run.py", tmp_path / "log", tmp_path / "out"
-    script.write_text(SCRIPT.format(count=COUNT))
+    script.write_text(SCRIPT.format(count=count))
     codes, kept = [], []
     for kills_at in (*kills, 0):
         done = run(script, out, log, kills_at, workers, "kill")
@@ -74,12 +75,12 @@ def test_killed_twice_the_result_is_the_same(
         kept.append(len(read_predictions(out / PREDICTIONS)))
         assert (out / SCORES).exists() == (kills_at == 0), done.stderr
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
-    assert 0 < kept[0] < kept[1] < kept[2] == 2 * COUNT
+    assert 0 < kept[0] < kept[1] < kept[2] == 2 * count
     # What a kill found unfinished is asked again, a group a process, and nothing else; a worker may have got
     # a word further before it noticed.
     asked = len(log.read_text().splitlines())
-    assert asked == 2 * COUNT + again if workers == 1 else asked <= 2 * COUNT + again + 2 * workers
-    straight = evaluate(FakeSuite(count=COUNT), finder(), tmp_path / "straight")
+    assert asked == 2 * count + again if workers == 1 else asked <= 2 * count + again + 2 * workers
+    straight = evaluate(FakeSuite(count=count), finder(), tmp_path / "straight")
     assert (out / SCORES).read_bytes() == (straight.folder / SCORES).read_bytes()
     assert sorted(os.listdir(out)) == ["predictions.jsonl", "run.json", "scores.jsonl"]
 
