@@ -4,14 +4,16 @@
 the device, so nothing is downloaded; answers are nonsense and forced to their length, so guesses ahead never
 hit and each word is a run of its own: with a trained model writing takes a third of these runs and fewer
 (`benchmarks/decode.py`). Printed: seconds from prepared frames to the answer and their parts, the share of
-the card's measured bfloat16 peak that reading the prompt reaches, words a second and peak memory; ours beside
-`generate` with the library's own growing cache and with its compiled static one. `--shape small --device cpu`
-tries the script without a card.
+the card's measured bfloat16 peak that reading the prompt reaches, words a second and peak memory; ours with
+layers recorded as CUDA graphs, compiled before that, and step by step, beside `generate` with the library's
+own growing cache and with its compiled static one. `--shape small --device cpu` tries the script without a
+card.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ from molmo2_ground.clip import Clip
 from molmo2_ground.model.checkpoint import Checkpoint
 from molmo2_ground.model.decoding import Sampling
 from molmo2_ground.model.flags import InputFlags
+from molmo2_ground.model.layer_graphs import CudaRecorder, LayerGraphs
 from molmo2_ground.model.molmo2 import Molmo2
 from molmo2_ground.model.prefix import Prefix, answer_together
 from molmo2_ground.model.random_checkpoint import byte_tokenizer, random_config, random_flags
@@ -164,7 +167,7 @@ def told(gib: float | None) -> str:
     return "" if gib is None else f", at most {gib:.1f} GiB"
 
 
-def print_ours(model: Molmo2, clip: Clip, words: int) -> None:
+def print_ours(model: Molmo2, clip: Clip, words: int, way: str) -> None:
     """Measure our way."""
     device = model.device
     found: list[tuple[Prefix, float]] = []
@@ -179,7 +182,7 @@ def print_ours(model: Molmo2, clip: Clip, words: int) -> None:
     layers: Any = model.network.model.language_model.layers
     flops = 2 * len(prefix) * sum(weight.numel() for weight in layers.parameters())
     share = flops / prefill_s / peak_flops(device)
-    print(f"ours: {whole_s:.2f} s in all, {words / decode_s:.0f} words a second{told(gib)}")
+    print(f"{way}: {whole_s:.2f} s in all, {words / decode_s:.0f} words a second{told(gib)}")
     print(
         f"      looking {vision_s:.2f} s; {len(prefix):,} tokens {prefill_s:.2f} s, {share:.0%} of the peak"
     )
@@ -211,7 +214,14 @@ def main() -> int:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{options.shape} shape, random weights, {frames} frames, {options.words} words; {name}")
     print(time.strftime("%Y-%m-%d"), f"torch {torch.__version__}")
-    print_ours(model, clip, options.words)
+    print_ours(model, clip, options.words, "ours")
+    if device.type == "cuda":
+        text: Any = model.network.model.language_model
+        compiler = functools.partial(torch.compile, dynamic=True)
+        model.layers = LayerGraphs(text, CudaRecorder(device), compiler=compiler)
+        print_ours(model, clip, options.words, "ours, compiled")
+    model.layers = None
+    print_ours(model, clip, options.words, "ours, step by step")
     print_theirs(model, clip, options.words, "generate", {})
     print_theirs(model, clip, options.words, "generate, static", {"cache_implementation": "static"})
     return 0

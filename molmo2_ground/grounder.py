@@ -411,16 +411,14 @@ def plan(
         return model.plan(media, query, calibrate=calibrate)
     from molmo2_ground.backends.prompt_room import PromptRoom
     from molmo2_ground.model.checkpoint import open_checkpoint
-    from molmo2_ground.model.molmo2 import chosen_device, chosen_dtype
+    from molmo2_ground.model.molmo2 import chosen_device, chosen_numbers
     from molmo2_ground.planning.planner import plan_question
 
-    if dtype == "int8":
-        raise ValueError("a plan counts float numbers; plan with dtype='bfloat16', int8 needs less than that")
     name = default_model() if model is None else os.fspath(model)
     _check_runs_here(name)
     where = chosen_device(device)
-    numbers = chosen_dtype(dtype, where)
-    room = PromptRoom(checkpoint=open_checkpoint(name), device=where, dtype=numbers)
+    numbers, int8 = chosen_numbers(dtype, where)
+    room = PromptRoom(checkpoint=open_checkpoint(name), device=where, dtype=numbers, int8=int8)
     planned = plan_question(media, query, room=room)
     if not calibrate or not planned.fits:
         return planned

@@ -18,6 +18,7 @@ from molmo2_ground.errors import BackendError
 from molmo2_ground.model.answer_rules import AnswerRules
 from molmo2_ground.model.decoding import Sampling
 from molmo2_ground.model.drafting import Expected
+from molmo2_ground.model.int8 import is_int8
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.molmo2 import Molmo2
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
@@ -41,6 +42,7 @@ class NativeBackend:
             checkpoint=model.checkpoint,
             device=model.device,
             dtype=model.network.lm_head.weight.dtype,
+            int8=is_int8(model.network),
             pointing_crops=pointing_crops,
         )
 

@@ -30,12 +30,13 @@ _TOGETHER_CLIPS = 64  # most are through long before the longest answer: so many
 class PromptRoom:
     """What a checkpoint reads of clips and questions when it runs on `device` with numbers of `dtype`.
 
-    pointing_crops: as `NativeBackend` takes it.
+    int8: the language model's matrices are whole numbers. pointing_crops: as `NativeBackend` takes it.
     """
 
     checkpoint: Checkpoint
     device: torch.device
     dtype: torch.dtype
+    int8: bool = False
     pointing_crops: int | None = None
 
     def crops(self, prompt: Prompt, clip: Clip) -> int | None:
@@ -67,8 +68,12 @@ class PromptRoom:
         held = tokens * self.checkpoint.kv_bytes_per_token(self.dtype)
         return min(_TOGETHER_CLIPS, max(1, budget // held))
 
+    def turn_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the user's turn, which come behind the pictures."""
+        return len(prompt_ids(self.checkpoint.codec, prompt.text))
+
     def _question_tokens(self, prompt: Prompt) -> int:
-        return 1 + len(prompt_ids(self.checkpoint.codec, prompt.text))
+        return 1 + self.turn_tokens(prompt)
 
     def _picture_tokens(self, clip: Clip, crops: int | None) -> int:
         checkpoint = self.checkpoint

@@ -60,13 +60,17 @@ class BranchRoom:
             positions += [first + depth for depth in depths(parents)]
         return positions
 
+    @property
+    def free(self) -> int:
+        """Tokens of the prefix, which all words see, P."""
+        return self._head
+
     def rows(self, start: int, stop: int) -> torch.Tensor | None:
-        """bool[stop - start, L]: what the run's words from `start` to before `stop` see; None: all."""
+        """bool[stop - start, L - P]: what the run's words from `start` to before `stop` see; None: all."""
         old = len(self._owners) - len(self._lineage)
-        seen = np.ones((stop - start, self._head + len(self._owners)), dtype=np.bool_)
-        behind = seen[:, self._head :]
-        behind[:, :old] = self._owners[:old] == self._owners[old + start : old + stop, None]
-        behind[:, old:] = self._lineage[start:stop]
+        seen = np.empty((stop - start, len(self._owners)), dtype=np.bool_)
+        seen[:, :old] = self._owners[:old] == self._owners[old + start : old + stop, None]
+        seen[:, old:] = self._lineage[start:stop]
         if stop - start == 1 and bool(seen.all()):
             return None
         return torch.from_numpy(seen)

@@ -7,24 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from molmo2_ground.errors import BackendError
-from molmo2_ground.model.attention import attention_rule
 from molmo2_ground.model.branch_room import BranchRoom, Part
 from molmo2_ground.model.kv_cache import BranchCache
-from molmo2_ground.model.text_layers import keep_layers, run_layers
+from molmo2_ground.model.masked_attention import Mask, attend_by
+from molmo2_ground.model.prompt_order import PromptOrder
+from molmo2_ground.model.text_layers import RunLayers, keep_layers, run_layers
 
 Kept = tuple[torch.Tensor, torch.Tensor]
-
-# Entries of a mask that are held at once, so that a prompt of tens of thousands of tokens does not need
-# gigabytes for its mask. A CPU turns each into a float.
-_MASK_ENTRIES_CPU = 2**22
-_MASK_ENTRIES = 2**26
-_MASK_ALIGNMENT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,97 +34,6 @@ class Sampling:
             raise ValueError(f"temperature must be 0 or more; got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p}")
-
-
-class Rule(Protocol):
-    """Which tokens new ones may look at, by rows; made as they are used."""
-
-    def rows(self, start: int, stop: int) -> torch.Tensor | None:
-        """bool[stop - start, L] for new tokens start..stop, counted from the first new one; the asker's own.
-
-        None where all may look at everything.
-        """
-        ...
-
-
-class PromptRule:
-    """The attention rule over one prompt of pictures and text."""
-
-    def __init__(self, visual_L: torch.Tensor, *, query_start: int) -> None:
-        self._visual_L = visual_L
-        self._query_start = query_start
-
-    def rows(self, start: int, stop: int) -> torch.Tensor | None:
-        """As `Rule`."""
-        first = self._query_start
-        if stop - start == 1 and first + stop == len(self._visual_L):
-            return None  # the last token
-        return attention_rule(self._visual_L, query_start=first + start, query_stop=first + stop)
-
-
-class Mask:
-    """A rule as numbers that attention adds to its sums: 0 where a token may look, else minus infinity."""
-
-    def __init__(self, rule: Rule) -> None:
-        self._rule = rule
-        self._last: tuple[tuple[object, ...], torch.Tensor | None] | None = None
-
-    def rows(self, start: int, stop: int, *, copies: int, like: torch.Tensor) -> torch.Tensor | None:
-        """[copies * (stop - start), L] of the device and type of `like`: a rule's rows, some times over."""
-        asked = (start, stop, copies)
-        if self._last is None or self._last[0] != asked:
-            allowed = self._rule.rows(start, stop)
-            numbers = None
-            if allowed is not None:
-                hidden = allowed.to(like.device).logical_not_()
-                count, length = hidden.shape
-                # CUDA's kernel would copy a mask in each layer whose rows do not begin at multiples of this.
-                wide = -(-length // _MASK_ALIGNMENT) * _MASK_ALIGNMENT
-                numbers = like.new_zeros(copies, count, wide)[..., :length]
-                numbers = numbers.masked_fill_(hidden, -torch.inf).flatten(0, 1)
-            # Kept for the next layer, which asks the same when one block holds all rows.
-            self._last = (asked, numbers)
-        return self._last[1]
-
-
-def attend_by(
-    mask: Mask, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> torch.Tensor:
-    """What new tokens see under a mask, by blocks of rows; [1, Q, N, H]. Shapes as in `text_layers`."""
-    count, length = query.shape[2], key.shape[2]
-    entries = mask_entries(query.device)
-    sharing = query.shape[1] // key.shape[1]
-    if sharing > 1 and query.device.type != "cpu" and sharing * count * length > entries:
-        # A mask that has to be made in each layer is better made without copies of its rows.
-        key, value = (part.repeat_interleave(sharing, dim=1) for part in (key, value))
-        sharing = 1
-    block = max(1, entries // (sharing * length))
-    parts = []
-    for start in range(0, count, block):
-        stop = min(count, start + block)
-        rows = mask.rows(start, stop, copies=sharing, like=query)
-        parts.append(_seen(query[:, :, start:stop], key, value, rows, scale=module.scaling))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-def mask_entries(device: torch.device) -> int:
-    """Entries of a mask that are held at once on a device, at most, unless one row has more."""
-    return _MASK_ENTRIES_CPU if device.type == "cpu" else _MASK_ENTRIES
-
-
-def _seen(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: torch.Tensor | None, *, scale: float
-) -> torch.Tensor:
-    """[1, Q, N, H]. Queries whose heads share keys stand behind one another as rows, one head after another.
-
-    So keys and values need no copy for each head, as the kernels that take a mask would have them.
-    """
-    (_, heads, count, width), shared = query.shape, key.shape[1]
-    asked = query if shared == heads else query.reshape(1, shared, -1, width)
-    seen: torch.Tensor = F.scaled_dot_product_attention(asked, key, value, attn_mask=rows, scale=scale)
-    if shared < heads:
-        seen = seen.reshape(1, shared, heads // shared, count, width).flatten(1, 2)
-    return seen.transpose(1, 2)
 
 
 def embed(
@@ -149,10 +52,11 @@ def embed(
 
 
 class _PromptPast:
-    """What the words of one prompt look at, under its rule: themselves, and what is in a cache."""
+    """What the tokens of one prompt look at: themselves, and what is in a cache."""
 
-    def __init__(self, rule: Rule, cache: BranchCache | None) -> None:
-        self._mask = Mask(rule)
+    def __init__(self, order: PromptOrder, cache: BranchCache | None) -> None:
+        self._pictures = order.pictures
+        self._masks = (Mask(order.rule_of_pictures()), Mask(order.rule_of_words()))
         self._cache = cache
 
     def keep(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> Kept:
@@ -161,7 +65,10 @@ class _PromptPast:
 
     def look(self, module: Any, query: torch.Tensor, kept: Kept) -> torch.Tensor:
         """As `text_layers.Past`."""
-        return attend_by(self._mask, module, query, *kept)
+        counts = [self._pictures, query.shape[2] - self._pictures]
+        parts = zip(self._masks, query.split(counts, dim=2), strict=True)
+        seen = [attend_by(mask, own, *kept, scale=module.scaling) for mask, own in parts if own.shape[2]]
+        return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
 
 
 class _AnswerPasts:
@@ -180,7 +87,7 @@ class _AnswerPasts:
     def look(self, module: Any, query: torch.Tensor, kept: list[Kept]) -> torch.Tensor:
         """As `text_layers.Past`."""
         parts = zip(self._masks, query.split(self._counts, dim=2), kept, strict=True)
-        seen = [attend_by(mask, module, own, *past) for mask, own, past in parts]
+        seen = [attend_by(mask, own, *past, scale=module.scaling) for mask, own, past in parts]
         return seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)
 
 
@@ -191,35 +98,50 @@ def run_prompt(
 
     visual_L: bool[L] over all tokens, those in the cache first.
     """
-    positions, past = _prompt(embeds_QD, visual_L=visual_L, cache=cache)
-    return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
+    order = _order(visual_L, embeds_QD, cache)
+    hidden = run_layers(
+        network.model.language_model,
+        order.sorted(embeds_QD),
+        positions_Q=order.positions_Q,
+        past=_PromptPast(order, cache),
+    )
+    return order.restored(hidden)
 
 
 def keep_prompt(network: Any, embeds_QD: torch.Tensor, *, visual_L: torch.Tensor, cache: BranchCache) -> None:
     """As `run_prompt`, for what comes behind: nothing is computed that is not kept in `cache`."""
-    positions, past = _prompt(embeds_QD, visual_L=visual_L, cache=cache)
-    keep_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
+    order = _order(visual_L, embeds_QD, cache)
+    keep_layers(
+        network.model.language_model,
+        order.sorted(embeds_QD),
+        positions_Q=order.positions_Q,
+        past=_PromptPast(order, cache),
+    )
 
 
-def _prompt(
-    embeds_QD: torch.Tensor, *, visual_L: torch.Tensor, cache: BranchCache | None
-) -> tuple[torch.Tensor, _PromptPast]:
+def _order(visual_L: torch.Tensor, embeds_QD: torch.Tensor, cache: BranchCache | None) -> PromptOrder:
     start = cache.get_seq_length() if cache is not None else 0
-    positions = torch.arange(start, start + len(embeds_QD), device=embeds_QD.device)
-    return positions, _PromptPast(PromptRule(visual_L.to(embeds_QD.device), query_start=start), cache)
+    return PromptOrder(visual_L.to(embeds_QD.device), start=start)
 
 
 def run_answers(
-    network: Any, embeds_QD: torch.Tensor, *, rooms: Sequence[tuple[BranchRoom, Sequence[Part]]]
+    network: Any,
+    embeds_QD: torch.Tensor,
+    *,
+    rooms: Sequence[tuple[BranchRoom, Sequence[Part]]],
+    layers: RunLayers | None = None,
 ) -> torch.Tensor:
     """Run the newest words of several answers at once; hidden states [Q, D].
 
     rooms: each with its parts of the Q words, in order. Words are no pictures: each sees the prefix and what
     stands before it in its own branch. `BranchRoom.settle` is to follow.
+    layers: what runs them; step by step by default.
     """
     places = [room.begin(parts) for room, parts in rooms]
     positions = torch.tensor([place for own in places for place in own], device=embeds_QD.device)
     past = _AnswerPasts([room for room, _ in rooms], [len(own) for own in places])
+    if layers is not None:
+        return layers(embeds_QD, positions_Q=positions, past=past)
     return run_layers(network.model.language_model, embeds_QD, positions_Q=positions, past=past)
 
 

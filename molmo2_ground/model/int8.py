@@ -49,6 +49,11 @@ def to_int8(network: Any) -> None:
                 setattr(module, name, Int8Linear(getattr(module, name)))
 
 
+def is_int8(network: Any) -> bool:
+    """Whether `to_int8` was done."""
+    return isinstance(network.model.language_model.layers[0].self_attn.q_proj, Int8Linear)
+
+
 def saved_parameters(shapes: Any) -> int:
     """How many of a text config's numbers `to_int8` turns into bytes."""
     width, heads, kv_heads = shapes.hidden_size, shapes.num_attention_heads, shapes.num_key_value_heads

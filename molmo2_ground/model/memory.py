@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from molmo2_ground.model.checkpoint import Checkpoint
-from molmo2_ground.model.decoding import mask_entries
+from molmo2_ground.model.int8 import saved_parameters
+from molmo2_ground.model.masked_attention import least_free, mask_entries
 from molmo2_ground.model.prefix import ANSWER_ROOM
 from molmo2_ground.model.vision import crops_at_once, feature_cache_bytes
 
@@ -75,9 +76,11 @@ class Sight:
     all_tokens: int = 0
 
 
-def peak_memory(checkpoint: Checkpoint, sight: Sight, *, device: torch.device, dtype: torch.dtype) -> Memory:
-    """The most that loading the checkpoint and answering once holds at a time."""
-    estimate = _Estimate(checkpoint, sight, device=device, dtype=dtype)
+def peak_memory(
+    checkpoint: Checkpoint, sight: Sight, *, device: torch.device, dtype: torch.dtype, int8: bool = False
+) -> Memory:
+    """The most that loading the checkpoint and answering once holds at a time; int8: as `load_network`."""
+    estimate = _Estimate(checkpoint, sight, device=device, dtype=dtype, int8=int8)
     stages = (
         estimate.loading(),
         estimate.reading(),
@@ -92,7 +95,7 @@ class _Estimate:
     """The stages of one question, each with all that is held while it runs."""
 
     def __init__(
-        self, checkpoint: Checkpoint, sight: Sight, *, device: torch.device, dtype: torch.dtype
+        self, checkpoint: Checkpoint, sight: Sight, *, device: torch.device, dtype: torch.dtype, int8: bool
     ) -> None:
         # The library types its sub-configs as optional dicts; after construction they are objects.
         self._text: Any = checkpoint.config.text_config
@@ -102,14 +105,23 @@ class _Estimate:
         self._on_cpu = device.type == "cpu"
         self._device, self._bytes = device, dtype.itemsize
         self._float32 = dtype == torch.float32
-        self._weights = checkpoint.parameters * dtype.itemsize
         self._converts = not checkpoint.stored_as(dtype)
+        self._rounded = saved_parameters(self._text) if int8 else 0
+        # Numbers that stay in their file are read to be rounded, and count as long as the file is open.
+        self._mapped = self._on_cpu and not self._converts
+        gone = 0 if self._mapped else self._rounded
+        self._weights = (checkpoint.parameters - gone) * dtype.itemsize + self._rounded
+        # One matrix at a time is spread to the inputs' type.
+        text: Any = checkpoint.config.text_config
+        self._spread = text.hidden_size * text.intermediate_size * dtype.itemsize if int8 else 0
         decoders = _DECODERS_BYTES if sight.frame_pixels else 0
         self._libraries = _LIBRARIES_BYTES + decoders if self._on_cpu else 0
 
     def loading(self) -> Memory:
-        # Stored numbers of another type are mapped until all of them are converted.
+        # Stored numbers of another type are mapped until all of them are converted, and rounded after that.
         weights = self._seen(self._text_bytes())
+        if not self._mapped:
+            weights += self._rounded * (self._bytes - 1) if self._on_cpu else 0
         stored = self._checkpoint.stored_bytes if self._on_cpu and self._converts else 0
         return Memory(weights=weights + stored, working=self._libraries)
 
@@ -118,7 +130,7 @@ class _Estimate:
 
         On a CPU, weights that are not converted stay in their file until they are used.
         """
-        return self._weights - (unseen if self._on_cpu and not self._converts else 0)
+        return self._weights - (unseen if self._mapped else 0)
 
     def reading(self) -> Memory:
         reads = _READING_BYTES_A_PIXEL + _DECODER_FRAMES * _DECODER_BYTES_A_PIXEL
@@ -159,14 +171,19 @@ class _Estimate:
         heads = tokens * text.num_attention_heads * text.head_dim
         shared = tokens * text.num_key_value_heads * text.head_dim
         sharing = text.num_attention_heads // text.num_key_value_heads
+        # Pictures look at pictures without a mask, and apart from it at the words between them.
+        words, entries = tokens - sight.patch_tokens, mask_entries(self._device)
+        apart = sight.patch_tokens >= least_free(self._device)
+        columns = words if apart else tokens
         # Off a CPU, a mask of several blocks goes with shared keys and values copied out for each head.
-        copied = not self._on_cpu and sharing > 1 and sharing * tokens**2 > mask_entries(self._device)
+        copied = not self._on_cpu and sharing > 1 and sharing * tokens * columns > entries
         placing = 3 * heads + 4 * shared  # the projection, its normed queries and keys, and those swapped
-        looking = heads + shared + (4 if copied else 3) * heads
+        looking = heads + shared + (3 + copied + 2 * apart) * heads
         attention = tokens * width + max(placing, looking)
         mlp = tokens * width + 3 * tokens * text.intermediate_size
-        stream = 2 * tokens * width
-        masked = min(mask_entries(self._device), tokens * tokens)
+        stream = 3 * tokens * width  # as embedded, as sorted, and what flows through the layers
+        copies = 1 if copied else sharing
+        masked = sum(min(entries, copies * pairs) for pairs in (tokens * columns, words * tokens))
         mask = masked * (1 + (4 if self._on_cpu else self._bytes))
         working = self._bytes * (stream + max(attention, mlp))
         working = max(working, self._bytes * (stream + attention) + mask)
@@ -177,7 +194,7 @@ class _Estimate:
         unseen = self._bytes * (layer + text.vocab_size * width)
         return self._with(
             weights=self._seen(min(unseen, self._text_bytes())),
-            working=working + self._left_over(),
+            working=working + self._left_over() + self._spread,
             looks_read=sight.together,
             patches=True,
             features=self._bytes * sight.patch_tokens * width,
@@ -191,7 +208,7 @@ class _Estimate:
         copied = 0 if alone else 2 * heads
         return self._with(
             weights=self._weights,
-            working=self._bytes * copied + self._left_over(),
+            working=self._bytes * copied + self._left_over() + self._spread,
             looks_read=sight.together,
             patches=False,
             features=0,
@@ -199,11 +216,11 @@ class _Estimate:
         )
 
     def _text_bytes(self) -> int:
-        """Weights of the language model and its tables."""
+        """Weights of the language model and its tables that loading does not read."""
         of_pictures = ("model.vision_backbone.", "model.vision_tower.", "model.multi_modal_projector.")
         entries = self._checkpoint.entries.items()
         numbers = sum(math.prod(e.shape) for name, e in entries if not name.startswith(of_pictures))
-        return numbers * self._bytes
+        return (numbers - self._rounded) * self._bytes
 
     def _left_over(self) -> int:
         """Small blocks of the picture tower's work that stay in malloc's heap and rarely fit again."""

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,10 +15,12 @@ from molmo2_ground.model.checkpoint import Checkpoint, load_network, open_checkp
 from molmo2_ground.model.decoding import Sampling, embed, run_prompt, word_logits
 from molmo2_ground.model.flags import InputFlags
 from molmo2_ground.model.inputs import Media, ModelInputs, VisualInputs, assemble, visual_inputs
+from molmo2_ground.model.layer_graphs import CudaRecorder, LayerGraphs
 from molmo2_ground.model.limits import ModelLimits
 from molmo2_ground.model.prefix import Generated, Prefix, Turn, answer_together
 from molmo2_ground.model.resize_plan import resize_frame
 from molmo2_ground.model.text_codec import TextCodec
+from molmo2_ground.model.text_layers import RunLayers
 from molmo2_ground.model.token_table import TokenTable
 from molmo2_ground.model.vision import (
     FeatureCache,
@@ -60,6 +62,12 @@ class Molmo2:
         on_cpu = self.device.type == "cpu"
         self.tree_rows = 0 if on_cpu else _TREE_ROWS
         self.most_guesses = _MOST_GUESSES_CPU if on_cpu else _MOST_GUESSES
+        # What runs the layers for an answer's words; None: step by step. Recorded, a card need not be told
+        # each step; a CPU has nothing to wait for.
+        self.layers: RunLayers | None = None
+        if self.device.type == "cuda":
+            text: Any = network.model.language_model
+            self.layers = LayerGraphs(text, CudaRecorder(self.device))
         self.vision = VisionEncoder(
             tower or TorchTower(network, flags=checkpoint.flags, crops_at_once=crops_at_once(self.device)),
             cache=FeatureCache(max_bytes=feature_cache_bytes(self.device)),
@@ -185,11 +193,10 @@ def load_checkpoint(
     """
     choice = VisionChoice.parse(vision)
     where = chosen_device(device)
-    whole = dtype == "int8"
-    numbers = chosen_dtype("auto" if whole else dtype, where)
+    numbers, int8 = chosen_numbers(dtype, where)
     checkpoint = open_checkpoint(path_or_id, revision=revision)
     if choice.runtime == "torch":
-        return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers, int8=whole))
+        return Molmo2(checkpoint, load_network(checkpoint, device=where, dtype=numbers, int8=int8))
     from molmo2_ground.model.onnx_vision import open_onnx_vision  # onnxruntime is an extra
 
     if choice.provider is None and str(device) == "cpu":
@@ -198,7 +205,7 @@ def load_checkpoint(
     tower = open_onnx_vision(
         checkpoint, choice=choice, device=where, dtype=numbers, crops_at_once=crops_at_once(where)
     )
-    network = load_network(checkpoint, device=where, dtype=numbers, int8=whole)
+    network = load_network(checkpoint, device=where, dtype=numbers, int8=int8)
     return Molmo2(checkpoint, network, tower=tower)
 
 
@@ -208,6 +215,12 @@ def chosen_device(device: str | torch.device) -> torch.device:
         return torch.device(device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if found is None else found
+
+
+def chosen_numbers(dtype: str | torch.dtype, device: torch.device) -> tuple[torch.dtype, bool]:
+    """The type of numbers of a name, and whether the language model's matrices are `int8` beside it."""
+    int8 = dtype == "int8"
+    return chosen_dtype("auto" if int8 else dtype, device), int8
 
 
 def chosen_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:

@@ -187,9 +187,9 @@ def answer_together(
         )
         for n in order
     ]
-    read_turns(model.network, [turns[n].token_ids for n in order], seats)
+    read_turns(model.network, [turns[n].token_ids for n in order], seats, layers=model.layers)
     prefill_ms = clock.lap_ms()
-    write_together(model.network, seats, tree_rows=model.tree_rows)
+    write_together(model.network, seats, tree_rows=model.tree_rows, layers=model.layers)
     decode_ms = clock.lap_ms()
     answers = [seat.writing.answer() for seat in sorted(seats, key=lambda seat: seat.branch)]
     words = sum(len(turn.token_ids) for turn in turns)

@@ -33,7 +33,17 @@ class Past(Protocol[KeptT]):
         ...
 
 
-class _Angles(NamedTuple):
+class RunLayers(Protocol):
+    """What runs new tokens through the layers of one network, as `run_layers` does."""
+
+    def __call__(
+        self, embeds_QD: torch.Tensor, *, positions_Q: torch.Tensor, past: Past[Any]
+    ) -> torch.Tensor:
+        """Last hidden states [Q, D]."""
+        ...
+
+
+class Angles(NamedTuple):
     """Rotary angles of the new tokens, [Q, 1, H]: cosines, and sines with the first half's sign turned."""
 
     cosines: torch.Tensor
@@ -47,16 +57,16 @@ def run_layers(
 
     text: the library's `Molmo2TextModel`, in evaluation mode. positions_Q: int64, where each token stands.
     """
-    angles = _angles_of(text, embeds_QD, positions_Q)
+    angles = angles_of(text, embeds_QD, positions_Q)
     hidden = embeds_QD
     for layer, kind in zip(text.layers, text.rope_types, strict=True):
         hidden = _layer(layer, hidden, angles[kind], past)
-    return _normed(text.norm, hidden)
+    return last_norm(text, hidden)
 
 
 def keep_layers(text: Any, embeds_QD: torch.Tensor, *, positions_Q: torch.Tensor, past: Past[Any]) -> None:
     """As `run_layers` where only the past is wanted: the last layer gives its keys and values and stops."""
-    angles = _angles_of(text, embeds_QD, positions_Q)
+    angles = angles_of(text, embeds_QD, positions_Q)
     hidden = embeds_QD
     for layer, kind in zip(text.layers[:-1], text.rope_types[:-1], strict=True):
         hidden = _layer(layer, hidden, angles[kind], past)
@@ -67,12 +77,42 @@ def keep_layers(text: Any, embeds_QD: torch.Tensor, *, positions_Q: torch.Tensor
     past.keep(attention, key, value)
 
 
-def _layer(layer: Any, hidden_QD: torch.Tensor, angles: _Angles, past: Past[Any]) -> torch.Tensor:
-    seen = _attention(layer.self_attn, _before(layer, hidden_QD), angles, past)
+def last_norm(text: Any, hidden_QD: torch.Tensor) -> torch.Tensor:
+    """Hidden states behind the last layer as the next word is read from them."""
+    return _normed(text.norm, hidden_QD)
+
+
+def _layer(layer: Any, hidden_QD: torch.Tensor, angles: Angles, past: Past[Any]) -> torch.Tensor:
+    attention = layer.self_attn
+    query, *new = asked(layer, hidden_QD, angles)
+    kept = past.keep(attention, *new)
+    del new  # they hold memory, and a cache has its own copy
+    looked = past.look(attention, query, kept)
+    del query
+    looked = projected(layer, looked)
+    return gone_on(layer, hidden_QD, looked)
+
+
+def asked(layer: Any, hidden_QD: torch.Tensor, angles: Angles) -> list[torch.Tensor]:
+    """What a layer asks of the past: its queries, and the keys and values that are new, [1, N, Q, H]."""
+    attention = layer.self_attn
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    norms = (attention.q_norm, attention.k_norm)
+    return _placed(attention, linear_together(projections, _before(layer, hidden_QD)), norms, angles)
+
+
+def projected(layer: Any, looked: torch.Tensor) -> torch.Tensor:
+    """What a layer makes, [Q, D], of what its heads saw of the past, [1, Q, N, H]."""
+    seen: torch.Tensor = layer.self_attn.o_proj(looked[0].flatten(1))
+    return seen
+
+
+def gone_on(layer: Any, hidden_QD: torch.Tensor, seen_QD: torch.Tensor) -> torch.Tensor:
+    """Hidden states behind a layer, [Q, D], by those before it and what `projected` gave."""
     if layer.norm_after:  # Olmo's order
-        hidden_QD = hidden_QD + _normed(layer.input_layernorm, seen)
+        hidden_QD = hidden_QD + _normed(layer.input_layernorm, seen_QD)
         return hidden_QD + _normed(layer.post_attention_layernorm, layer.mlp(hidden_QD))
-    hidden_QD = hidden_QD + seen
+    hidden_QD = hidden_QD + seen_QD
     summed: torch.Tensor = hidden_QD + layer.mlp(_normed(layer.post_attention_layernorm, hidden_QD))
     return summed
 
@@ -82,19 +122,8 @@ def _before(layer: Any, hidden_QD: torch.Tensor) -> torch.Tensor:
     return hidden_QD if layer.norm_after else _normed(layer.input_layernorm, hidden_QD)
 
 
-def _attention(attention: Any, hidden_QD: torch.Tensor, angles: _Angles, past: Past[Any]) -> torch.Tensor:
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    norms = (attention.q_norm, attention.k_norm)
-    query, *new = _placed(attention, linear_together(projections, hidden_QD), norms, angles)
-    kept = past.keep(attention, *new)
-    del new  # they hold memory, and a cache has its own copy
-    looked = past.look(attention, query, kept)
-    seen: torch.Tensor = attention.o_proj(looked[0].reshape(len(hidden_QD), -1))
-    return seen
-
-
 def _placed(
-    attention: Any, projected: torch.Tensor, norms: Sequence[Any], angles: _Angles
+    attention: Any, projected: torch.Tensor, norms: Sequence[Any], angles: Angles
 ) -> list[torch.Tensor]:
     """The heads [1, N, Q, H] of what lies side by side in a projection, its values last.
 
@@ -132,19 +161,19 @@ def _unit(hidden: torch.Tensor, epsilon: float) -> torch.Tensor:
     return F.rms_norm(whole, hidden.shape[-1:], None, epsilon).to(hidden.dtype)
 
 
-def _angles_of(text: Any, embeds_QD: torch.Tensor, positions_Q: torch.Tensor) -> dict[str, _Angles]:
+def angles_of(text: Any, embeds_QD: torch.Tensor, positions_Q: torch.Tensor) -> dict[str, Angles]:
     """By the kind that each layer names in `rope_types`."""
     rotaries = {"scaled": text.rotary_emb, "unscaled": text.rotary_emb_unscaled}
     return {kind: _angles(rotaries[kind], embeds_QD, positions_Q) for kind in set(text.rope_types)}
 
 
-def _angles(rotary: Any, embeds_QD: torch.Tensor, positions_Q: torch.Tensor) -> _Angles:
+def _angles(rotary: Any, embeds_QD: torch.Tensor, positions_Q: torch.Tensor) -> Angles:
     cosines, sines = (part[0, :, None] for part in rotary(embeds_QD, position_ids=positions_Q[None]))
     half = sines.shape[-1] // 2
-    return _Angles(cosines, torch.cat([-sines[..., :half], sines[..., half:]], dim=-1))
+    return Angles(cosines, torch.cat([-sines[..., :half], sines[..., half:]], dim=-1))
 
 
-def _turned(heads_QNH: torch.Tensor, angles: _Angles) -> torch.Tensor:
+def _turned(heads_QNH: torch.Tensor, angles: Angles) -> torch.Tensor:
     """Rotary position: each pair (i, i + H/2) turned by its angle; written over the heads."""
     swapped = heads_QNH.roll(heads_QNH.shape[-1] // 2, dims=-1)
     return heads_QNH.mul_(angles.cosines).addcmul_(swapped, angles.sines)

@@ -19,6 +19,7 @@ from molmo2_ground.model.drafting import NOTHING_KNOWN, Expected, draft
 if TYPE_CHECKING:
     from molmo2_ground.model.guide import Guide
     from molmo2_ground.model.text_codec import TextCodec
+    from molmo2_ground.model.text_layers import RunLayers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,39 +152,47 @@ class Seat:
     branch: int
 
 
-def read_turns(network: Any, turns: Sequence[torch.Tensor], seats: Sequence[Seat]) -> None:
+def read_turns(
+    network: Any, turns: Sequence[torch.Tensor], seats: Sequence[Seat], *, layers: RunLayers | None = None
+) -> None:
     """Read users' turns, int64[Q], each behind its own prefix, and choose the first word of each answer.
 
-    Seats in one room stand next to each other.
+    Seats in one room stand next to each other. layers: what runs the layers, as for `run_answers`.
     """
-    hidden = _run(network, [DraftTree.chain(turn.tolist()) for turn in turns], seats)
+    hidden = _run(network, [DraftTree.chain(turn.tolist()) for turn in turns], seats, layers)
     logits = word_logits(network, torch.cat([part[-1:] for part in hidden]))
     for seat, rows in zip(seats, logits.split(1), strict=True):
         seat.writing.take(rows)
     _settle(seats, [range(len(turn)) for turn in turns])
 
 
-def write_together(network: Any, seats: Sequence[Seat], *, tree_rows: int = 0) -> None:
+def write_together(
+    network: Any, seats: Sequence[Seat], *, tree_rows: int = 0, layers: RunLayers | None = None
+) -> None:
     """Write answers to their ends behind the turns that `read_turns` has read.
 
     One run of the network serves the next words of all that have not ended. Each is what it would be alone,
     up to the rounding of floats. tree_rows: words of one run, of all answers, up to which guesses branch.
+    layers: what runs the layers, as for `run_answers`.
     """
     while running := [seat for seat in seats if not seat.writing.ended]:
         trees = [seat.writing.next_words(tree_rows=tree_rows // len(running)) for seat in running]
-        logits = word_logits(network, torch.cat(_run(network, trees, running)))
+        logits = word_logits(network, torch.cat(_run(network, trees, running, layers)))
         parts = logits.split([len(tree.words) for tree in trees])
         _settle(running, [seat.writing.take(rows) for seat, rows in zip(running, parts, strict=True)])
 
 
-def _run(network: Any, trees: Sequence[DraftTree], seats: Sequence[Seat]) -> tuple[torch.Tensor, ...]:
+def _run(
+    network: Any, trees: Sequence[DraftTree], seats: Sequence[Seat], layers: RunLayers | None
+) -> tuple[torch.Tensor, ...]:
     """Hidden states behind the new words of each seat; `_settle` is to follow."""
     table = network.model.language_model.embed_tokens
     ids = torch.tensor([word for tree in trees for word in tree.words])
     parts: dict[BranchRoom, list[Part]] = {}
     for seat, tree in zip(seats, trees, strict=True):
         parts.setdefault(seat.room, []).append((seat.branch, tree.parents))
-    hidden = run_answers(network, table(ids.to(table.weight.device)), rooms=list(parts.items()))
+    embeds = table(ids.to(table.weight.device))
+    hidden = run_answers(network, embeds, rooms=list(parts.items()), layers=layers)
     split: tuple[torch.Tensor, ...] = hidden.split([len(tree.words) for tree in trees])
     return split
 

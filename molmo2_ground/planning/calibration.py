@@ -6,6 +6,7 @@ read behind as many others as there will be, whose keys and values are made up.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,15 +35,20 @@ class Course:
     """How much there is to do.
 
     times: of the frames of a file that are read, from its duration, as `open_clip` takes them.
-    crops: that the picture tower runs. tokens: of one look; all_tokens: of all. together: looks in one run.
+    read_s: that reading the source took, where it is read already. crops: that the picture tower runs.
+    tokens: of one look's prompt, `turn_tokens` of them the question's; all_tokens: of all `looks`. together:
+    looks in one run.
     words: that one run of the language model writes or checks for each look; runs: of it, in all.
     """
 
     media: MediaLike
     times: Callable[[float], npt.NDArray[np.float64]]
+    read_s: float
     crops: int
     tokens: int
     all_tokens: int
+    turn_tokens: int
+    looks: int
     together: int
     words: int
     runs: float
@@ -51,13 +57,15 @@ class Course:
 @torch.inference_mode()
 def measured_time(model: Molmo2, course: Course) -> PlannedTime:
     """Run a part of each stage and say how long the whole will take."""
-    prefill_s = _prefill_s(model, course.tokens) * course.all_tokens / course.tokens
+    head = course.tokens - course.turn_tokens
+    heads = (course.all_tokens - course.looks * course.turn_tokens) / head
+    turns_s = _run_s(model, course, course.turn_tokens) * math.ceil(course.looks / course.together)
     return PlannedTime(
         reading_s=_reading_s(model, course),
         vision_s=_vision_s(model, course.crops),
-        prefill_s=prefill_s,
+        prefill_s=_prefill_s(model, head) * heads + turns_s,
         runs=course.runs,
-        run_s=_run_s(model, course),
+        run_s=_run_s(model, course, course.words),
     )
 
 
@@ -129,18 +137,18 @@ def _filled(model: Molmo2, tokens: int) -> BranchCache:
     return cache
 
 
-def _run_s(model: Molmo2, course: Course) -> float:
-    """Of one run that writes words of all looks which are answered together."""
+def _run_s(model: Molmo2, course: Course, count: int) -> float:
+    """Of one run of so many words of each look, all looks that are answered together."""
     caches = [_filled(model, course.tokens) for _ in range(course.together)]
     for cache in caches:
-        cache.reserve(course.tokens + 8 * course.words)
+        cache.reserve(course.tokens + 8 * count)
     rooms = [BranchRoom(cache) for cache in caches]
     table = model.network.model.language_model.embed_tokens
-    ids = torch.zeros(course.words * course.together, dtype=torch.int64, device=table.weight.device)
+    ids = torch.zeros(count * course.together, dtype=torch.int64, device=table.weight.device)
 
     def run() -> None:
-        words = [(room, [(0, range(-1, course.words - 1))]) for room in rooms]
-        hidden = run_answers(model.network, table(ids), rooms=words)
+        words = [(room, [(0, range(-1, count - 1))]) for room in rooms]
+        hidden = run_answers(model.network, table(ids), rooms=words, layers=model.layers)
         [int(row.argmax()) for row in word_logits(model.network, hidden)]
         for room in rooms:
             room.settle([[0]])
@@ -153,7 +161,7 @@ def _reading_s(model: Molmo2, course: Course) -> float:
     """Of finding out about a file and reading its frames: the first seconds, more if that is quick."""
     media = course.media
     if isinstance(media, Clip):
-        return 0.0
+        return course.read_s
     last_s = 0.0
 
     def read(until_s: float) -> float:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from molmo2_ground.clip import Clip
+from molmo2_ground.model.molmo2 import chosen_numbers
 from molmo2_ground.planning.prospect import Prospect
 
 _LOWEST_FPS = 0.25
@@ -29,16 +30,21 @@ def _fits(prospect: Prospect, free_bytes: int | None) -> bool:
 
 def _changes(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
     """Ways of asking for less, from those that change the answer least; each is tried alone, then smaller."""
-    halves = []
-    if prospect.room.dtype == torch.float32:
-        room = replace(prospect.room, dtype=torch.bfloat16)
-        halves = [("dtype='bfloat16'", replace(prospect, room=room))]
-        yield halves[0]
-    for words, other in _less_to_see(prospect):
-        yield words, other
-    for with_halves, half in halves:
-        for words, other in _less_to_see(half):
-            yield f"{with_halves} and {words}", other
+    lighter = list(_smaller_numbers(prospect))
+    yield from lighter
+    yield from _less_to_see(prospect)
+    for with_words, light in lighter:
+        for words, other in _less_to_see(light):
+            yield f"{with_words} and {words}", other
+
+
+def _smaller_numbers(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:
+    room = prospect.room
+    if room.dtype == torch.float32 and not room.int8:
+        yield "dtype='bfloat16'", replace(prospect, room=replace(room, dtype=torch.bfloat16))
+    if not room.int8:
+        numbers, _ = chosen_numbers("int8", room.device)
+        yield "dtype='int8'", replace(prospect, room=replace(room, dtype=numbers, int8=True))
 
 
 def _less_to_see(prospect: Prospect) -> Iterator[tuple[str, Prospect]]:

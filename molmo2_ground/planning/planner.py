@@ -105,7 +105,7 @@ def _tokens(prospect: Prospect, looks: Sequence[Look]) -> PlannedTokens:
 def _memory(prospect: Prospect, memory: Memory, free: int | None) -> PlannedMemory:
     return PlannedMemory(
         device=str(prospect.room.device),
-        dtype=str(prospect.room.dtype).removeprefix("torch."),
+        dtype="int8" if prospect.room.int8 else str(prospect.room.dtype).removeprefix("torch."),
         weights_bytes=memory.weights,
         keys_values_bytes=memory.keys_values,
         features_bytes=memory.features,
@@ -142,8 +142,11 @@ def _course(prospect: Prospect, looks: Sequence[Look]) -> Course:
         media=prospect.media,
         times=_times(prospect),
         crops=1 if alone else round(crops),
+        read_s=prospect.read_s,
         tokens=longest.tokens,
         all_tokens=sum(look.tokens for look in looks),
+        turn_tokens=prospect.room.turn_tokens(longest.prompt),
+        looks=len(looks),
         together=sight.together,
         words=longest.answer.words_a_run,
         runs=rounds * longest.answer.runs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,8 @@ class Look:
 class Prospect:
     """A question about a source, as a model would be asked it.
 
-    media: still pictures are read already and come as a clip. name: of the source, for messages.
+    media: still pictures are read already and come as a clip, which took `read_s` seconds. name: of the
+    source, for messages.
     """
 
     media: MediaLike
@@ -42,16 +44,19 @@ class Prospect:
     room: PromptRoom
     looking: Looking
     name: str
+    read_s: float = 0.0
 
     @classmethod
     def of(cls, media: MediaLike, query: Query, *, room: PromptRoom) -> Prospect:
         """The question as it stands. Raises `SourceError` when the media cannot be opened."""
+        began = time.perf_counter()
         info = probe(media)
         looking = Looking.at(media, info=info, limits=room.checkpoint.limits)
         if info.kind == "images":
             media = open_clip(media)
+        read_s = time.perf_counter() - began
         name = media.source if isinstance(media, Clip) else Path(os.fspath(media)).name  # type: ignore[arg-type]  # only a path is neither
-        return cls(media=media, query=query, room=room, looking=looking, name=name)
+        return cls(media=media, query=query, room=room, looking=looking, name=name, read_s=read_s)
 
     @property
     def by_windows(self) -> bool:
@@ -137,5 +142,9 @@ class Prospect:
     def memory(self, looks: Sequence[Look]) -> Memory:
         """The most that is held at a time."""
         return peak_memory(
-            self.room.checkpoint, self.sight(looks), device=self.room.device, dtype=self.room.dtype
+            self.room.checkpoint,
+            self.sight(looks),
+            device=self.room.device,
+            dtype=self.room.dtype,
+            int8=self.room.int8,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,12 @@ def chain(count: int) -> range:
     return range(-1, count - 1)
 
 
+def whole(room: BranchRoom, start: int, stop: int) -> torch.Tensor | None:
+    """A room's rows with a column for each token of the prefix too."""
+    rows = room.rows(start, stop)
+    return None if rows is None else F.pad(rows, (room.free, 0), value=True)
+
+
 RUN = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=4)
 
 
@@ -70,13 +77,13 @@ def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
             assert positions == expected
             held = fill(cache, [word for new in words.values() for word in new])
             total = sum(map(len, words.values()))
-            rows = room.rows(0, total)
+            rows = whole(room, 0, total)
             row = 0
             for who, new in words.items():
                 for number in range(len(new)):
                     seen = held if rows is None else held[rows[row]]
                     assert seen.tolist() == [0, 1, 2, *plain.branches.get(who, []), *new[: number + 1]]
-                    one = room.rows(row, row + 1)
+                    one = whole(room, row, row + 1)
                     assert (held if one is None else held[one[0]]).tolist() == seen.tolist()
                     row += 1
             kept = [min(stay, count) for count, stay in counts]
@@ -105,7 +112,7 @@ def test_words_of_a_tree_see_those_they_stand_behind(
         new = [plain.new(len(parents)) for parents in trees]
         positions = room.begin(list(enumerate(trees)))
         held = fill(cache, [word for words in new for word in words])
-        rows = room.rows(0, sum(map(len, trees)))
+        rows = whole(room, 0, sum(map(len, trees)))
         kept, row = [], 0
         for who, (parents, words, last) in enumerate(zip(trees, new, (first, second), strict=True)):
             before = plain.branches.setdefault(who, [])
@@ -144,7 +151,7 @@ def test_a_crowd_of_dead_words_is_moved_out_of_the_way(monkeypatch: pytest.Monke
     assert cache.get_seq_length() == HEAD + 3  # 4, 5, 6 made room
     room.begin([(1, chain(1))])
     held = fill(cache, [9])
-    rows = room.rows(0, 1)
+    rows = whole(room, 0, 1)
     assert rows is not None
     assert held.tolist() == [0, 1, 2, 3, 7, 8, 9]
     assert held[rows[0]].tolist() == [0, 1, 2, 7, 8, 9]

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from molmo2_ground.clip import Clip
 from molmo2_ground.errors import BackendError
-from molmo2_ground.model import Molmo2, decoding
-from molmo2_ground.model.attention import attention_rule
-from molmo2_ground.model.decoding import PromptRule, Sampling, choose, embed
+from molmo2_ground.model import Molmo2
+from molmo2_ground.model.decoding import Sampling, choose, embed
 
 LOGITS = torch.tensor([0.5, 0.1, 0.3, 0.1]).log()
 
@@ -73,32 +71,6 @@ def test_numbers_out_of_range_are_an_error(bad: float, temperature: float) -> No
 def test_wrong_sampling_is_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Sampling(**arguments)  # type: ignore[arg-type]  # a table of floats
-
-
-@pytest.mark.parametrize("entries", [1, 500, 2**24], ids=["row-by-row", "blocks", "at-once"])
-def test_blocks_of_rows_change_nothing(
-    entries: int, models: dict[str, Molmo2], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clip = Clip.from_arrays(
-        np.random.default_rng(0).integers(0, 256, (5, 30, 40, 3), dtype=np.uint8), fps=2.0
-    )
-    for model in models.values():
-        inputs = model.build_inputs(clip, "Track it.")
-        expected = model.logits(inputs)
-        with monkeypatch.context() as patch:
-            patch.setattr(decoding, "_MASK_ENTRIES_CPU", entries)
-            torch.testing.assert_close(model.logits(inputs), expected, atol=1e-5, rtol=0)
-
-
-def test_rows_of_a_prompt_are_rows_of_the_rule() -> None:
-    visual = torch.tensor([False, True, True, False, True])
-    rule = PromptRule(visual, query_start=2)
-    for start, stop in ((1, 3), (0, 3), (0, 1)):
-        rows = rule.rows(start, stop)
-        assert rows is not None
-        assert torch.equal(rows, attention_rule(visual)[2 + start : 2 + stop])
-    assert attention_rule(visual)[4].all()
-    assert rule.rows(2, 3) is None  # the last one sees everything
 
 
 def test_features_and_patch_tokens_must_match(model: Molmo2) -> None:

@@ -15,10 +15,11 @@ from molmo2_ground.backends.prompt_room import PromptRoom
 from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import AnswerError, BackendError, CheckpointError, SourceError
-from molmo2_ground.grounder import Grounder, plan
+from molmo2_ground.grounder import Grounder, load, plan
 from molmo2_ground.look import Looking, looks
 from molmo2_ground.model import Molmo2, load_checkpoint
 from molmo2_ground.model.checkpoint import open_checkpoint
+from molmo2_ground.model.int8 import saved_parameters
 from molmo2_ground.model.random_checkpoint import write_random_checkpoint
 from molmo2_ground.planning import Plan
 from molmo2_ground.planning.free_memory import free_bytes
@@ -242,6 +243,28 @@ def test_too_little_memory_names_the_option_that_fits(folder: Path, media: Shelf
     assert none.problem is not None
     assert "No option is small enough: the weights alone take" in none.problem
     assert plan_question(path, query, room=room_of(folder), free=whole.memory.peak_bytes).fits
+
+
+def test_whole_numbers_are_an_option_on_a_card(folder: Path, media: Shelf) -> None:
+    path, query = media(constant_rate, frame_count=40), QUERIES["point"]
+    card = dataclasses.replace(room_of(folder, torch.bfloat16), device=torch.device("cuda"))
+    whole = plan_question(path, query, room=card, free=10**9)
+    rounded = plan_question(path, query, room=dataclasses.replace(card, int8=True), free=10**9)
+    assert (whole.memory.dtype, rounded.memory.dtype) == ("bfloat16", "int8")
+    shapes = open_checkpoint(folder).config.text_config
+    assert whole.memory.weights_bytes - rounded.memory.weights_bytes == saved_parameters(shapes)
+    between = (whole.memory.peak_bytes + rounded.memory.peak_bytes) // 2
+    tight = plan_question(path, query, room=card, free=between)
+    assert tight.problem is not None
+    assert tight.problem.endswith("It would fit with dtype='int8'.")
+
+
+def test_a_model_of_whole_numbers_is_planned_as_one(folder: Path, media: Shelf) -> None:
+    path, query = media(constant_rate, frame_count=40), QUERIES["point"]
+    asked = plan(path, query, model=str(folder), device="cpu", dtype="int8", calibrate=False)
+    loaded = plan(path, query, model=load(str(folder), device="cpu", dtype="int8"), calibrate=False)
+    assert asked.memory.dtype == loaded.memory.dtype == "int8"
+    assert asked.memory.peak_bytes == loaded.memory.peak_bytes
 
 
 def test_fewer_images_are_an_option(folder: Path) -> None:
