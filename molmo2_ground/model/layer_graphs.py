@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ from molmo2_ground.model.text_layers import (
 # Words of a run that are recorded; longer runs are work enough for the card.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
+# A process can record one graph at a time; models in other threads wait.
+_ONE_AT_A_TIME = threading.Lock()
+
 Work = Callable[[], None]
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -44,25 +48,30 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records CUDA graphs, all with one pool of memory, for they never run at the same time."""
+    """Records CUDA graphs, all with one pool of memory, for they never run at the same time.
+
+    And on one stream of its device: torch's own for recordings belongs to the card that it was first used on,
+    and each further one would keep a workspace for matrix products.
+    """
 
     def __init__(self, device: torch.device) -> None:
         """Record on one device."""
         self._device = device
+        self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Work) -> Work:
         """As `Recorder`."""
-        with torch.cuda.device(self._device):
+        with _ONE_AT_A_TIME, torch.cuda.device(self._device):
             # Once outside, so that libraries set themselves up, which a recording forbids.
-            aside = torch.cuda.Stream(self._device)
-            aside.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(aside):
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(self._stream):
                 work()
-            torch.cuda.current_stream(self._device).wait_stream(aside)
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
             # Other threads may go on using the card: a camera's decoder, a segmenter.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            options: dict[str, Any] = {"stream": self._stream, "capture_error_mode": "thread_local"}
+            with torch.cuda.graph(graph, pool=self._pool, **options):
                 work()
         return graph.replay
 
@@ -112,7 +121,12 @@ class LayerGraphs:
             layers, kinds = list(self._text.layers), self._text.rope_types
             pairs = zip([None, *layers], [*layers, None], [*kinds, None], strict=True)
             works = [functools.partial(self._between, *pair, size=size) for pair in pairs]
-            self._plays[size] = [self._recorder(work) for work in works]
+            try:
+                self._plays[size] = [self._recorder(work) for work in works]
+            except BaseException:
+                # Graphs that go take workspaces along which the others use (pytorch/pytorch issue 193402).
+                self._plays.clear()
+                raise
         return self._plays[size]
 
     def _between(self, before: Any, layer: Any, kind: str | None, *, size: int) -> None:
