@@ -54,7 +54,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Molmo2]:
     return made
 
 
-def answers(model: Molmo2, layers: Any, *, words: int = 30) -> list[tuple[int, ...]]:
+def answers(model: Molmo2, layers: Any, *, words: int = 12) -> list[tuple[int, ...]]:
     model.layers = layers
     prefixes = [Prefix(model, model.build_visual(clip)) for clip in CLIPS]
     turns = [prefix.turn(text, max_new_tokens=words) for prefix in prefixes for text in QUESTIONS]
@@ -114,6 +114,7 @@ def test_any_number_of_words(count: int, kinds: dict[str, Molmo2]) -> None:
         assert bool(recorder.recorded) == (count <= SIZES[-1])
 
 
+@pytest.mark.slow  # the compiler alone takes seconds to load
 def test_compiled_steps_give_the_same(kinds: dict[str, Molmo2]) -> None:
     for model in kinds.values():
         text: Any = model.network.model.language_model
