@@ -17,9 +17,8 @@ from molmo2_ground.model.part_attention import attend_part, attend_whole, gives_
 _MASK_ENTRIES_CPU = 2**22
 _MASK_ENTRIES = 2**26
 _MASK_ALIGNMENT = 16
-# Free tokens from which on they are looked at apart, without a mask: below, one product costs less than two.
-_LEAST_FREE_CPU = 2048
-_LEAST_FREE = 256
+LEAST_FREE = 2048
+"""Free tokens from which on they are looked at apart, without a mask: fewer cost less in one product."""
 
 
 class Rule(Protocol):
@@ -84,7 +83,7 @@ def attend_by(
     count, length = query.shape[2], key.shape[2]
     entries = mask_entries(query.device)
     sharing = query.shape[1] // key.shape[1]
-    apart = mask.free if mask.free >= least_free(query.device) and gives_sums(query) else 0
+    apart = mask.free if mask.free >= LEAST_FREE and gives_sums(query) else 0
     columns = length - apart
     if sharing > 1 and query.device.type != "cpu" and sharing * count * columns > entries:
         # A mask that has to be made in each layer is better made without copies of its rows.
@@ -111,8 +110,3 @@ def attend_by(
 def mask_entries(device: torch.device) -> int:
     """Entries of a mask that are held at once on a device, at most, unless one row has more."""
     return _MASK_ENTRIES_CPU if device.type == "cpu" else _MASK_ENTRIES
-
-
-def least_free(device: torch.device) -> int:
-    """Tokens free for all from which on a device looks at them apart, where it gives sums."""
-    return _LEAST_FREE_CPU if device.type == "cpu" else _LEAST_FREE

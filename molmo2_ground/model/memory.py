@@ -16,7 +16,7 @@ import torch
 
 from molmo2_ground.model.checkpoint import Checkpoint
 from molmo2_ground.model.int8 import saved_parameters
-from molmo2_ground.model.masked_attention import least_free, mask_entries
+from molmo2_ground.model.masked_attention import LEAST_FREE, mask_entries
 from molmo2_ground.model.prefix import ANSWER_ROOM
 from molmo2_ground.model.vision import crops_at_once, feature_cache_bytes
 
@@ -173,7 +173,7 @@ class _Estimate:
         sharing = text.num_attention_heads // text.num_key_value_heads
         # Pictures look at pictures without a mask, and apart from it at the words between them.
         words, entries = tokens - sight.patch_tokens, mask_entries(self._device)
-        apart = sight.patch_tokens >= least_free(self._device)
+        apart = sight.patch_tokens >= LEAST_FREE
         columns = words if apart else tokens
         # Off a CPU, a mask of several blocks goes with shared keys and values copied out for each head.
         copied = not self._on_cpu and sharing > 1 and sharing * tokens * columns > entries

@@ -35,7 +35,7 @@ def test_blocks_of_rows_and_columns_change_no_prompt(
         expected = model.logits(inputs)
         with monkeypatch.context() as patch:
             patch.setattr(masked_attention, "_MASK_ENTRIES_CPU", entries)
-            patch.setattr(masked_attention, "_LEAST_FREE_CPU", least_free)
+            patch.setattr(masked_attention, "LEAST_FREE", least_free)
             torch.testing.assert_close(model.logits(inputs), expected, atol=1e-5, rtol=0)
 
 
@@ -45,7 +45,7 @@ def test_answers_are_the_same_with_their_prefix_apart(
     for model in models.values():
         found = []
         for least_free in (1, 10**6):
-            monkeypatch.setattr(masked_attention, "_LEAST_FREE_CPU", least_free)
+            monkeypatch.setattr(masked_attention, "LEAST_FREE", least_free)
             prefix = model.prefix(CLIP)
             turns = [prefix.turn(words, max_new_tokens=20) for words in ("Track it.", "Where is it?")]
             found.append([answer.token_ids for answer in answer_together(turns, sampling=Sampling())])
@@ -56,7 +56,7 @@ def test_answers_are_the_same_with_their_prefix_apart(
 def test_a_rule_that_allows_everything_needs_no_mask(
     free: int, behind: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masked_attention, "_LEAST_FREE_CPU", 256)
+    monkeypatch.setattr(masked_attention, "LEAST_FREE", 256)
     generator = torch.Generator().manual_seed(0)
     query, key, value = (
         torch.randn(1, heads, rows, 16, generator=generator)
