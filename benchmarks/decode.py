@@ -41,7 +41,7 @@ CUT = "the answer was cut off here"
 class NoGuess:
     """Stands in for `Drafter` and never guesses."""
 
-    def __init__(self, codec: TextCodec, *, expected: object) -> None:
+    def __init__(self, codec: TextCodec, *, expected: object, at_most: int) -> None:
         """Takes what `Drafter` takes."""
 
     def guess(self, token_ids: object) -> list[int]:
