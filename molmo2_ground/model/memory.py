@@ -120,10 +120,9 @@ class _Estimate:
     def loading(self) -> Memory:
         # Stored numbers of another type are mapped until all of them are converted, and rounded after that.
         weights = self._seen(self._text_bytes())
-        if not self._mapped:
-            weights += self._rounded * (self._bytes - 1) if self._on_cpu else 0
-        stored = self._checkpoint.stored_bytes if self._on_cpu and self._converts else 0
-        return Memory(weights=weights + stored, working=self._libraries)
+        if self._on_cpu and self._converts:
+            weights += self._checkpoint.stored_bytes + self._rounded * (self._bytes - 1)
+        return Memory(weights=weights, working=self._libraries)
 
     def _seen(self, unseen: int) -> int:
         """Bytes of the weights without some that no stage before has used.

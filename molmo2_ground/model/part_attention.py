@@ -34,26 +34,20 @@ def attend_part(
     then nothing beside another part's. For what `gives_sums` says.
     """
     seen, sums = _with_sums(_rows(query, key), key, value, mask, scale)
-    (_, heads, count, width), shared = query.shape, key.shape[1]
-    seen = seen.reshape(1, shared, heads // shared, count, width).flatten(1, 2)
-    sums = sums.reshape(1, heads, count, 1)
-    return PartSeen(seen.transpose(1, 2), sums.transpose(1, 2))
+    return PartSeen(_by_heads(seen, query), _by_heads(sums[..., None], query))
 
 
 def attend_whole(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *, scale: float
 ) -> torch.Tensor:
     """As `attend_part` over all there is, without the sums; [1, Q, N, H]."""
-    (_, heads, count, width), shared = query.shape, key.shape[1]
     if query.device.type == "cuda" and gives_sums(query):
         # Left to choose, torch may take cuDNN, which makes a plan for each length that it meets, and an
         # answer's past has another length with each word.
         seen, _ = _with_sums(_rows(query, key), key, value, mask, scale)
     else:
         seen = _plain(_rows(query, key), key, value, mask, scale)
-    if shared < heads:
-        seen = seen.reshape(1, shared, heads // shared, count, width).flatten(1, 2)
-    return seen.transpose(1, 2)
+    return _by_heads(seen, query)
 
 
 def joined(first: PartSeen, second: PartSeen) -> torch.Tensor:
@@ -74,6 +68,12 @@ def _rows(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """
     shared = key.shape[1]
     return query if shared == query.shape[1] else query.reshape(1, shared, -1, query.shape[-1])
+
+
+def _by_heads(rows: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Rows as `_rows` lays them, [1, G, N // G * Q, X], as [1, Q, N, X]."""
+    (_, heads, count, _), shared = query.shape, rows.shape[1]
+    return rows.reshape(1, shared, heads // shared, count, -1).flatten(1, 2).transpose(1, 2)
 
 
 def _plain(
@@ -122,7 +122,7 @@ def _gives_sums(device: torch.device, dtype: torch.dtype, width: int) -> bool:
     except torch.OutOfMemoryError:
         raise  # says nothing about the kernels
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
-        return False
+        return False  # another torch without them, or a card, type or width that they refuse
     query, key, value, whole = (part.cpu().double() for part in (_rows(query, key), key, value, whole))
     known = _plain(query, key, value, whole, width**-0.5).reshape(1, 4, 5, width).transpose(1, 2)
     return bool((found - known).abs().max() < 64 * torch.finfo(dtype).eps)
