@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from molmo2_ground import __version__
 from molmo2_ground._optional import require
+from molmo2_ground.integrations.piped_file import PipedFile
 from molmo2_ground.live.filming import Filming
 from molmo2_ground.live.recording import (
     Contents,
@@ -29,6 +32,7 @@ from molmo2_ground.messages.kinds import topic_name
 from molmo2_ground.render.style import Style, colour_of
 
 _CLASSES = 2**16  # Rerun's class ids have 16 bits
+_FLUSH_S = 30.0  # a viewer that stopped reading would hold up the recorder, and `close`, for ever
 
 
 class RerunLogger(Recorder):
@@ -47,8 +51,6 @@ class RerunLogger(Recorder):
     masks    whether masks are logged too.
     Raises `ValueError` unless exactly one of path and viewer is given, `FileExistsError` when the file is
     there, `FileNotFoundError` when there is no folder for it, `MissingExtraError` without the library.
-    Rerun writes from a thread of its own, and has lines of its own for the error output when the disk is
-    full.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class _RerunTape:
         self._questions: dict[str, None] = {}
         self._sources: set[str] = set()
         self._put_away = PutAway()
+        self._leaving: threading.Thread | None = None
         self.left = Path("viewer")
         if path is not None:
             refuse_taken(path)
@@ -89,8 +92,10 @@ class _RerunTape:
         # Times are the pictures' own; that of being logged says nothing about the run.
         self._log.set_log_time_enabled(False)
         self._log.set_log_tick_enabled(False)
+        self._file: PipedFile | None = None
         if path is not None:
-            self._log.save(os.fspath(self.left))
+            # With a file of its own, Rerun never comes back from a flush once the disk is full.
+            self._file = PipedFile(self.left, lambda pipe: self._log.save(os.fspath(pipe)))
         elif viewer == "spawn":
             self._log.spawn()
         else:
@@ -128,7 +133,9 @@ class _RerunTape:
         for change in update.ledger:
             self._tell_text(f"{source}/ledger", change.model_dump_json())
         if self._put_away.due(entry.pub_ns):
-            self._log.flush()  # a full disk is noticed by this too
+            self._log.flush(timeout_sec=_FLUSH_S)
+        if self._file is not None:
+            self._file.check()
 
     def write_health(self, message: HealthMessage) -> None:
         self._log.reset_time()
@@ -136,16 +143,29 @@ class _RerunTape:
         self._tell_text(f"{topic_name(message.source)}/health", message.model_dump_json())
 
     def end(self) -> None:
-        self._log.flush()
-        self._log.disconnect()
-        if self._path is not None:
-            if not self.left.exists() or not self.left.stat().st_size:
-                raise OSError(f"Rerun wrote no file at {self.left}")
+        self._log.flush(timeout_sec=_FLUSH_S)
+        if not self._disconnected():
+            raise TimeoutError(f"the viewer took nothing for {_FLUSH_S:.0f} s")
+        if self._path is not None and self._file is not None:
+            self._file.end()
+            if not self.left.stat().st_size:
+                raise OSError(f"Rerun wrote nothing to {self.left}")
             refuse_taken(self._path)
             os.replace(self.left, self._path)
 
     def let_go(self) -> None:
-        self._log.disconnect()
+        self._disconnected()
+
+    def _disconnected(self) -> bool:
+        """Take leave of Rerun; False when it does not come back, as with a viewer that no longer reads."""
+        if self._leaving is None:
+            self._leaving = threading.Thread(target=self._log.disconnect, name="rerun leaves", daemon=True)
+            self._leaving.start()
+            self._leaving.join(_FLUSH_S)
+            if self._leaving.is_alive():
+                # It would wait again for what will not come, and the program would never end.
+                atexit.unregister(self._rr.rerun_shutdown)
+        return not self._leaving.is_alive()
 
     def _set_times(self, update: Update) -> None:
         stamp_ns = update.stamp_ns

@@ -82,6 +82,7 @@ def test_a_full_disk_is_one_line_and_the_stream_goes_on(tmp_path: Path, name: st
     problem, *rest = done.stdout.splitlines()
     assert rest == ["the stream went on"]
     assert problem.startswith(f"recording to {tmp_path / name} stopped: ")
+    assert done.stderr.splitlines() == [problem]
     assert not (tmp_path / name).exists()
 
 

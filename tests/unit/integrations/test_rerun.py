@@ -115,3 +115,29 @@ def test_kill_9_loses_no_more_than_the_last_two_seconds(tmp_path: Path) -> None:
     subprocess.run(command, capture_output=True, timeout=60, check=True)
     # Eight updates in two seconds of the child's clock, and those that still waited for their turn.
     assert written - 8 - 17 <= len(rows(tmp_path / "run.rrd")["/door/video"]) <= written + 1
+
+
+# A viewer that listens and never answers, as one that is stopped, or behind a network that is gone.
+_FROZEN = """
+import socket
+from molmo2_ground.integrations import rerun
+from tests.live_updates import toy_updates
+rerun._FLUSH_S = 2.0
+with socket.create_server(("127.0.0.1", 0)) as frozen:
+    address = f"rerun+http://127.0.0.1:{frozen.getsockname()[1]}/proxy"
+    recorder = rerun.RerunLogger(viewer=address, when_full="wait")
+    for update in toy_updates(3):
+        recorder.write(update)
+    recorder.close()
+    print(recorder.problem)
+"""
+
+
+@pytest.mark.slow
+def test_a_viewer_that_never_answers_holds_up_neither_close_nor_the_end_of_the_program() -> None:
+    command = [sys.executable, "-c", _FROZEN]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, check=False, cwd=Path(__file__).parents[3]
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("recording to viewer stopped: ")
