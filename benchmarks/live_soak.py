@@ -33,6 +33,7 @@ from molmo2_ground.analytics import Line, Zone
 from molmo2_ground.answer import RawAnswer
 from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.clip import Clip, RgbArray
+from molmo2_ground.eval.slope import fit_slope
 from molmo2_ground.grounder import Grounder
 from molmo2_ground.integrations.zeromq import Publisher, Subscriber
 from molmo2_ground.live.metrics_page import MetricsPage
@@ -153,20 +154,6 @@ class Notes:
         first = next(n for n, at_s in enumerate(self.at_s) if at_s >= begin_s)
         return Notes(self.at_s[first:], self.mib[first:], self.threads[first:], self.files[first:])
 
-    def slope(self) -> tuple[float, float]:
-        """MiB a second by least squares, and half of its 95 % interval.
-
-        Memory stays where it is for a while, so neighbouring notes say less than as many independent ones: by
-        the correlation r of each with the next, as much as n (1 - r) / (1 + r) of them (Santer et al. 2000,
-        J. Geophys. Res. 105, 7337, equation 6).
-        """
-        x, y = np.array(self.at_s), np.array(self.mib)
-        line, covariance = np.polyfit(x, y, 1, cov=True)
-        off = y - np.polyval(line, x)
-        alike = float(np.clip(np.corrcoef(off[:-1], off[1:])[0, 1], 0, 0.999)) if off.any() else 0.0
-        wider = np.sqrt((1 + alike) / (1 - alike))
-        return float(line[0]), 1.96 * float(np.sqrt(covariance[0, 0]) * wider)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it and print what was seen; 1 when something is not as it should be."""
@@ -183,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_clip(scene, film, fps=options.fps)
         notes, overhead_ms, ending = _run(scene, film, options)
     settled = notes.after(WARM_UP_SHARE * notes.at_s[-1])
-    slope, half = settled.slope()
+    slope = fit_slope(settled.at_s, settled.mib)
     # A second here is `speed` seconds of the camera.
     hour = 3600 / options.speed
     p50, p99, most = np.percentile(overhead_ms, [50, 99, 100])
@@ -191,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{options.minutes:g} minutes of a camera of {options.fps:g} pictures a second, at {options.speed:g}x"
     )
     print(f"{ending}")
-    print(f"resident memory: {settled.mib[-1]:.1f} MiB, {slope * hour:+.2f} ± {half * hour:.2f} MiB an hour")
+    rise, half = slope.value * hour, slope.half * hour
+    print(f"resident memory: {settled.mib[-1]:.1f} MiB, {rise:+.2f} ± {half:.2f} MiB an hour")
     print(f"threads: {_range(settled.threads)}; open files: {_range(settled.files)}")
     print(
         f"from arriving to published, without the model: median {p50:.1f} ms, 99 % within {p99:.1f} ms, "
@@ -204,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if options.plot is not None:
         _draw(notes, options.plot, speed=options.speed)
-    grows = (slope - half) * hour > MOST_MIB_AN_HOUR or slope * hour > 2 * MOST_MIB_AN_HOUR
+    grows = rise - half > MOST_MIB_AN_HOUR or rise > 2 * MOST_MIB_AN_HOUR
     more = _more(settled.threads) or _more(settled.files)
     return int(grows or more or p99 > MOST_MS or "off" in ending)
 

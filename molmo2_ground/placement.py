@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -83,6 +84,8 @@ def make_receipt(
     query: Query, prompt: Prompt, raw: RawAnswer, clip: Clip, *, decoding: Decoding | None = None
 ) -> Receipt:
     """Write down how an answer came about; the report follows when its places are found."""
+    # Interned: a long video has a receipt for each of its windows, and these words are the same in all.
+    recipe, asked = sys.intern(f"{prompt.template}; {raw.recipe}"), sys.intern(prompt.text)
     sizes = [(frame.width_px, frame.height_px) for frame in clip.frames]
     return Receipt(
         task=query.task,
@@ -90,8 +93,8 @@ def make_receipt(
         model_id=raw.model_id,
         revision=raw.revision,
         backend=raw.backend,
-        recipe=f"{prompt.template}; {raw.recipe}",
-        prompt=prompt.text,
+        recipe=recipe,
+        prompt=asked,
         raw_text=raw.text,
         stop_reason=raw.stop_reason,
         source=clip.source,

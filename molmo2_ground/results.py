@@ -8,7 +8,7 @@ frame of the video. All models are frozen and survive `model_validate_json(model
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
@@ -23,14 +23,25 @@ if TYPE_CHECKING:
 State = Literal["observed", "propagated", "interpolated", "predicted"]
 
 
+@lru_cache(maxsize=1024)
+def _one_set(names: frozenset[str]) -> set[str]:
+    return set(names)
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Share the names of the given fields: a set for each sample is more than half of its memory."""
+        given = _one_set(frozenset(self.model_fields_set))
+        object.__setattr__(self, "__pydantic_fields_set__", given)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's; what was worked out from the old fields is left behind."""
         copied = super().model_copy(update=update, deep=deep)
         for name in set(copied.__dict__) - set(type(self).model_fields):
             del copied.__dict__[name]
+        copied.model_post_init(None)
         return copied
 
 

@@ -127,6 +127,17 @@ def test_what_is_no_point_is_refused(changes: dict[str, Any]) -> None:
         point(1, **changes)
 
 
+def test_the_names_of_given_fields_are_kept_once_for_all_samples() -> None:
+    place = {"time_s": 0.5, "source_index": 15, "x_px": 1.0, "y_px": 2.0, "x_norm": 0.1, "y_norm": 0.2}
+    one, other = Sample(**place), Sample(**place | {"time_s": 1.0})
+    read = Sample.model_validate_json(one.model_dump_json(exclude_unset=True))
+    assert one.model_fields_set is other.model_fields_set is read.model_fields_set
+    assert one.model_dump(exclude_unset=True) == place
+    moved = one.model_copy(update={"state": "propagated"})
+    assert moved.model_fields_set == {*place, "state"}
+    assert one.model_fields_set == set(place)
+
+
 def test_points_are_a_sequence() -> None:
     found = points(point(1), point(2, 128.0), point(3))
     assert len(found) == 3
