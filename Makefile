@@ -3,6 +3,8 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 BENCHES := $(sort $(wildcard benchmarks/*.py))
+# Two workers need each test module translated; kept, a second run starts sooner, whatever the machine's default.
+PYTEST  := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 CODE    := molmo2_ground tests examples $(wildcard train benchmarks)
 
 .DEFAULT_GOAL := help
@@ -27,14 +29,14 @@ demo: $(VENV)/.ready  ## make a street clip, track "the red car" in it, write al
 	$(BIN)/molmo2-ground demo --out out/demo
 
 test: $(VENV)/.ready  ## every test that needs neither a GPU nor the internet
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu and not net'
+	$(PYTEST) -m 'not gpu and not net'
 
 check: $(VENV)/.ready  ## format, lint, types, layers, and the fast tests
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not net'
+	$(PYTEST) -m 'not slow and not gpu and not net'
 
 fix: $(VENV)/.ready  ## format, and repair what the linter can
 	$(BIN)/ruff check --fix $(CODE)

@@ -167,9 +167,12 @@ def track_whole(path: Path, options: argparse.Namespace) -> Whole:
         result = Path(folder) / "tracks.json"
         command = [sys.executable, __file__, "--kind", options.kind, "--model", options.model]
         said = _told([*command, "--film", str(path), "--result", str(result)])
-        weighed = _told([*command, "--result", str(result)])
         tracks = read_result(result)
-    assert isinstance(tracks, Tracks)
+        assert isinstance(tracks, Tracks)
+        receipts = Path(folder) / "receipts.jsonl"
+        # A line each, so that no room is free in that process which the next receipts would fill unseen.
+        receipts.write_text("".join(f"{one.model_dump_json()}\n" for one in tracks.receipt.windows), "utf-8")
+        weighed = _told([sys.executable, __file__, "--receipts", str(receipts)])
     return Whole(
         tracks=tracks,
         memory=Memory(minutes=said["minutes"], mib=said["mib"]),
@@ -203,15 +206,15 @@ def track_here(options: argparse.Namespace) -> None:
     print(json.dumps({"minutes": memory.minutes, "mib": memory.mib, "spent_s": spent_s}))
 
 
-def weigh_here(result: Path) -> None:
-    """Make the windows' receipts of `result` again, one after the other, and print the memory."""
-    windows = json.loads(result.read_text(encoding="utf-8"))["receipt"]["windows"]
+def weigh_here(receipts: Path) -> None:
+    """Make the receipts again, one by one, from a file with one a line; print the memory."""
     kept, memory = [], Memory()
-    for window in windows:
-        # As they are on the way: names and words that all windows share are there once, nothing is read yet.
-        fields = {name: sys.intern(v) if isinstance(v, str) else v for name, v in window.items()}
-        kept.append(Receipt.model_validate(fields | {"report": {}}))
-        memory.note(kept[-1].frame_times_s[-1] / 60)
+    with receipts.open(encoding="utf-8") as lines:
+        for line in lines:
+            # As on the way: words that all windows share are there once, and no answer is read yet.
+            fields = {n: sys.intern(v) if isinstance(v, str) else v for n, v in json.loads(line).items()}
+            kept.append(Receipt.model_validate(fields | {"report": {}}))
+            memory.note(kept[-1].frame_times_s[-1] / 60)
     print(json.dumps({"minutes": memory.minutes, "mib": memory.mib}))
 
 
@@ -340,12 +343,13 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write the film and the tracks there")
     parser.add_argument("--film", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--receipts", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.film is not None:
         track_here(options)
         return 0
-    if options.result is not None:
-        weigh_here(options.result)
+    if options.receipts is not None:
+        weigh_here(options.receipts)
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)

@@ -103,6 +103,7 @@ def test_a_file_that_may_not_be_read(media: Shelf, capfd: pytest.CaptureFixture[
     assert "permission denied" in err
 
 
+@pytest.mark.slow
 def test_the_command_itself_says_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "molmo2_ground", "track", "missing.mp4", "the red car"],

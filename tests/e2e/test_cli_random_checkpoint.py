@@ -19,6 +19,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_random_checkpoint(tmp_path_factory.mktemp(kind), kind=kind)
 
 
+@pytest.mark.slow
 def test_ask_gives_whatever_it_says(
     checkpoint: Path, media: Shelf, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_ask_gives_whatever_it_says(
     assert err == ""
 
 
+@pytest.mark.slow
 def test_nonsense_is_an_unreadable_answer_not_a_crash(
     checkpoint: Path, media: Shelf, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +53,7 @@ def test_nonsense_is_an_unreadable_answer_not_a_crash(
     assert "no place could be read" in err
 
 
+@pytest.mark.slow
 def test_memory_is_told_before_it_is_taken(
     checkpoint: Path, media: Shelf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -58,6 +61,7 @@ def test_memory_is_told_before_it_is_taken(
     assert "million parameters" in caplog.text
 
 
+@pytest.mark.slow
 def test_doctor_finds_it_equal_to_the_library(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
     examine(str(checkpoint))
     parity = [line for line in capfd.readouterr().out.splitlines() if line.split()[1] == "parity"]

@@ -309,6 +309,7 @@ def test_a_playlist_cannot_open_files_of_this_machine(entry: str, film: Path) ->
     assert ingest.failure is not None
 
 
+@pytest.mark.slow
 def test_a_server_that_sends_everything_but_pictures_is_a_stall(film: Path) -> None:
     with HttpCamera({"/live.ts": ("video/mp2t", then_silence(film.read_bytes()))}) as server:
         timeouts = Timeouts(open_s=0.5, read_s=0.5)

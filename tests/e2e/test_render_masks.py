@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.masks import PointPrompt, segment
@@ -99,6 +100,7 @@ def _veiled() -> npt.NDArray[np.float64]:
     return DARK * (1 - FILL_SHARE) + np.array(colour_of(1), dtype=np.float64) * FILL_SHARE
 
 
+@pytest.mark.slow
 def test_masks_are_veils_in_the_frames_that_have_one_and_only_there(tmp_path: Path) -> None:
     source = _street(tmp_path / "street.mp4")
     masks = _masks(source)
@@ -113,6 +115,7 @@ def test_masks_are_veils_in_the_frames_that_have_one_and_only_there(tmp_path: Pa
         assert np.abs(middle - wanted).max() < 25, number
 
 
+@pytest.mark.slow
 def test_sound_is_kept_beside_masks_and_zones(tmp_path: Path) -> None:
     source = _street(tmp_path / "street.mp4", sound=True)
     zone = Overlay(name="zone", corners_px=((10, 60), (120, 60), (120, 120), (10, 120)))
@@ -121,6 +124,7 @@ def test_sound_is_kept_beside_masks_and_zones(tmp_path: Path) -> None:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
 
 
+@pytest.mark.slow
 def test_frames_of_a_clip_are_left_as_they_are(tmp_path: Path) -> None:
     pictures = np.stack([_picture(number) for number in range(45)])
     clip = Clip.from_arrays(pictures, fps=FPS)
@@ -131,6 +135,7 @@ def test_frames_of_a_clip_are_left_as_they_are(tmp_path: Path) -> None:
     assert all(np.array_equal(frame.rgb, rgb) for frame, rgb in zip(clip.frames, before, strict=True))
 
 
+@pytest.mark.slow
 def test_without_masks_the_film_is_what_it_was(tmp_path: Path) -> None:
     source = _street(tmp_path / "street.mp4")
     plain = render(source, _followed(), tmp_path / "plain.mp4").read_bytes()

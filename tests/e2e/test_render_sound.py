@@ -136,6 +136,7 @@ def test_a_silent_source_stays_without_a_sound_track(media: Shelf, tmp_path: Pat
         assert [stream.type for stream in container.streams] == ["video"]
 
 
+@pytest.mark.slow
 def test_damaged_sound_does_not_cost_the_pictures(tmp_path: Path) -> None:
     source = _write(tmp_path / "a.mkv", codec="flac")
     data = bytearray(source.read_bytes())

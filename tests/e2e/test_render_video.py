@@ -59,6 +59,7 @@ def _is_near(pixel: Rgb8, colour: tuple[int, int, int]) -> bool:
     return bool(np.abs(pixel.astype(int) - colour).max() <= 40)
 
 
+@pytest.mark.slow
 def test_the_file_is_what_every_browser_plays(tmp_path: Path) -> None:
     source = _grey_video(tmp_path / "street.mp4")
     out = render(source, _car(), tmp_path / "out.mp4")
@@ -76,6 +77,7 @@ def test_the_file_is_what_every_browser_plays(tmp_path: Path) -> None:
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
+@pytest.mark.slow
 def test_dots_sit_on_the_object_and_hide_while_it_is_hidden(tmp_path: Path) -> None:
     source = _grey_video(tmp_path / "street.mp4", size_px=(640, 360))
     out = render(source, _car(), tmp_path / "out.mp4", trail_s=0)
@@ -176,6 +178,7 @@ class _StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, _StopError, MemoryError])
 @pytest.mark.parametrize("before", [None, b"an older result"], ids=["new file", "older file"])
 def test_stopped_in_the_middle_leaves_what_was_there(
@@ -195,6 +198,7 @@ def test_stopped_in_the_middle_leaves_what_was_there(
     assert [path.read_bytes() for path in out.parent.iterdir()] == ([] if before is None else [before])
 
 
+@pytest.mark.slow
 def test_progress_rises_to_one(tmp_path: Path) -> None:
     heard: list[float] = []
     render(_grey_video(tmp_path / "street.mp4"), _car(), tmp_path / "out.mp4", on_progress=heard.append)

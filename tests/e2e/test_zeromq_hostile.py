@@ -144,6 +144,7 @@ def test_a_subscription_that_is_too_long_ends_its_connection_alone() -> None:
     context.term()
 
 
+@pytest.mark.slow
 def test_a_slow_subscriber_loses_messages_and_knows_it_by_seq() -> None:
     with (
         Publisher(LOOPBACK, stream_name="cam", high_water=5) as publisher,

@@ -70,6 +70,7 @@ def test_region_similarity_is_their_overlap() -> None:
         assert jaccard(Rle.encode(one), other) == pytest.approx(theirs, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_overlaps_and_boxes_are_theirs() -> None:
     rng = np.random.default_rng(6)
     for _ in range(100):

@@ -76,6 +76,7 @@ def logits(segmenter: Any, points: dict[int, torch.Tensor], count: int) -> list[
     return made
 
 
+@pytest.mark.slow
 def test_without_corrections_masks_are_the_same(library: Sam2, package: Sam2Package) -> None:
     first = {0: torch.tensor([[[[20.0, 24.0]]]])}
     for ours, theirs in zip(logits(library, first, 20), logits(package, first, 20), strict=True):
@@ -85,6 +86,7 @@ def test_without_corrections_masks_are_the_same(library: Sam2, package: Sam2Pack
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * float(ours.abs().max()))
 
 
+@pytest.mark.slow
 def test_the_walk_is_the_same_but_for_pixels_on_the_rim(library: Sam2, package: Sam2Package) -> None:
     shown, points = frames(10), [point(1, 0, 20, 30), point(2, 3, 80, 60)]
     for ours, theirs in zip(walked(library, shown, points), walked(package, shown, points), strict=True):
@@ -93,6 +95,7 @@ def test_the_walk_is_the_same_but_for_pixels_on_the_rim(library: Sam2, package: 
             assert (mask != theirs[object_id]).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_a_correction_is_decoded_with_the_mask_before_it_by_the_package_alone(
     library: Sam2, package: Sam2Package
 ) -> None:
@@ -108,6 +111,7 @@ class KeepsAll(PackageMemory):
         return None
 
 
+@pytest.mark.slow
 def test_what_is_let_go_is_never_looked_at(package: Sam2Package, library: Sam2) -> None:
     predictor = package_predictor(library.network)
     everything = Sam2Package(predictor, name="random")
@@ -116,6 +120,7 @@ def test_what_is_let_go_is_never_looked_at(package: Sam2Package, library: Sam2) 
     assert_same(walked(package, shown, points), walked(everything, shown, points))
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(package: Sam2Package) -> None:
     memory = package.new_memory()
     pixels = torch.zeros((1, 3, SIDE_PX, SIDE_PX))
@@ -128,6 +133,7 @@ def test_memory_is_bounded(package: Sam2Package) -> None:
     assert len(set(held[16:])) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -161,6 +167,7 @@ def test_a_released_shape_loads_from_its_file(tmp_path: Path) -> None:
     assert masks[1].dtype == np.bool_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["part", "whole"])
 def test_a_first_click_means_the_same(library: Sam2, policy: Policy) -> None:
     ours = Sam2(library.checkpoint, library.network, policy=policy)

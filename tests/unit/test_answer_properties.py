@@ -94,6 +94,7 @@ def answers(draw: st.DrawFn) -> Written:
     return Written(before + element.text + after, element.places, tuple(ends))
 
 
+@pytest.mark.slow
 @FIXED
 @given(answers())
 def test_every_trained_answer_is_read_and_written_back(answer: Written) -> None:
@@ -104,6 +105,7 @@ def test_every_trained_answer_is_read_and_written_back(answer: Written) -> None:
     assert format_answer(parsed) == answer.text
 
 
+@pytest.mark.slow
 @FIXED
 @given(answers())
 def test_every_truncation_gives_a_prefix_of_the_points(answer: Written) -> None:
@@ -129,6 +131,7 @@ def objects_over_time(draw: st.DrawFn) -> list[Group]:
     ]
 
 
+@pytest.mark.slow
 @FIXED
 @given(objects_over_time())
 def test_tracks_written_for_training_keep_who_is_where(groups: list[Group]) -> None:
@@ -172,6 +175,7 @@ FRAGMENTS = [
 ]
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join))
 def test_any_string_is_read_and_what_was_read_is_stable(text: str) -> None:

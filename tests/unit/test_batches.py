@@ -173,6 +173,7 @@ def test_a_file_that_cannot_be_read_costs_the_others_nothing(media: Shelf, tmp_p
     assert str(found[0]).startswith(f"{broken}: broken.mp4")
 
 
+@pytest.mark.slow
 def test_clips_are_read_when_their_turn_comes_and_let_go_of_after_it() -> None:
     alive: list[weakref.ref[object]] = []
     most = 0

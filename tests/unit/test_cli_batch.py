@@ -62,6 +62,7 @@ def test_every_clip_of_a_list_gets_a_result_file(folder: Path, capsys: pytest.Ca
     assert found.receipt.source == "one.mp4"
 
 
+@pytest.mark.slow
 def test_a_clip_that_fails_is_named_and_the_others_go_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

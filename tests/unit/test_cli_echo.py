@@ -50,6 +50,7 @@ def test_it_prints_a_line_a_message(publisher: Publisher, capsys: pytest.Capture
     assert "cam/tracks: 3 received, 0 lost, 0 stale" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("topic", "kinds"),
     [
@@ -85,6 +86,7 @@ def test_an_end_that_is_none(option: list[str], capsys: pytest.CaptureFixture[st
     assert option[0] in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_says_why_nothing_comes(
     publisher: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +116,7 @@ def test_lost_stale_and_dropped_stand_out() -> None:
     assert line.endswith("dropped 14 replaced, STALE, 9 B, LOST 2")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_cleanly(publisher: Publisher) -> None:
     command = [sys.executable, "-m", "molmo2_ground", "echo", publisher.endpoint, "tracks"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

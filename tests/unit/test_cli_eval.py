@@ -111,6 +111,7 @@ def test_the_names_on_the_command_line_are_the_suites() -> None:
     assert MAKERS.keys() == SUITES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_set_is_asked_scored_and_shown(name: str, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
@@ -186,6 +187,7 @@ def test_a_report_goes_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert f"{tmp_path / 'taken'} is a file; expected a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = FakeSuite(count=8)
     for name, squints in (("a", True), ("b", False)):
@@ -217,6 +219,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_the_check_of_the_data_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     made_up_sets.video_count(tmp_path / "data")
@@ -231,6 +234,7 @@ def test_the_check_of_the_data_says_how_far_it_is(tmp_path: Path, monkeypatch: p
     assert "checking" not in pipe.getvalue()
 
 
+@pytest.mark.slow
 def test_progress_says_how_long_it_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

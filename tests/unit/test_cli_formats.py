@@ -126,6 +126,7 @@ def test_a_masks_file_says_that_it_is_one(
     assert "holds masks; expected points, tracks, a count or an answer" in said
 
 
+@pytest.mark.slow
 def test_a_video_goes_to_cvat_and_comes_back(
     result: Path, masks_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

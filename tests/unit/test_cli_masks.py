@@ -67,6 +67,7 @@ def test_a_segmenter_that_is_not_there_is_told_before_a_model_is_loaded(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_masks_are_drawn_and_written_beside_the_result(image: Path, tmp_path: Path) -> None:
     out, drawn, result = tmp_path / "masks.json", tmp_path / "drawn.png", tmp_path / "result.json"
     words = ["point", str(image), "mugs", "-o", str(drawn), "--json", str(result), "--masks-json", str(out)]

@@ -61,6 +61,7 @@ def test_the_command_prints_the_plan(media: Shelf, capsys: pytest.CaptureFixture
     assert err == "note: time: not measured, the model was not run\n"
 
 
+@pytest.mark.slow
 def test_json_goes_to_stdout_or_a_file(
     media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def test_messages_come_as_lines_of_json(film: str, capsys: pytest.CaptureFixture
     assert err == ""
 
 
+@pytest.mark.slow
 def test_what_happens_is_recorded_and_told(
     film: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_what_happens_is_recorded_and_told(
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_it_publishes_takes_questions_and_serves_figures(
     film: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +109,7 @@ def test_it_publishes_takes_questions_and_serves_figures(
     assert "figures for Prometheus at http://127.0.0.1:" in err
 
 
+@pytest.mark.slow
 def test_a_camera_that_never_comes_ends_with_the_time_given(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_camera_that_never_comes_ends_with_the_time_given(
     assert "rtsp://127.0.0.1:9/door: reconnecting" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     address = tmp_path / "camera.url"
     address.write_text("rtsp://someone:s3cret@127.0.0.1:9/door\n")
@@ -231,6 +235,7 @@ def test_an_address_file_that_is_none(
     assert "s3cret" not in line
 
 
+@pytest.mark.slow
 def test_zones_of_another_size_and_their_rules_are_heeded(
     film: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_bad_rows_are_told_before_anything_is_trained(
     rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_bad_rows_are_told_before_anything_is_trained(
     assert not (tmp_path / "x-work").exists()
 
 
+@pytest.mark.slow
 def test_what_goes_before_training_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in _cli_train.DOORS:
         assert main(["train", name, "--help"]) == 0

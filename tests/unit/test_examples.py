@@ -42,6 +42,7 @@ def scripted(*answers: str) -> mg.Grounder:
     return mg.Grounder(ScriptedBackend(answers))
 
 
+@pytest.mark.slow
 def test_track_prints_places_and_writes_the_video(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +83,7 @@ def test_count_tells_what_it_counted(
     assert expected in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_session_asks_several_questions(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main_of("04")(str(video), model=scripted(COUNT_TWO, NONE, POINT, TRACK))
     assert capsys.readouterr().out.splitlines() == [
@@ -100,6 +102,7 @@ def test_receipt_shows_both_sides(video: Path, capsys: pytest.CaptureFixture[str
     assert "key 0.5: object 1 at 500, 500 thousandths" in printed
 
 
+@pytest.mark.slow
 def test_zones_tell_who_came_in_and_crossed(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main_of("06")(str(video), "the red car", model=scripted(TRACK.replace("500 500", "600 500")))
     printed = capsys.readouterr().out.splitlines()
@@ -108,6 +111,7 @@ def test_zones_tell_who_came_in_and_crossed(video: Path, capsys: pytest.CaptureF
     assert printed[5].split() == ["gate", "1", "0"]
 
 
+@pytest.mark.slow
 def test_robot_turns_to_the_thing_and_stops_when_it_cannot_be_sure() -> None:
     from molmo2_ground.integrations.zeromq import Publisher
     from tests.made_updates import live_track
@@ -163,6 +167,7 @@ def test_the_code_in_a_page_runs_on_the_bundled_model(
         exec(compile(block, page, "exec"), names)
 
 
+@pytest.mark.slow
 def test_watch_tells_events_and_writes_their_clips(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

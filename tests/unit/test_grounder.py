@@ -240,6 +240,7 @@ def test_questions_that_look_at_the_same_frames_share_them(media: Shelf) -> None
     assert len(clips[2]) == 3
 
 
+@pytest.mark.slow
 def test_windows_of_a_long_video_are_shown_more_than_they_are_asked_for(media: Shelf) -> None:
     path = media(constant_rate, frame_count=280, fps=2)  # 140 s, asked for a place in two seconds
     answers = [
@@ -443,6 +444,7 @@ def test_a_servers_address_is_refused_in_words() -> None:
         load("http://127.0.0.1:8000/v1#model")
 
 
+@pytest.mark.slow
 def test_the_grounder_segments_as_the_function_does() -> None:
     points = Grounder(ScriptedBackend([POINTS])).point(IMAGE, "mugs")
     masks = Grounder(ScriptedBackend([])).segment(IMAGE, points)

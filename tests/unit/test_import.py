@@ -30,6 +30,7 @@ def fresh_import(statement: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_toy_street_as_a_suite_loads_no_model() -> None:
     # The process that hands out an evaluation's questions asks none itself.
     _, loaded = fresh_import("import molmo2_ground.train.toy_suite")
@@ -37,6 +38,7 @@ def test_the_toy_street_as_a_suite_loads_no_model() -> None:
     assert {"torch", "transformers"}.isdisjoint(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", CORE)
 def test_the_core_loads_nothing_heavy(statement: str) -> None:
     _, loaded = fresh_import(statement)
@@ -44,6 +46,7 @@ def test_the_core_loads_nothing_heavy(statement: str) -> None:
     assert HEAVY.isdisjoint(loaded)
 
 
+@pytest.mark.slow
 def test_the_package_is_there_within_the_promised_time() -> None:
     # The best of three: what else the machine does at the moment must not decide.
     assert min(fresh_import("import molmo2_ground")[0] for _ in range(3)) < PROMISED_S

@@ -38,6 +38,7 @@ def test_no_file_is_longer_than_the_rule(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
 
 
+@pytest.mark.slow
 def test_no_function_of_the_package_is_longer_than_the_rule() -> None:
     long = []
     for path in SOURCES:
@@ -63,6 +64,7 @@ def test_the_version_is_one() -> None:
     assert f"## {mg.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_root_import_of_the_core_is_numpy_pydantic_or_the_standard_library() -> None:
     before = loaded_by("import numpy, pydantic, annotated_types")  # the last is pydantic's, loaded late
     after = loaded_by(

@@ -12,6 +12,7 @@ FIXED = settings(derandomize=True, deadline=None)
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9))
 
 
+@pytest.mark.slow
 @FIXED
 @given(MASKS)
 def test_a_pixel_is_the_objects_when_its_middle_lies_in_the_outline(mask: np.ndarray) -> None:

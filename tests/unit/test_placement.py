@@ -339,6 +339,7 @@ def test_placing_again_from_the_receipt_changes_nothing() -> None:
     assert again == first
 
 
+@pytest.mark.slow
 @FIXED
 @given(
     st.tuples(st.integers(1, 5000), st.integers(1, 5000)),

@@ -65,6 +65,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = mg.trakc  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_render_stays_a_function_after_its_folder_was_imported() -> None:
     code = (
         "import molmo2_ground as mg, molmo2_ground.render, types\n"
@@ -74,6 +75,7 @@ def test_render_stays_a_function_after_its_folder_was_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, molmo2_ground as mg\n"

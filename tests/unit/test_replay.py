@@ -68,6 +68,7 @@ def changed_text(receipt: Receipt, before: str, after: str) -> Receipt:
     return receipt.model_copy(update={"raw_text": text, "windows": windows})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_changed_answer_is_told_with_both_values(make: Callable[[], Result]) -> None:
     result = make()

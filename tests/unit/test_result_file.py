@@ -86,6 +86,7 @@ def test_the_file_is_the_dump_with_the_schema_in_front(result: Result, kind: str
     assert document == json.loads(result.model_dump_json())
 
 
+@pytest.mark.slow
 @given(label=WORDS, x_px=PIXELS, raw_text=WORDS, reason=WORDS)
 def test_any_text_and_number_survive(label: str, x_px: float, raw_text: str, reason: str) -> None:
     report = ParseReport(rejected=(Rejected(text=raw_text, reason=reason),))

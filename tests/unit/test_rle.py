@@ -14,6 +14,7 @@ FIXED = settings(derandomize=True, deadline=None)
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24))
 
 
+@pytest.mark.slow
 @FIXED
 @given(MASKS)
 def test_what_is_encoded_comes_back(mask: np.ndarray) -> None:
@@ -24,6 +25,7 @@ def test_what_is_encoded_comes_back(mask: np.ndarray) -> None:
     assert again == rle
 
 
+@pytest.mark.slow
 @FIXED
 @given(MASKS)
 def test_the_runs_as_numbers_are_the_same_mask(mask: np.ndarray) -> None:
@@ -33,6 +35,7 @@ def test_the_runs_as_numbers_are_the_same_mask(mask: np.ndarray) -> None:
     assert plain.to_coco()["counts"] == rle.runs().tolist()
 
 
+@pytest.mark.slow
 @FIXED
 @given(MASKS, st.integers(-2, 26), st.integers(-2, 26))
 def test_one_pixel_is_found_without_decoding(mask: np.ndarray, column: int, row: int) -> None:
@@ -41,6 +44,7 @@ def test_one_pixel_is_found_without_decoding(mask: np.ndarray, column: int, row:
     assert Rle.encode(mask).covers(column, row) == (inside and bool(mask[row, column]))
 
 
+@pytest.mark.slow
 @FIXED
 @given(MASKS)
 def test_the_object_alone_is_cut_out_of_the_whole_mask(mask: np.ndarray) -> None:
@@ -58,6 +62,7 @@ def test_runs_of_no_length_do_not_widen_the_cut() -> None:
     assert (crop.left_px, crop.top_px, crop.inside.tolist()) == (1, 1, [[True], [True]])
 
 
+@pytest.mark.slow
 @FIXED
 @given(MASKS)
 def test_the_box_holds_the_object_and_no_more(mask: np.ndarray) -> None:
@@ -66,6 +71,7 @@ def test_the_box_holds_the_object_and_no_more(mask: np.ndarray) -> None:
     assert Rle.encode(mask).box_px == box
 
 
+@pytest.mark.slow
 @FIXED
 @given(arrays.arrays(bool, st.tuples(st.just(2), st.integers(1, 12), st.integers(1, 12))))
 def test_what_two_masks_share_is_counted_without_decoding(pair: np.ndarray) -> None:

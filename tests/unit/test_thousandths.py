@@ -45,6 +45,7 @@ def test_thousandths_survive_pixels(thousandths: int, size_px: int) -> None:
     assert to_thousandths(to_pixels(thousandths, size_px), size_px) == thousandths
 
 
+@pytest.mark.slow
 @FIXED
 @given(st.integers(1, 20_000), st.data())
 def test_pixels_survive_within_half_a_thousandth(size_px: int, data: st.DataObject) -> None:

@@ -209,6 +209,7 @@ def test_a_window_without_objects_breaks_nothing() -> None:
     assert len(notes) == 2
 
 
+@pytest.mark.slow
 @given(
     count=st.integers(1, 5),
     frames=st.integers(6, 24),

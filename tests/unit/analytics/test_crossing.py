@@ -111,6 +111,7 @@ def brute_force(places: Sequence[tuple[float, float]], min_step_px: float) -> li
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(places=places_st, min_step_px=st.sampled_from([0.0, 3.0, 30.0]))
 def test_crossings_are_those_of_brute_force(places: list[tuple[float, float]], min_step_px: float) -> None:
@@ -126,6 +127,7 @@ def test_a_line_drawn_the_other_way_calls_in_out(places: list[tuple[float, float
     assert [swap[c.direction] for c in forward] == [c.direction for c in backward]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(places=places_st, at=st.integers(120, 280))
 def test_two_lines_that_share_an_end_count_what_one_counts(

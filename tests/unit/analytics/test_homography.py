@@ -36,6 +36,7 @@ def test_more_pairs_than_needed_are_fitted() -> None:
     assert np.abs(taken(fitted, *more) - truth).max() < 0.3
 
 
+@pytest.mark.slow
 @given(entries=st.lists(st.integers(-9, 9), min_size=8, max_size=8))
 def test_any_view_of_a_plane_is_found_again(entries: list[int]) -> None:
     a, b, c, d, e, f, g, h = entries

@@ -12,6 +12,7 @@ GRID_S = [i / 2 for i in range(13)]
 TEN_PX_A_METRE = Homography(matrix=((0.1, 0, 0), (0, 0.1, 0), (0, 0, 1)))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(vx=st.floats(-200, 200), vy=st.floats(-200, 200), window_s=st.sampled_from([0.0, 0.4, 1.0, 3.0]))
 def test_an_even_motion_has_its_speed_everywhere(vx: float, vy: float, window_s: float) -> None:

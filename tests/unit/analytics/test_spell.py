@@ -65,6 +65,7 @@ def test_looks_are_those_of_all_windows_or_of_the_samples() -> None:
     assert looks_of(tracks(seen(0, 1), track({0.5: (1, 1)}, object_id=2))) == (0, 0.5, 1)
 
 
+@pytest.mark.slow
 @given(seen_at=st.sets(st.integers(0, 12), min_size=1), grace=st.integers(0, 6))
 def test_spells_are_what_a_walk_over_the_looks_gives(seen_at: set[int], grace: int) -> None:
     """At two looks a second, a spell ends when the missed looks make a gap longer than the grace."""

@@ -109,6 +109,7 @@ def test_a_step_over_several_borders_takes_the_one_beside_the_sample_inside(
     assert event.x_px == pytest.approx(expected_x)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(
     x=st.lists(st.integers(150, 450), min_size=1, max_size=13),
@@ -156,6 +157,7 @@ def _is_there(walkers: Tracks, number: int, time_s: float, grace_s: float) -> bo
     return close and all(ZONE.holds(s.x_px, s.y_px) for s in near)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(data=st.data(), grace_s=st.sampled_from([0.0, 1.0, 1.5, 3.0]))
 def test_counts_over_time_are_those_of_brute_force(data: st.DataObject, grace_s: float) -> None:
@@ -168,6 +170,7 @@ def test_counts_over_time_are_those_of_brute_force(data: st.DataObject, grace_s:
     assert occupancy.most == max(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(data=st.data())
 def test_changes_of_the_count_add_up_and_comings_and_goings_alternate(data: st.DataObject) -> None:

@@ -52,6 +52,7 @@ def test_a_scaled_zone_is_elsewhere_though_the_first_was_used() -> None:
     assert scaled.holds(200, 40)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(
     angles=st.lists(st.integers(0, 359), min_size=3, max_size=9, unique=True),

@@ -58,6 +58,7 @@ def test_an_answer_says_how_it_came_about(model: Molmo2, folder: Path) -> None:
     assert set(raw.timings_ms) == {"preprocess", "vision", "prefill", "decode_text"}
 
 
+@pytest.mark.slow
 def test_later_questions_cost_their_answer_alone(model: Molmo2) -> None:
     queries = [Query.track("the red car"), Query.count("buses"), Query.ask("What is there?")]
     with NativeBackend(model).open(VIDEO) as session:

@@ -62,6 +62,7 @@ def test_frames_stay_as_they_are() -> None:
     assert backend.limits.max_frames == 384
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_torch() -> None:
     code = "import sys, molmo2_ground.backends; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0

@@ -19,6 +19,7 @@ from tests.fake_suite import picture_of
 LIMITS = ModelLimits(max_frames=8, max_fps=2.0, max_crops=1, context_tokens=99)
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_named_by_its_files() -> None:
     tiny = checkpoint_candidate("tiny", device="cpu")
     assert tiny.name == "tiny"

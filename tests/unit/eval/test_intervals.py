@@ -25,6 +25,7 @@ def test_the_interval_holds_the_mean_and_is_as_wide_as_theory_says() -> None:
     assert found.high - found.low == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_95_of_100_intervals_hold_the_truth() -> None:
     rng = np.random.default_rng(2)
     held = 0
@@ -90,6 +91,7 @@ def test_questions_about_one_video_make_the_interval_as_wide_as_so_few_videos_do
     assert whole.high - whole.low > 3 * (single.high - single.low)
 
 
+@pytest.mark.slow
 def test_whole_videos_hold_the_truth_and_single_questions_do_not() -> None:
     rng = np.random.default_rng(12)
     held = {"single": 0, "whole": 0}
@@ -110,6 +112,7 @@ def test_one_question_a_video_is_as_if_nothing_was_said() -> None:
     assert paired_bootstrap(values, values[::-1], clusters=names) == paired_bootstrap(values, values[::-1])
 
 
+@pytest.mark.slow
 def test_a_small_set_is_drawn_as_all_its_draws_counted_one_by_one() -> None:
     values, names = [0.0, 0.2, 0.9, 1.0, 0.3, 0.7], ["a", "a", "b", "c", "c", "c"]
     groups = [[v for v, n in zip(values, names, strict=True) if n == name] for name in "abc"]

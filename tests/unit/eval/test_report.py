@@ -105,6 +105,7 @@ def test_the_page_is_text_whatever_the_model_wrote(page: str) -> None:
     assert "default-src 'none'" in page
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_reports(run: Run) -> None:
     first = [path.read_bytes() for path in write_reports(run, SUITE)]
     assert [path.read_bytes() for path in write_reports(run, SUITE)] == first

@@ -149,6 +149,7 @@ def test_a_run_of_nothing_is_refused(options: dict[str, int], tmp_path: Path) ->
         evaluate(FakeSuite(), finder(), tmp_path / "out", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_card_says_how_the_run_was_made(tmp_path: Path) -> None:
     bad = Problem(row="7", reason="no video")
     card = evaluate(FakeSuite(count=1), finder(), tmp_path, limit=9, left_out=[bad]).card

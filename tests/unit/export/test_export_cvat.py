@@ -172,6 +172,7 @@ LABEL = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 PIXEL = st.floats(-1e6, 1e6)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(label=LABEL, x=PIXEL, y=PIXEL, bits=st.binary(min_size=192, max_size=192))
 def test_labels_places_and_masks_survive(

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_a_line_holds_all_of_a_mark(tmp_path: Path) -> None:
     assert {line["state"] for line in lines} == {"observed", "propagated"}
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(label=st.text(max_size=20))
 def test_any_label_survives_json_lines_and_csv(label: str) -> None:

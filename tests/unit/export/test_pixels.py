@@ -20,6 +20,7 @@ def mask(bits: int) -> np.ndarray:
     return np.array(flat).reshape(HEIGHT, WIDTH)
 
 
+@pytest.mark.slow
 @given(drawn=st.lists(PIXELS, max_size=4), ids=st.permutations(range(1, 5)))
 def test_a_pixel_goes_to_the_smallest_of_the_masks_that_hold_it(drawn: list[int], ids: list[int]) -> None:
     masks = [mask(bits) for bits in drawn]

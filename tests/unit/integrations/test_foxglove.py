@@ -164,6 +164,7 @@ def test_pydantics_own_schema_would_be_refused() -> None:
     assert foxglove_refuses(TracksMessage.model_json_schema())
 
 
+@pytest.mark.slow
 def test_messages_are_valid_by_the_schemas_that_lie_beside_them() -> None:
     numbering = Numbering()
     messages: list[BaseModel] = [health(START_NS)]

@@ -63,6 +63,7 @@ def stamp(value: dict[str, Any]) -> int:
     return int(value["timestamp"]["sec"]) * 10**9 + int(value["timestamp"]["nsec"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cropped", [False, True], ids=["even", "odd-size"])
 def test_video_comes_back_picture_for_picture_with_its_own_stamps(tmp_path: Path, cropped: bool) -> None:
     updates = [*toy_updates(12, cropped=cropped)]
@@ -143,6 +144,7 @@ def test_only_the_pictures_asked_for_are_kept(tmp_path: Path, pictures: Any, cou
     assert len(decode(video)) == len(video) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_changes", [(2, 3), (2, 4), (1, 2), (0, 1), (1, 4)])
 def test_a_picture_of_another_size_midway_is_decoded_too(
     tmp_path: Path, size_changes: tuple[int, int]
@@ -156,6 +158,7 @@ def test_a_picture_of_another_size_midway_is_decoded_too(
     assert all(close_to(shown, update) for shown, update in zip(pictures, updates, strict=True))
 
 
+@pytest.mark.slow
 def test_files_of_a_chosen_size_can_each_be_read_alone(tmp_path: Path) -> None:
     # Clocks that put away at each update, so that the size on the disk is known at each.
     inside = Contents(questions=lambda: QUESTIONS, clocks=ticking(step_ns=3_000_000_000))

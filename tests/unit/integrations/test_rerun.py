@@ -42,6 +42,7 @@ def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: sorted(some, key=lambda row: row.get("arrived") or 0) for name, some in found.items()}
 
 
+@pytest.mark.slow
 def test_points_come_back_by_id_with_stamps_to_the_nanosecond(tmp_path: Path) -> None:
     updates = [*toy_updates(8)]
     record(tmp_path / "run.rrd", updates)
@@ -58,6 +59,7 @@ def test_points_come_back_by_id_with_stamps_to_the_nanosecond(tmp_path: Path) ->
         assert np.allclose(row["Points2D:positions"], places, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_video_comes_back_picture_for_picture(tmp_path: Path) -> None:
     updates = [*toy_updates(8)]
     record(tmp_path / "run.rrd", updates)
@@ -74,6 +76,7 @@ def test_video_comes_back_picture_for_picture(tmp_path: Path) -> None:
         assert close_to(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), update)
 
 
+@pytest.mark.slow
 def test_trails_masks_and_texts_are_there_and_what_is_gone_is_cleared(tmp_path: Path) -> None:
     *updates, last = toy_updates(6, masks=True)
     record(tmp_path / "run.rrd", [*updates, replace(last, tracks=())], masks=True)
@@ -87,6 +90,7 @@ def test_trails_masks_and_texts_are_there_and_what_is_gone_is_cleared(tmp_path: 
     assert found["/door/health"][0]["arrived"] == START_NS
 
 
+@pytest.mark.slow
 def test_the_file_is_verified_by_rerun_and_holds_no_password(tmp_path: Path) -> None:
     record(tmp_path / "run.rrd", [*toy_updates(3)])
     assert [path.name for path in tmp_path.iterdir()] == ["run.rrd"]

@@ -82,6 +82,7 @@ def check_detections(found: list[tuple[int, Any]], updates: list[Update]) -> Non
             assert (one.bbox.size_x, one.bbox.size_y) == (meant.bbox.size_x, meant.bbox.size_y)
 
 
+@pytest.mark.slow
 @STORAGES
 def test_detections_come_back_with_ids_boxes_and_every_nanosecond(tmp_path: Path, storage: Storage) -> None:
     updates = [*toy_updates(8, masks=True)]
@@ -89,6 +90,7 @@ def test_detections_come_back_with_ids_boxes_and_every_nanosecond(tmp_path: Path
     check_detections(read(tmp_path / "run")[DETECTIONS], updates)
 
 
+@pytest.mark.slow
 def test_an_independent_decoder_reads_the_same(tmp_path: Path) -> None:
     updates = [*toy_updates(8, masks=True)]
     record(tmp_path / "run", updates, "mcap")
@@ -99,6 +101,7 @@ def test_an_independent_decoder_reads_the_same(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @STORAGES
 def test_pictures_and_our_own_messages_come_back(tmp_path: Path, storage: Storage) -> None:
     updates = [*toy_updates(8)]
@@ -150,6 +153,7 @@ def test_names_are_made_fit_for_ros(text: str, name: str) -> None:
     assert ros_name(text) == name
 
 
+@pytest.mark.slow
 @STORAGES
 def test_a_bag_without_its_index_is_recovered(tmp_path: Path, storage: Storage) -> None:
     inside = Contents(questions=lambda: QUESTIONS, clocks=ticking(step_ns=3_000_000_000))

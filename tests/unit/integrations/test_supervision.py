@@ -53,6 +53,7 @@ def test_points_become_skeletons_of_one_key_point() -> None:
     assert len(found.as_detections()) == 2
 
 
+@pytest.mark.slow
 @given(x_px=st.floats(0, 1e-3), y_px=st.floats(0, 1e-3))
 def test_a_place_in_the_corner_is_not_missing(x_px: float, y_px: float) -> None:
     found = to_key_points(points([(x_px, y_px)]))
@@ -169,6 +170,7 @@ def test_nothing_found_is_an_empty_picture() -> None:
 far_from_the_line = st.one_of(st.integers(20, 90), st.integers(110, 180))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(ys=st.lists(far_from_the_line, min_size=1, max_size=13))
 def test_in_and_out_of_a_line_are_those_of_supervision_on_clear_cases(ys: list[int]) -> None:
@@ -184,6 +186,7 @@ def test_in_and_out_of_a_line_are_those_of_supervision_on_clear_cases(ys: list[i
     assert (row.in_count, row.out_count) == (theirs.in_count, theirs.out_count)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(xs=st.lists(st.sampled_from([50, 150, 250, 350]), min_size=1, max_size=13))
 def test_counts_in_a_zone_are_those_of_supervision_on_clear_cases(xs: list[int]) -> None:

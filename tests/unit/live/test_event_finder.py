@@ -125,6 +125,7 @@ def streams(draw: st.DrawFn) -> tuple[dict[int, Walk], list[float], list[float]]
     return walks, moments, looked
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     stream=streams(),
@@ -137,6 +138,7 @@ def test_closed_at_the_end_it_has_given_the_events_of_the_batch(
     assert_same(*stream, Rules(grace_s=grace_s, min_step_px=min_step_px))
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(stream=streams(), grace_s=st.sampled_from([0.0, 0.5, 1.0, 2.5]))
 def test_plain_watches_tell_the_events_of_the_batch(

@@ -55,6 +55,7 @@ def test_another_connection_and_the_first_of_a_file_begin_with_a_key_frame() -> 
     assert [coded.is_key for coded in row] == [True, True, False, True, False, False]
 
 
+@pytest.mark.slow
 def test_two_key_frames_in_a_row_never_have_one_number() -> None:
     large, small = [*toy_updates(8)], [*toy_updates(8, cropped=True)]
     filming = Filming()

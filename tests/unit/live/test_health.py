@@ -211,6 +211,7 @@ def figures(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.slow
 def test_the_page_is_what_prometheus_reads() -> None:
     hands = Hands()
     meter = noted(meter_of(hands, state="stalled"))
@@ -255,6 +256,7 @@ def test_two_streams_do_not_mix() -> None:
     assert figures(prometheus_text(second))[("ground_tokens_total",)] == 1000
 
 
+@pytest.mark.slow
 def test_the_page_ends_and_gives_its_port_back() -> None:
     meter = meter_of(Hands())
     page = MetricsPage(meter, port=0)
@@ -266,6 +268,7 @@ def test_the_page_ends_and_gives_its_port_back() -> None:
         MetricsPage(meter, port=again.port)
 
 
+@pytest.mark.slow
 def test_only_loopback_unless_told_otherwise() -> None:
     meter = meter_of(Hands())
     for host in ("0.0.0.0", "::", "", "camera.example"):

@@ -218,6 +218,7 @@ def test_of_a_question_about_one_thing_the_one_that_is_found_is_the_one_that_is_
         assert kinds(look(ids, 9, told, only_one=only_one)) == [expected]
 
 
+@pytest.mark.slow
 def test_history_is_bounded() -> None:
     ids = identities()
     for now in range(1, 400):
@@ -229,6 +230,7 @@ def test_history_is_bounded() -> None:
 steps = st.lists(st.dictionaries(st.integers(1, 5), st.floats(0, 1), max_size=5), min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(steps, st.floats(0.5, 5.0))
 def test_ids_are_born_once_and_never_used_after_their_end(

@@ -92,6 +92,7 @@ class BoxWalk:
         self._boxes.open -= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segmenter", [Boxes(), Region()], ids=["boxes", "region"])
 def test_places_are_carried_by_masks(segmenter: Boxes | Region) -> None:
     carrier = MaskCarrier(segmenter)

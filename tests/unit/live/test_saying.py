@@ -164,6 +164,7 @@ def test_handed_over_late_is_stale() -> None:
     assert (late.status, late.pub_ns) == ("stale", until + 1)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(
@@ -212,6 +213,7 @@ def test_topics_hold_no_space_and_no_slash_of_a_name(name: str, topic: str) -> N
     assert read_topic(topic) == (name, "tracks")
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
 def test_no_two_names_share_a_topic(a: str, b: str) -> None:
     assert (topic_of(a, "count") == topic_of(b, "count")) == (a == b)

@@ -85,6 +85,7 @@ def test_every_picture_has_an_update_and_every_sampled_one_a_look(policy: str) -
     assert threads() == before
 
 
+@pytest.mark.slow
 def test_a_source_that_waits_has_no_late_pictures() -> None:
     with over(SlowBackend(0.05), policy="block", max_age_s=0.01) as stream:
         updates = list(stream)
@@ -92,6 +93,7 @@ def test_a_source_that_waits_has_no_late_pictures() -> None:
     assert (len(updates), totals.taken, totals.dropped) == (30, 30, {})
 
 
+@pytest.mark.slow
 def test_the_loop_goes_on_while_the_model_looks() -> None:
     source = GivenFeed(pictures(2.0, every_s=0.01), paced=True)
     with over(SlowBackend(0.1), source=source) as stream:
@@ -107,6 +109,7 @@ def test_the_loop_goes_on_while_the_model_looks() -> None:
     assert all(update.looks[0].stamp_ns < update.stamp_ns for update in looked)
 
 
+@pytest.mark.slow
 def test_overload_is_counted_exactly_and_ages_stay_bounded() -> None:
     source = GivenFeed(pictures(6.0, every_s=0.005), paced=True)
     ages = []
@@ -158,6 +161,7 @@ def test_points_counts_and_free_questions_come_as_looks() -> None:
     assert kinds["What is there?"] is Answer
 
 
+@pytest.mark.slow
 def test_what_the_model_cannot_do_is_told_and_what_it_should_not_do_is_raised() -> None:
     failing = TruthBackend(one_across, fails={1: BackendError("no memory")})
     with over(failing, policy="block") as stream:
@@ -188,6 +192,7 @@ def test_a_source_that_fails_is_raised_after_what_it_gave() -> None:
         next(stream)
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_left_leaves_nothing_running() -> None:
     before = threads()
     stream = over(SlowBackend(0.05), 100.0)
@@ -318,6 +323,7 @@ def test_health_and_snapshot_tell_how_it_is() -> None:
     assert states == ["connecting", "connected", "ended"]
 
 
+@pytest.mark.slow
 def test_without_a_carrier_the_last_look_is_waited_for() -> None:
     with over(SlowBackend(0.05), 2.0, carry="none") as stream:
         updates = list(stream)

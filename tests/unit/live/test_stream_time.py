@@ -46,6 +46,7 @@ def test_a_jump_is_counted() -> None:
     assert time.jumps == 2
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.floats(0, 30), st.floats(-1e5, 1e5), st.booleans()), min_size=1, max_size=30),
     st.booleans(),

@@ -73,6 +73,7 @@ def check_ledger(ledger: list[LedgerEntry], updates: list[Update]) -> None:
     assert len(ledger) == sum(len(update.ledger) for update in updates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "latency_s", [0.0, 1 / FPS, 0.5, 1.5], ids=["none", "a-period", "half", "three-steps"]
 )
@@ -91,6 +92,7 @@ def test_ids_stay_through_windows_whatever_the_model_takes(latency_s: float) -> 
         assert all(track.observed_ns <= update.stamp_ns for track in update.tracks)
 
 
+@pytest.mark.slow
 def test_a_place_is_observed_only_in_the_picture_that_the_model_saw() -> None:
     run = LiveRun(TruthBackend(one_across), rules=WAIT)
     run.run(Street(one_across).capture(n, t) for n, t in enumerate(times(3, FPS)))
@@ -104,6 +106,7 @@ def test_a_place_is_observed_only_in_the_picture_that_the_model_saw() -> None:
     assert all(u.tracks[0].observed_ns == u.looks[-1].stamp_ns < u.stamp_ns for u in seen)
 
 
+@pytest.mark.slow
 def test_times_that_the_model_is_told_start_at_0_on_the_grid() -> None:
     backend = TruthBackend(one_across, track_frames=4)
     run = LiveRun(backend, rules=WAIT)
@@ -116,6 +119,7 @@ def test_times_that_the_model_is_told_start_at_0_on_the_grid() -> None:
     assert results[-1].tracks[0].samples[-1].time_s == pytest.approx(4.5, abs=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "why"),
     [pytest.param(8, "shared pictures", id="long"), pytest.param(2, "unseen for", id="short")],
@@ -135,6 +139,7 @@ def test_a_thing_keeps_its_id_behind_a_bridge_and_is_not_reported_there(window: 
     assert run.reasons()["lost"] >= 1
 
 
+@pytest.mark.slow
 def test_two_that_cross_keep_their_ids() -> None:
     run = LiveRun(TruthBackend(crossing), latency_s=0.2)
     run.run(Street(crossing).capture(n, t) for n, t in enumerate(times(8, FPS)))
@@ -149,6 +154,7 @@ def test_two_that_cross_keep_their_ids() -> None:
     assert run.reasons()["swap"] >= 1
 
 
+@pytest.mark.slow
 def test_ids_are_taken_up_again_after_a_reconnect() -> None:
     street = Street(two_across)
     run = LiveRun(TruthBackend(two_across), latency_s=0.1)
@@ -184,6 +190,7 @@ def test_what_is_gone_for_longer_than_the_grace_time_gets_another_id() -> None:
     check_ledger(run.ledger, run.updates)
 
 
+@pytest.mark.slow
 def test_two_ids_on_one_spot_become_one() -> None:
     def joined(time_s: float) -> Places:
         """Two things of which the model, after 2 seconds, says that they are in one place."""
@@ -198,6 +205,7 @@ def test_two_ids_on_one_spot_become_one() -> None:
     assert [track.object_id for track in run.updates[-1].tracks] == [1]
 
 
+@pytest.mark.slow
 def test_two_questions_have_their_own_things_and_these_never_merge() -> None:
     questions = {"left": Query.track("left"), "both": Query.track("both")}
     backend = TruthBackend(two_across, pick=lambda words: [1] if words == "left" else [1, 2])
@@ -209,6 +217,7 @@ def test_two_questions_have_their_own_things_and_these_never_merge() -> None:
     assert Counter(entry.kind for entry in run.ledger) == {"birth": 3}
 
 
+@pytest.mark.slow
 def test_questions_come_and_go_while_it_runs() -> None:
     street = Street(two_across)
     run = LiveRun(TruthBackend(two_across), latency_s=0.1, questions={"a": Query.track("a")})
@@ -303,6 +312,7 @@ def test_a_count_is_asked_of_the_newest_picture_alone() -> None:
     assert [look.source_index for look in counts] == [0, 8, 15]
 
 
+@pytest.mark.slow
 def test_what_is_under_a_point_is_followed_from_window_to_window() -> None:
     backend = TruthBackend(two_across, track_frames=4, pick=lambda words: [2])
     x_norm, y_norm = two_across(1.0)[2]
@@ -370,6 +380,7 @@ def test_age_counts_from_the_cameras_own_time_when_its_clock_is_ours() -> None:
     assert other_clock.age_ms == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_the_token_budget_holds_and_what_waits_is_told() -> None:
     street = Street(two_across)
     backend = TruthBackend(two_across, tokens_in=100)
@@ -400,6 +411,7 @@ def test_without_a_carrier_there_is_an_update_for_each_look_and_the_rest_is_coun
     assert left_out["unlooked"] >= 8
 
 
+@pytest.mark.slow
 def test_masks_carry_places_and_come_with_the_update() -> None:
     run = LiveRun(TruthBackend(one_across), carrier=MaskCarrier(Region()), latency_s=0.3)
     run.run(Street(one_across).capture(n, t) for n, t in enumerate(times(3, 10.0)))
@@ -425,6 +437,7 @@ def test_a_cut_is_looked_at_and_nothing_is_followed_across_it() -> None:
     assert run.updates[cut].tracks == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     data=st.lists(

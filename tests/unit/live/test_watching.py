@@ -211,6 +211,7 @@ def test_what_the_cooldown_holds_back_is_counted() -> None:
     assert watching.silenced == {"red": 2}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_things_that_pass() -> None:
     watches = [
         Watch.enters(RED),

@@ -151,6 +151,7 @@ def test_a_line_over_more_than_its_longest_is_not_drawn() -> None:
     assert carry(video(straight, seconds=seconds, blank=True), tracks) == tracks
 
 
+@pytest.mark.slow
 def test_flow_over_more_frames_than_are_held_is_not_tried() -> None:
     count = MOST_HELD + 3
     still = video(lambda _: (60.0, 90.0), seconds=count / FPS)
@@ -246,6 +247,7 @@ def test_times_are_those_of_the_frames(media: Shelf) -> None:
     assert told[-1] == 1.0
 
 
+@pytest.mark.slow
 def test_several_objects_keep_apart() -> None:
     one, two = seen(follow(swinging, [0, 15, 30])), seen({0: (30.0, 30.0), 30: (40.0, 30.0)}, object_id=2)
     both = one.model_copy(update={"tracks": (*one.tracks, *two.tracks)})
@@ -255,11 +257,13 @@ def test_several_objects_keep_apart() -> None:
     assert [s.source_index for s in together[1].samples] == [0, 30]  # it was not seen at the look at 15
 
 
+@pytest.mark.slow
 def test_carrying_again_changes_nothing() -> None:
     carried = carry(video(swinging), seen(follow(swinging, [0, 15, 30])))
     assert carry(video(swinging), carried) == carried
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     looks=st.lists(st.integers(0, 30), min_size=1, max_size=8, unique=True),

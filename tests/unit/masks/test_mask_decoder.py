@@ -72,6 +72,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 SHOWN, POINTS = 7, [point(1, 0, 20, 30), point(2, 2, 80, 60), point(2, 2, 70, 50), point(1, 4, 60, 20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stable", [True, False], ids=["the stable mask", "the first mask"])
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 def test_a_walk_is_the_same_with_another_decoder(
@@ -86,6 +87,7 @@ def test_a_walk_is_the_same_with_another_decoder(
     assert decoder.calls == 7 + 5 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["best", "part", "whole"])
 def test_a_policy_chooses_among_the_masks_of_another_decoder(folder: Path, policy: Policy) -> None:
     sam = load_sam2(folder, device="cpu", policy=policy, anchors=2)

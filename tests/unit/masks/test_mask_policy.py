@@ -62,6 +62,7 @@ def sams(folder: Path) -> dict[Policy, Sam2]:
     return {policy: load_sam2(folder, device="cpu", policy=policy) for policy in policies}
 
 
+@pytest.mark.slow
 def test_the_whole_is_as_large_as_the_part_and_the_best_or_larger(sams: dict[Policy, Sam2]) -> None:
     shown = frames(1)
     areas = {}
@@ -88,6 +89,7 @@ class Watched(MaskChoice):
             yield
 
 
+@pytest.mark.slow
 def test_the_policy_speaks_at_the_first_click_alone(folder: Path) -> None:
     sam, watched = load_sam2(folder, device="cpu"), Watched("whole")
     sam.choice = watched
@@ -95,6 +97,7 @@ def test_the_policy_speaks_at_the_first_click_alone(folder: Path) -> None:
     assert watched.clicks == [(0.25, 0.5), (0.75, 0.75)]
 
 
+@pytest.mark.slow
 def test_networks_with_different_policies_do_not_mix(folder: Path, sams: dict[Policy, Sam2]) -> None:
     """Two segmenters over one network each ask for their own mask."""
     shown, points = frames(2), [point(1, 0, 50, 10), point(2, 0, 10, 70)]

@@ -166,6 +166,7 @@ def test_the_point_wins_over_a_mask_that_does_not_hold_it() -> None:
     assert "does not hold the model's point" in propagation.notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follow", ["sightings", "clip"])
 def test_memory_does_not_grow_with_the_number_of_frames(follow: Follow) -> None:
     held = []

@@ -169,6 +169,7 @@ def test_masks_have_the_size_of_the_source_when_frames_are_smaller() -> None:
     assert iou(mask, truth) > 0.9
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_worked_on_small() -> None:
     rgb = painted(ground(1300, 700), ((500, 250, 800, 450), RED))
     walk = Region().start(width_px=1300, height_px=700)
@@ -177,6 +178,7 @@ def test_a_large_picture_is_worked_on_small() -> None:
     assert iou(found(rgb, 650, 350), area_of(rgb, (500, 250, 800, 450))) > 0.95
 
 
+@pytest.mark.slow
 def test_another_point_keeps_two_touching_things_apart() -> None:
     rgb = painted(ground(160, 120), ((40, 40, 80, 80), RED), ((80, 40, 120, 80), BLUE))
     walk = Region().start(width_px=160, height_px=120)
@@ -185,6 +187,7 @@ def test_another_point_keeps_two_touching_things_apart() -> None:
     assert iou(masks[2], area_of(rgb, (80, 40, 120, 80))) > 0.85
 
 
+@pytest.mark.slow
 def test_the_same_twice_and_whatever_opencv_was_told_before() -> None:
     rgb = painted(ground(160, 120), ((55, 40, 105, 80), RED), ((72, 52, 88, 68), BLUE))
     cv2.setRNGSeed(11)

@@ -46,6 +46,7 @@ def iou(one: BoolArray, other: BoolArray) -> float:
     return Rle.encode(one).iou(Rle.encode(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -99,6 +100,7 @@ def test_what_goes_behind_something_is_seen_where_it_shows() -> None:
         assert iou(mask, truth) > 0.75, f"frame {index}"
 
 
+@pytest.mark.slow
 def test_a_correction_on_another_thing_starts_anew() -> None:
     walk = started()
     rgb, _ = square_at(20, 40)
@@ -135,6 +137,7 @@ def test_a_way_back_starts_from_the_mask_that_the_way_forward_came_to() -> None:
     assert np.array_equal(back.step(shared, [at(72, 52)])[1], mask)
 
 
+@pytest.mark.slow
 def test_forgetting_and_closing() -> None:
     walk = started()
     rgb, _ = square_at(60, 40)

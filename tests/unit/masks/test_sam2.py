@@ -43,6 +43,7 @@ def as_library(sam: Sam2) -> Sam2:
     return Sam2(sam.checkpoint, sam.network, anchors=1)
 
 
+@pytest.mark.slow
 def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
     shown = frames(12)
     points = [point(1, 0, 20, 30), point(2, 0, 80, 60)]
@@ -51,6 +52,7 @@ def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
     assert_same(walked(sam, shown, points), whole.propagate(0, 12))
 
 
+@pytest.mark.slow
 def test_sam_2_0_streams_as_the_whole_video_too(tmp_path: Path) -> None:
     """The first release knows neither the age of pointers nor a mark for what is hidden."""
     older = {
@@ -64,6 +66,7 @@ def test_sam_2_0_streams_as_the_whole_video_too(tmp_path: Path) -> None:
     assert_same(walked(old, shown, [point(1, 0, 20, 30)]), whole.propagate(0, 8))
 
 
+@pytest.mark.slow
 def test_with_a_correction_streaming_equals_the_whole_video(as_library: Sam2) -> None:
     shown = frames(14)
     first, correction = point(1, 0, 20, 30), point(1, 6, 70, 10)
@@ -79,6 +82,7 @@ def test_with_a_correction_streaming_equals_the_whole_video(as_library: Sam2) ->
     assert any((a[1] != b[1]).any() for a, b in zip(ours[6:], uncorrected[6:], strict=True))
 
 
+@pytest.mark.slow
 def test_a_correction_that_is_kept_equals_a_conditioning_frame_of_the_whole_video(sam: Sam2) -> None:
     shown = frames(14)
     first, correction = point(1, 0, 20, 30), point(1, 4, 70, 10)
@@ -93,6 +97,7 @@ def test_a_correction_that_is_kept_equals_a_conditioning_frame_of_the_whole_vide
     assert_same(walked(sam, shown, [first, correction]), expected)
 
 
+@pytest.mark.slow
 def test_backwards_equals_the_whole_video_in_reverse(sam: Sam2) -> None:
     shown = frames(10)
     last = point(1, 9, 20, 30)
@@ -112,6 +117,7 @@ def test_what_is_let_go_is_never_looked_at(tmp_path: Path, anchors: int) -> None
     assert_same(walked(pruned, shown, points), walked(everything, shown, points))
 
 
+@pytest.mark.slow
 def test_what_is_let_go_is_never_looked_at_with_a_short_memory(as_library: Sam2) -> None:
     shown = frames(12)
     points = [point(1, 0, 20, 30), point(1, 7, 40, 40)]
@@ -119,6 +125,7 @@ def test_what_is_let_go_is_never_looked_at_with_a_short_memory(as_library: Sam2)
     assert_same(walked(as_library, shown, points), walked(everything, shown, points))
 
 
+@pytest.mark.slow
 def test_of_many_corrections_the_first_point_and_the_newest_stay(sam: Sam2) -> None:
     memories: list[ObjectMemory] = []
 
@@ -132,6 +139,7 @@ def test_of_many_corrections_the_first_point_and_the_newest_stay(sam: Sam2) -> N
     assert sorted(memories[0]._outputs["cond_frame_outputs"]) == [0, 6, 8]
 
 
+@pytest.mark.slow
 def test_an_object_alone_is_as_in_company(sam: Sam2) -> None:
     shown = frames(10)
     one = [point(1, 0, 20, 30), point(1, 6, 60, 20)]
@@ -142,6 +150,7 @@ def test_an_object_alone_is_as_in_company(sam: Sam2) -> None:
     assert [sorted(masks) for masks in together] == [[1, 2]] * 4 + [[1, 2, 3]] * 6
 
 
+@pytest.mark.slow
 def test_an_object_that_comes_late_is_as_if_the_video_began_there(sam: Sam2) -> None:
     shown = frames(8)
     late = point(2, 3, 80, 60)
@@ -149,6 +158,7 @@ def test_an_object_that_comes_late_is_as_if_the_video_began_there(sam: Sam2) -> 
     assert_same([{2: masks[2]} for masks in together[3:]], walked(sam, shown[3:], [late]))
 
 
+@pytest.mark.slow
 def test_one_that_is_forgotten_leaves_the_others_as_they_were(sam: Sam2) -> None:
     shown = frames(6)
     walk = sam.start(width_px=WIDTH_PX, height_px=HEIGHT_PX)
@@ -166,6 +176,7 @@ def test_one_that_is_forgotten_leaves_the_others_as_they_were(sam: Sam2) -> None
     assert not list(walk.tensors())
 
 
+@pytest.mark.slow
 def test_after_it_was_forgotten_an_object_begins_anew(sam: Sam2) -> None:
     shown = frames(7)
     walk = sam.start(width_px=WIDTH_PX, height_px=HEIGHT_PX)
@@ -258,6 +269,7 @@ def test_several_points_of_an_object_in_one_frame_count_together(sam: Sam2) -> N
     assert (walked(sam, shown, both)[0][1] != walked(sam, shown, both[:1])[0][1]).any()
 
 
+@pytest.mark.slow
 def test_in_bfloat16_masks_are_nearly_the_same(folder: Path, sam: Sam2) -> None:
     rough = load_sam2(folder, device="cpu", dtype="bfloat16")
     (masks,) = walked(rough, frames(1), [point(1, 0)])

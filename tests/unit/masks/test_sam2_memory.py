@@ -45,6 +45,7 @@ def slope(values: list[int]) -> float:
     return float(np.polyfit(np.arange(len(values)), np.array(values, dtype=np.float64), 1)[0])
 
 
+@pytest.mark.slow
 def test_memory_is_the_same_after_every_frame(sam: Sam2) -> None:
     # Every fourth frame corrects, so that after four corrections and five frames nothing new is kept.
     held = held_bytes(sam, 26, corrected_every=4)
@@ -53,6 +54,7 @@ def test_memory_is_the_same_after_every_frame(sam: Sam2) -> None:
     assert max(held[18:]) < 200_000
 
 
+@pytest.mark.slow
 def test_the_library_alone_would_keep_everything(sam: Sam2) -> None:
     everything = Sam2(sam.checkpoint, sam.network, memory=KeepsAll)
     assert slope(held_bytes(everything, 12, corrected_every=4)) > 50_000

@@ -41,6 +41,7 @@ def clip(count: int) -> Clip:
     return Clip(frames=tuple(frames(count)), fps=10.0, duration_s=count / 10)
 
 
+@pytest.mark.slow
 def test_masks_between_looks_are_those_of_the_walk(sam: Sam2) -> None:
     seen = Track(
         object_id=1, label="block", samples=(sample(0, 20, 30), sample(4, 40, 40), sample(8, 60, 20))

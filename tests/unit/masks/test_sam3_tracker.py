@@ -48,6 +48,7 @@ def released_layout(tracker: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_tracker_is_read_from_beside_the_detector(sam: Sam2, folder: Path, tmp_path: Path) -> None:
     released = segmenter_named(str(released_layout(folder, tmp_path / "sam3")), device="cpu")
     assert isinstance(released, Sam2)
@@ -55,6 +56,7 @@ def test_the_tracker_is_read_from_beside_the_detector(sam: Sam2, folder: Path, t
     assert_same(walked(released, shown, points), walked(sam, shown, points))
 
 
+@pytest.mark.slow
 def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
     shown = frames(12)
     points = [point(1, 0, 20, 30), point(2, 0, 80, 60)]
@@ -63,6 +65,7 @@ def test_streaming_equals_the_whole_video(sam: Sam2) -> None:
     assert_same(walked(sam, shown, points), whole.propagate(0, 12))
 
 
+@pytest.mark.slow
 def test_what_is_let_go_is_never_looked_at(sam: Sam2) -> None:
     shown = frames(12)
     points = [point(1, 0, 20, 30), point(1, 7, 40, 40)]

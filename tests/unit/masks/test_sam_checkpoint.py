@@ -129,6 +129,7 @@ def test_a_sam_2_is_no_sam_3(sound: Path) -> None:
         load_sam3_tracker(sound, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "twin",
     ["shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"],
@@ -144,6 +145,7 @@ def test_a_table_stored_under_one_of_its_two_names_is_enough(sound: Path, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_folder_is_named_as_it_was_asked_for(sound: Path) -> None:
     segmenter = segmenter_named(str(sound), device="cpu")
     assert isinstance(segmenter, Sam2)
@@ -164,6 +166,7 @@ def test_short_names_are_those_of_the_released_checkpoints() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(sound: Path, tmp_path: Path) -> None:
     again = load_file(write_random_sam2(tmp_path / "again") / WEIGHTS)
     other = load_file(write_random_sam2(tmp_path / "other", seed=1) / WEIGHTS)

@@ -84,6 +84,7 @@ def test_each_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(make_schema(name))
 
 
+@pytest.mark.slow
 def test_messages_are_valid_by_the_schema_that_they_name() -> None:
     seen = set()
     for message in messages():
@@ -103,6 +104,7 @@ def test_a_camera_s_message_is_valid_by_its_own() -> None:
     jsonschema.validate(body, schema_of(body["schema"]), cls=jsonschema.Draft202012Validator)
 
 
+@pytest.mark.slow
 def test_requests_are_valid_by_theirs() -> None:
     schema = schema_of("molmo2-ground/control-request/1")
     for request in requests():
@@ -112,6 +114,7 @@ def test_requests_are_valid_by_theirs() -> None:
         jsonschema.validate({"do": "shutdown"}, schema, cls=jsonschema.Draft202012Validator)
 
 
+@pytest.mark.slow
 def test_replies_are_valid_by_theirs() -> None:
     tracks = messages()[0]
     for reply in (
@@ -135,6 +138,7 @@ def test_a_question_survives_its_message() -> None:
         assert Question.of(query).to_query() == query
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_are_valid() -> None:
     page = (Path(__file__).parents[3] / "docs" / "zeromq.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)

@@ -185,6 +185,7 @@ def test_a_track_may_stand_still() -> None:
 places = st.tuples(st.integers(0, 1000), st.integers(0, 1000))
 
 
+@pytest.mark.slow
 @given(
     groups=st.dictionaries(
         st.sampled_from([0.0, 0.5, 1.0, 1.5, 10.0]), st.dictionaries(st.integers(1, 9), places, max_size=6)

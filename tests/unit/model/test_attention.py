@@ -49,6 +49,7 @@ def test_pictures_of_packed_trees_do_not_see_each_other() -> None:
 token = st.tuples(st.booleans(), st.booleans(), st.integers(0, 2), st.integers(0, 2))
 
 
+@pytest.mark.slow
 @given(st.lists(token, min_size=1, max_size=12), st.data())
 def test_the_rule_is_its_sentence(tokens: list[tuple[bool, bool, int, int]], data: st.DataObject) -> None:
     visual, valid, tree, branch = (torch.tensor(part) for part in zip(*tokens, strict=True))

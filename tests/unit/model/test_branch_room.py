@@ -57,6 +57,7 @@ def whole(room: BranchRoom, start: int, stop: int) -> torch.Tensor | None:
 RUN = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(RUN, st.integers(0, 9)), max_size=14), st.sampled_from([1, 4, 10**6]))
 @settings(max_examples=25, deadline=None)
 def test_every_word_sees_the_prefix_and_its_branch_up_to_itself(
@@ -101,6 +102,7 @@ PARENTS = st.lists(st.integers(0, 10**6), max_size=9).map(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(PARENTS, PARENTS, st.integers(0, 9), st.integers(0, 9)), max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_words_of_a_tree_see_those_they_stand_behind(

@@ -122,6 +122,7 @@ def test_a_damaged_part_is_named(loss: str, parts: Path, tmp_path: Path) -> None
         load_checkpoint(folder, device="cpu")
 
 
+@pytest.mark.slow
 def test_parts_load_like_one_file(parts: Path, folders: dict[str, Path]) -> None:
     one, several = (load_checkpoint(path, device="cpu") for path in (folders["qwen"], parts))
     inputs = one.build_inputs([], "Hello.")
@@ -152,6 +153,7 @@ def test_tiny_is_the_one_in_the_package() -> None:
     assert locate("tiny") == (TINY_FOLDER, "tiny", None)
 
 
+@pytest.mark.slow
 def test_memory_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="molmo2_ground")
     load_checkpoint(folder, device="cpu", dtype="bfloat16")
@@ -161,6 +163,7 @@ def test_memory_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "expected"),
     [("auto", torch.float32), ("bfloat16", torch.bfloat16), (torch.float16, torch.float16)],
@@ -178,6 +181,7 @@ def test_other_kinds_of_numbers_are_refused(dtype: Any, folders: dict[str, Path]
         load_checkpoint(folders["qwen"], device="cpu", dtype=dtype)
 
 
+@pytest.mark.slow
 def test_stored_halves_are_read_as_full_numbers(tmp_path: Path) -> None:
     model = load_checkpoint(write_random_checkpoint(tmp_path, dtype=torch.float16), device="cpu")
     stored = load_file(tmp_path / "model.safetensors")[LM_HEAD]
@@ -216,6 +220,7 @@ def test_input_settings_may_stand_in_one_file(folder: Path) -> None:
     assert open_checkpoint(folder).flags == expected
 
 
+@pytest.mark.slow
 def test_weights_saved_by_the_library_load_too(folders: dict[str, Path], tmp_path: Path) -> None:
     # The library cuts the embedding in two equal halves when it saves, and drops ids from config.json.
     model = load_checkpoint(folders["qwen"], device="cpu")

@@ -46,6 +46,7 @@ def test_tiling_of_the_released_settings(
     assert high_res_grid(*tiling, flags=flags) == grid
 
 
+@pytest.mark.slow
 @given(st.integers(-100, 5000), st.integers(-100, 5000), st.integers(1, 24))
 def test_tiling_keeps_to_the_number_of_crops(height: int, width: int, crops: int) -> None:
     rows, cols = choose_tiling(height, width, window_px=266, max_crops=crops)

@@ -128,6 +128,7 @@ class Oracle:
         return [token if self.rng.random() >= self.spoil else token ^ 1 for token in ahead]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [0.0, 0.3, 1.0], ids=["all-right", "some-wrong", "all-wrong"])
 @pytest.mark.parametrize("temperature", [0.0, 0.8], ids=["greedy", "drawn"])
 def test_guesses_change_the_runs_and_not_the_answer(

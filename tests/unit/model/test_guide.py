@@ -50,6 +50,7 @@ def test_what_counts_as_clean(text: str, whole: bool, clean: bool) -> None:
     assert DECODE.is_clean(text, whole=whole) is clean
 
 
+@pytest.mark.slow
 def test_such_models_do_write_places() -> None:
     texts = [DECODE.random_answer(seed)[0] for seed in range(30)]
     assert sum(bool(parse_answer(text).elements) for text in texts) >= 10

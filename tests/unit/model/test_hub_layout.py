@@ -15,6 +15,7 @@ from molmo2_ground.model.hub_layout import save_hub_layout
 from molmo2_ground.model.random_checkpoint import byte_tokenizer, write_random_checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["qwen", "olmo"])
 def test_the_library_reads_back_every_weight(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
     loaded: Any = Molmo2ForConditionalGeneration.from_pretrained(folders[kind], output_loading_info=True)
@@ -115,6 +116,7 @@ def test_an_unknown_padding_word_is_refused(model: Molmo2, tmp_path: Path) -> No
         write_again(model.network, tmp_path, pad_word="<nothing>")
 
 
+@pytest.mark.slow
 def test_random_checkpoints_repeat_and_differ_by_seed(tmp_path: Path, folders: dict[str, Path]) -> None:
     same = load_file(write_random_checkpoint(tmp_path / "a") / "model.safetensors")
     other = load_file(write_random_checkpoint(tmp_path / "b", seed=1) / "model.safetensors")

@@ -96,6 +96,7 @@ def test_parameters_are_views_and_keep_their_names_and_numbers(name: str, kinds:
     assert torch.equal(spanned[0], torch.cat([changed[key.format(part)] for part in "qkv"]))
 
 
+@pytest.mark.slow
 def test_other_layers_are_run_one_by_one(folders: dict[str, Path]) -> None:
     for folder in folders.values():
         whole = load_checkpoint(folder, device="cpu", dtype="int8")

@@ -15,6 +15,7 @@ def states(tokens: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return keys, values
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(0, 40))
 @settings(deadline=None)
 def test_holds_what_the_librarys_cache_holds(steps: list[int], room: int) -> None:

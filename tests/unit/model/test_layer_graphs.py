@@ -61,6 +61,7 @@ def answers(model: Molmo2, layers: Any, *, words: int = 12) -> list[tuple[int, .
     return [answer.token_ids for answer in answer_together(turns, sampling=Sampling())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["qwen", "qwen-4b", "olmo"])
 def test_answers_are_the_same(kind: str, kinds: dict[str, Molmo2]) -> None:
     model, recorder = kinds[kind], Again()
@@ -105,6 +106,7 @@ def compare(text: Any, graphs: LayerGraphs, count: int, *, tolerance: float) -> 
             torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 9, SIZES[-1], SIZES[-1] + 1], ids=str)
 def test_any_number_of_words(count: int, kinds: dict[str, Molmo2]) -> None:
     for model in kinds.values():

@@ -39,6 +39,7 @@ def test_blocks_of_rows_and_columns_change_no_prompt(
             torch.testing.assert_close(model.logits(inputs), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_with_their_prefix_apart(
     models: dict[str, Molmo2], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ MEDIA: dict[str, Media] = {
 QUESTIONS = ["Track the red mug.", "How many?", "Track the red mug."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("media", MEDIA.values(), ids=MEDIA.keys())
 @pytest.mark.parametrize("kind", KINDS)
 def test_questions_over_one_prefix_are_answered_as_if_alone(
@@ -65,6 +66,7 @@ def test_words_are_those_of_the_logits(kind: str, models: dict[str, Molmo2]) -> 
     assert chosen.tolist() == answer.tolist()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_answer_and_another_another(model: Molmo2) -> None:
     inputs = model.build_inputs(MEDIA["image"], "Describe it.")
 

@@ -70,6 +70,7 @@ def with_settings(
     return open_checkpoint(target)
 
 
+@pytest.mark.slow
 def test_the_digest_is_the_same_for_the_same_files(checkpoint: Checkpoint, tmp_path: Path) -> None:
     shutil.copytree(checkpoint.folder, tmp_path / "copy")
     digest = vision_digest(checkpoint)
@@ -77,6 +78,7 @@ def test_the_digest_is_the_same_for_the_same_files(checkpoint: Checkpoint, tmp_p
     assert vision_digest(open_checkpoint(tmp_path / "copy")) == digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -90,11 +92,13 @@ def test_the_digest_follows_every_vision_weight(checkpoint: Checkpoint, tmp_path
     assert vision_digest(other) != vision_digest(checkpoint)
 
 
+@pytest.mark.slow
 def test_the_digest_does_not_follow_the_language_model(checkpoint: Checkpoint, tmp_path: Path) -> None:
     other = changed(checkpoint.folder, tmp_path / "other", "transformer.ln_f.weight")
     assert vision_digest(other) == vision_digest(checkpoint)
 
 
+@pytest.mark.slow
 def test_the_digest_follows_the_settings_of_pictures_and_tower(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
@@ -120,6 +124,7 @@ def test_the_digest_follows_the_settings_of_pictures_and_tower(
     assert len(digests) == 3
 
 
+@pytest.mark.slow
 def test_the_module_of_the_graph_gives_what_the_loaded_network_gives(
     folders: dict[str, Path], checkpoint: Checkpoint
 ) -> None:

@@ -82,6 +82,7 @@ def test_the_smallest_graph_tells_what_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert really_runs() == (CPU, (CUDA, CPU))
 
 
+@pytest.mark.slow
 @needs_onnxruntime
 def test_nothing_is_kept_or_sent_home(tmp_path: Path) -> None:
     # With its usage events on, onnxruntime leaves an id of the machine in the user's cache when it loads.
@@ -107,6 +108,7 @@ def test_a_damaged_graph_is_one_line(graph: bytes) -> None:
         open_session(graph, provider="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None, reason="onnx is not installed: pip install '.[onnx]'"
 )

@@ -38,6 +38,7 @@ def drawn(
     return query, key, value, generator
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 20),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from molmo2_ground.model.attention import attention_rule
 from molmo2_ground.model.prompt_order import PromptOrder
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), min_size=1, max_size=20), st.data())
 def test_everyone_sees_what_the_rule_says(visual: list[bool], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(visual) - 1))
@@ -32,6 +34,7 @@ def test_everyone_sees_what_the_rule_says(visual: list[bool], data: st.DataObjec
     assert found == {row: set(known[row].nonzero()[:, 0].tolist()) for row in range(start, len(visual))}
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), min_size=1, max_size=20), st.data())
 def test_rows_come_back_to_their_places(visual: list[bool], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(visual) - 1))

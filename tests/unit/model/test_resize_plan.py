@@ -43,6 +43,7 @@ def test_a_plan_gives_the_bytes_of_torchs_kernel(source: tuple[int, int], target
     assert np.array_equal(resize_plan(source, target).apply(picture), expected(picture, target))
 
 
+@pytest.mark.slow
 @given(
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.tuples(st.integers(0, 200), st.integers(0, 200)),

@@ -73,6 +73,7 @@ def test_a_wrong_header_is_named(content: object, message: str, tmp_path: Path) 
         read_header(path)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
@@ -83,6 +84,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
         assert read_header(path) == {}
 
 
+@pytest.mark.slow
 @given(st.integers(0, 190), st.integers(0, 255))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_is_read_or_refused(weights: Path, place: int, value: int) -> None:

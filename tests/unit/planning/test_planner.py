@@ -129,6 +129,7 @@ def test_tokens_of_all_windows_are_what_their_receipts_add_up_to(media: Shelf) -
     assert planned.tokens.exact
 
 
+@pytest.mark.slow
 def test_following_a_point_through_windows_is_said_to_be_inexact(folder: Path, media: Shelf) -> None:
     path = media(constant_rate, frame_count=75)
     planned = plan(path, Query.track("it", at=(3.0, 10, 10)), model=folder, device="cpu", calibrate=False)
@@ -175,6 +176,7 @@ def test_without_calibration_no_weight_is_read(folder: Path, media: Shelf, tmp_p
     assert planned.memory.peak_bytes == real.memory.peak_bytes
 
 
+@pytest.mark.slow
 def test_the_time_is_measured_when_a_model_may_be_run(folder: Path, media: Shelf) -> None:
     planned = plan(media(constant_rate), QUERIES["point"], model=folder, device="cpu")
     assert planned.time is not None
@@ -203,6 +205,7 @@ def shortened(folder: Path, target: Path, *, context: int) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_too_long_is_a_problem_with_an_option(
     folder: Path, media: Shelf, tmp_path: Path
 ) -> None:
@@ -217,6 +220,7 @@ def test_a_prompt_that_is_too_long_is_a_problem_with_an_option(
     assert plan(part, query, model=short, device="cpu", calibrate=False).fits
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_too_large_is_a_problem_with_an_option(folder: Path, tmp_path: Path) -> None:
     short = shortened(folder, tmp_path / "checkpoint", context=150)
     large, query = [np.zeros((600, 300, 3), np.uint8)], Query.point("mugs")
@@ -230,6 +234,7 @@ def test_a_picture_that_is_too_large_is_a_problem_with_an_option(folder: Path, t
     assert wordy.endswith("shorten it.")
 
 
+@pytest.mark.slow
 def test_too_little_memory_names_the_option_that_fits(folder: Path, media: Shelf) -> None:
     path, query = media(constant_rate, frame_count=400), QUERIES["point"]
     whole = plan_question(path, query, room=room_of(folder))
@@ -245,6 +250,7 @@ def test_too_little_memory_names_the_option_that_fits(folder: Path, media: Shelf
     assert plan_question(path, query, room=room_of(folder), free=whole.memory.peak_bytes).fits
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_an_option_on_a_card(folder: Path, media: Shelf) -> None:
     path, query = media(constant_rate, frame_count=40), QUERIES["point"]
     card = dataclasses.replace(room_of(folder, torch.bfloat16), device=torch.device("cuda"))
@@ -259,6 +265,7 @@ def test_whole_numbers_are_an_option_on_a_card(folder: Path, media: Shelf) -> No
     assert tight.problem.endswith("It would fit with dtype='int8'.")
 
 
+@pytest.mark.slow
 def test_a_model_of_whole_numbers_is_planned_as_one(folder: Path, media: Shelf) -> None:
     path, query = media(constant_rate, frame_count=40), QUERIES["point"]
     asked = plan(path, query, model=str(folder), device="cpu", dtype="int8", calibrate=False)
@@ -267,6 +274,7 @@ def test_a_model_of_whole_numbers_is_planned_as_one(folder: Path, media: Shelf) 
     assert asked.memory.peak_bytes == loaded.memory.peak_bytes
 
 
+@pytest.mark.slow
 def test_fewer_images_are_an_option(folder: Path) -> None:
     many = [noise(60, 40, 3)] * 30
     few = plan_question(many[:5], Query.ask("?"), room=room_of(folder, torch.bfloat16))

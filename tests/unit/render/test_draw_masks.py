@@ -160,6 +160,7 @@ def test_images_have_their_own_masks() -> None:
     assert _is_veiled(second[185, 285], 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def _wish(object_id: int, x_px: int, y_px: int) -> Wish:
 _PLACES = st.lists(st.tuples(st.integers(-10, 210), st.integers(-10, 130)), max_size=20)
 
 
+@pytest.mark.slow
 @given(_PLACES)
 def test_labels_lie_inside_and_over_nothing(places: list[tuple[int, int]]) -> None:
     wishes = [_wish(i, *place) for i, place in enumerate(places)]
@@ -102,6 +104,7 @@ def test_a_label_keeps_off_the_pixels_of_other_objects_while_it_can() -> None:
     assert not seat.box.meets(above)
 
 
+@pytest.mark.slow
 @given(_PLACES, st.lists(st.tuples(st.integers(0, 150), st.integers(0, 90)), max_size=6))
 def test_labels_of_masks_lie_inside_and_over_no_dot_and_no_label(
     places: list[tuple[int, int]], corners: list[tuple[int, int]]

@@ -70,6 +70,7 @@ def test_images_have_no_moments() -> None:
     assert moments(Timeline(points([(5.0, 5.0)])), 3) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sets(st.sampled_from(GRID_S), min_size=1), max_size=4), st.integers(1, 25))
 def test_as_many_as_asked_for_in_order_and_at_looks(seen: list[set[float]], most: int) -> None:

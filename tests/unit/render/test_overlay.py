@@ -12,6 +12,7 @@ from molmo2_ground.render.overlay import Overlay, holds
 COORDINATE = st.integers(0, 20).map(float)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=7), st.tuples(COORDINATE, COORDINATE))
 def test_inside_and_outside_are_as_shapely_has_them(
     corners: list[tuple[float, float]], place: tuple[float, float]

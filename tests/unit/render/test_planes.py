@@ -25,6 +25,7 @@ def _planes(rgb: np.ndarray) -> list[np.ndarray]:
     ]
 
 
+@pytest.mark.slow
 @given(
     hnp.arrays(
         np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)).map(lambda s: (2 * s[0], 2 * s[1], 3))

@@ -31,6 +31,7 @@ def _disc(size_px: tuple[int, int], x_px: float, y_px: float, radius_px: float) 
     return np.asarray((x - x_px) ** 2 + (y - y_px) ** 2 <= radius_px**2)
 
 
+@pytest.mark.slow
 @given(ANY_MASK)
 def test_it_holds_the_pixels_of_the_mask_and_no_others(dense: Bools) -> None:
     height, width = dense.shape
@@ -43,6 +44,7 @@ def test_it_holds_the_pixels_of_the_mask_and_no_others(dense: Bools) -> None:
     assert (made is None) == (not dense.any())
 
 
+@pytest.mark.slow
 @given(ANY_MASK, st.integers(1, 40), st.integers(1, 40))
 def test_in_a_picture_of_another_size_each_pixel_is_the_nearest_of_the_mask(
     dense: Bools, width_px: int, height_px: int
@@ -60,6 +62,7 @@ def test_in_a_picture_of_another_size_each_pixel_is_the_nearest_of_the_mask(
     assert np.array_equal(whole, wanted)
 
 
+@pytest.mark.slow
 @given(ANY_MASK, st.integers(0, 2**32 - 1))
 def test_a_veil_changes_the_object_s_pixels_alone_and_by_its_share(dense: Bools, seed: int) -> None:
     before = np.random.default_rng(seed).integers(0, 256, (*dense.shape, 3), dtype=np.uint8)

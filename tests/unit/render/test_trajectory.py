@@ -109,6 +109,7 @@ def test_counts_and_answers_are_drawn_by_what_they_hold() -> None:
     assert Timeline(Answer(text="No idea.", receipt=receipt())).object_ids == set()
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 12)), st.floats(-1, 8))
 def test_a_drawn_place_has_a_sighting_on_each_side_and_none_missing_between(
     seen: set[int], time_s: float

@@ -34,6 +34,7 @@ def test_every_right_angled_matrix_moves_points_as_it_says(a: int, b: int, c: in
     assert shown.flags["C_CONTIGUOUS"]
 
 
+@pytest.mark.slow
 @given(st.floats(-179, 180))
 def test_a_slanted_matrix_takes_the_nearest_right_angle(degrees: float) -> None:
     radians = np.radians(degrees)

@@ -117,6 +117,7 @@ def test_shown_rate(
     assert found == expected
 
 
+@pytest.mark.slow
 @given(
     video_fps=st.integers(1, 60),
     duration_s=st.floats(0, 500, allow_subnormal=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ times = st.lists(st.integers(1, 400), min_size=1, max_size=30).map(
 )
 
 
+@pytest.mark.slow
 @given(times, st.lists(st.floats(0, 120), max_size=40).map(sorted))
 def test_a_time_gets_the_last_frame_that_begins_no_later(times_s: list[float], wanted_s: list[float]) -> None:
     expected = [(max(i for i, t in enumerate(times_s) if t <= w + 1e-6), w) for w in wanted_s]

@@ -86,6 +86,7 @@ def test_even_weights_are_all_one() -> None:
     assert set(learnt.tolist()) == {1.0}
 
 
+@pytest.mark.slow
 def test_the_table_names_every_arm_and_says_what_changed(tmp_path: Path) -> None:
     suite = FakeSuite(count=16)
     arms = (

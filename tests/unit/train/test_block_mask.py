@@ -116,6 +116,7 @@ def test_invariant_06_a_block_is_computed_exactly_where_the_dense_rule_has_one_p
     assert found.sparsity() > 30  # per cent of the blocks that cost nothing
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_invariant_06_flex_attention_gives_what_the_dense_mask_gives() -> None:
     rows = rows_of_one_length(0, 1, multiple_of=1)

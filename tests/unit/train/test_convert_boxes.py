@@ -352,6 +352,7 @@ def run(folder: Path, *options: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_the_command_writes_folders_that_are_good(
     media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

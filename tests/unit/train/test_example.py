@@ -99,6 +99,7 @@ def test_a_tree_of_pictures_without_them_is_refused() -> None:
         prepared(tree, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("medium", MEDIA)
 def test_invariant_16_a_long_example_loses_whole_branches_and_no_picture(medium: Medium) -> None:
     clip = clip_of(medium, np.random.default_rng(1))

@@ -57,6 +57,7 @@ def test_invariant_19_a_key_makes_the_same_bytes_in_every_process() -> None:
     assert elsewhere("0") == elsewhere("123") == here
 
 
+@pytest.mark.slow
 def test_crop_rules_go_by_data_set_and_leave_what_the_data_set_draws() -> None:
     wide = ExampleMaker(
         sources=SETS, writer=WRITER, flags=FLAGS, seed=7, max_tokens=999, crops={"photos": POINTING_CROPS}

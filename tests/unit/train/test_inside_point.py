@@ -30,6 +30,7 @@ def masks(draw: st.DrawFn) -> npt.NDArray[np.bool_]:
     return mask
 
 
+@pytest.mark.slow
 @FIXED
 @given(mask=masks(), across=SHARES, down=SHARES)
 def test_a_point_for_a_mask_is_inside_it_also_as_it_is_written(
@@ -44,6 +45,7 @@ def test_a_point_for_a_mask_is_inside_it_also_as_it_is_written(
     assert mask[math.floor(read_y), math.floor(read_x)]
 
 
+@pytest.mark.slow
 @FIXED
 @given(mask=masks(), across=SHARES, down=SHARES)
 def test_the_largest_squares_are_those_of_brute_force(

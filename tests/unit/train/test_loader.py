@@ -62,6 +62,7 @@ def keys_of(batches: Sequence[PackedBatch]) -> list[str]:
     return [key for batch in batches for key in batch.keys]
 
 
+@pytest.mark.slow
 def test_batches_are_full_rows_of_the_mixtures_examples() -> None:
     batches = list(islice(loader(rows=2), 10))
     assert all(len(batch.rows) == 2 and len(batch.rows[0]) == 512 for batch in batches)
@@ -70,6 +71,7 @@ def test_batches_are_full_rows_of_the_mixtures_examples() -> None:
     assert {key.split(":")[0] for key in keys_of(batches)} == set(SHARES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3])
 def test_invariant_13_every_example_of_the_stream_comes_once(rows: int) -> None:
     source = loader(rows=rows, examples=60)
@@ -79,6 +81,7 @@ def test_invariant_13_every_example_of_the_stream_comes_once(rows: int) -> None:
     assert next(source, None) is None
 
 
+@pytest.mark.slow
 def test_invariant_13_no_example_waits_longer_than_its_bound() -> None:
     source, order = loader(), {key: place for place, key in enumerate(stream(300))}
     batches = list(islice(source, 40))
@@ -92,6 +95,7 @@ def test_invariant_13_no_example_waits_longer_than_its_bound() -> None:
     assert fed - first_unpacked < 8 * (LIMITS.patience + LIMITS.pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [0, 1, 7])
 @pytest.mark.parametrize("rows", [1, 2])
 def test_invariant_18_restored_at_any_step_the_next_packs_are_the_same_bytes(stop: int, rows: int) -> None:
@@ -116,6 +120,7 @@ def test_invariant_18_the_end_of_a_stream_is_restored_too() -> None:
         assert len(list(other)) == left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_invariant_18_any_number_of_processes_gives_the_same_bytes(processes: int) -> None:
     expected = digests(loader(), 9)
@@ -139,6 +144,7 @@ def test_invariant_19_another_seed_gives_other_examples() -> None:
     assert digests(loader(), 3) != digests(loader(seed=8), 3)
 
 
+@pytest.mark.slow
 def test_a_closed_loader_goes_on_behind_its_last_batch() -> None:
     expected = digests(loader(), 6)
     source = loader()
@@ -147,6 +153,7 @@ def test_a_closed_loader_goes_on_behind_its_last_batch() -> None:
     assert found + digests(source, 3) == expected
 
 
+@pytest.mark.slow
 def test_ranks_share_one_stream() -> None:
     parts = [list(loader(rank=rank, ranks=3, examples=20)) for rank in range(3)]
     for rank, batches in enumerate(parts):
@@ -154,6 +161,7 @@ def test_ranks_share_one_stream() -> None:
     assert Counter(key for batches in parts for key in keys_of(batches)) == Counter(stream(60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3), (3, 2)])
 def test_invariant_18_other_ranks_go_on_and_every_example_comes_once(before: int, after: int) -> None:
     sources = [loader(rank=rank, ranks=before) for rank in range(before)]
@@ -199,6 +207,7 @@ def test_an_example_that_fails_is_an_error_that_names_it(processes: int) -> None
     assert other.state() == source.state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 1])
 def test_failures_are_left_out_logged_and_counted_when_asked(
     processes: int, caplog: pytest.LogCaptureFixture
@@ -271,6 +280,7 @@ def test_what_waits_stays_below_the_stated_bound() -> None:
     assert source.most_bytes == (6 + 1 + 2 * 2) * 24 * per_crop
 
 
+@pytest.mark.slow
 def test_the_generator_that_all_share_is_left_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -286,6 +296,7 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
         LoaderOptions(**wrong)
 
 
+@pytest.mark.slow
 def test_a_data_set_of_which_nothing_can_be_read_ends_the_run_though_failures_are_skipped() -> None:
     broken = MadeUp(medium="video", size=3, broken=frozenset(range(3)))
     with pytest.raises(ExampleError, match="nor can 1000 examples before it"):

@@ -68,6 +68,7 @@ def test_curves_of_nothing_are_no_picture(tmp_path: Path, capsys: pytest.Capture
     assert "has no step yet" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.integers(1, 12))
 def test_smoothing_is_the_mean_of_the_last_few(values: list[float], over: int) -> None:
     wanted = [

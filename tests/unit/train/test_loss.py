@@ -74,6 +74,7 @@ def test_loss_and_gradients_are_those_of_plain_cross_entropy(z_loss: float, toke
         assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_152_thousand_words_gives_the_same() -> None:
     batch = random_batch(length=12, words=152_064)
     found = weighted_loss(*batch, weight_sum=3.0, chunk_bytes=4 * 4 * 152_064).loss
@@ -217,6 +218,7 @@ def test_products_in_bfloat16_give_a_loss_in_single_precision() -> None:
         assert float((ours.float() - theirs).norm() / theirs.norm()) < 1e-2
 
 
+@pytest.mark.slow
 def test_small_gradients_of_many_chunks_add_up_in_single_precision() -> None:
     # Every token pulls the first word by one half; a sum in bfloat16 stands still at 128.
     length = 1000

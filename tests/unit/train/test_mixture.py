@@ -87,6 +87,7 @@ def test_invariant_17_groups_have_their_rates_divided_by_their_sum() -> None:
     )
 
 
+@pytest.mark.slow
 def test_invariant_17_examples_come_as_often_as_their_datasets_are_asked_for() -> None:
     shares = SMALL.shares(SIZES)
     drawn = Counter(key.dataset for key in islice(sampler(), 100_000))
@@ -244,6 +245,7 @@ def test_invariant_18_the_number_of_workers_can_change_after_equal_rounds() -> N
     assert Counter(keys) == Counter(islice(sampler(), rounds * before + 20 * after))
 
 
+@pytest.mark.slow
 @given(cut=st.integers(0, 1500), workers=st.integers(1, 4), data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_invariant_18_a_restored_sampler_goes_on_with_the_same_examples(
@@ -304,6 +306,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_invariant_19_the_same_key_gives_the_same_bytes_in_every_process() -> None:
     def digest(hash_seed: str, workers: int) -> str:
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -82,6 +82,7 @@ def test_the_parts_hold_every_number_once_but_the_base_words(model: Molmo2ForCon
     assert all(piece.name.startswith("model.vision_tower.") for piece in parts["vit"])
 
 
+@pytest.mark.slow
 def test_invariant_25_the_frozen_table_is_the_same_to_the_bit_after_a_step(
     model: Molmo2ForConditionalGeneration,
 ) -> None:
@@ -122,6 +123,7 @@ def test_frozen_parts_get_no_gradient_and_stay(
             assert torch.equal(tensor, before[name])
 
 
+@pytest.mark.slow
 def test_the_table_is_trained_in_two_groups_when_asked(model: Molmo2ForConditionalGeneration) -> None:
     parts = split_parts(model, tied=True, train_embedding=True)
     rates = {"vit": 0.0, "connector": 0.0, "llm": 1e-3}

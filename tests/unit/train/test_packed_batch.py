@@ -37,6 +37,7 @@ def same(one: PreparedExample, other: PreparedExample) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(rows=rows_of_examples, buckets=st.sampled_from([(), (4, 8), (2, 64)]), always=st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_invariant_14_unpacked_the_examples_are_what_they_were(
@@ -49,6 +50,7 @@ def test_invariant_14_unpacked_the_examples_are_what_they_were(
         assert all(same(one, other) for one, other in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 @given(rows=rows_of_examples)
 @settings(max_examples=40, deadline=None)
 def test_invariant_14_each_patch_token_gets_the_patches_of_its_own_picture(rows: Rows) -> None:

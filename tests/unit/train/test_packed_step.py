@@ -141,6 +141,7 @@ def test_invariant_15_text_among_pictures_gets_what_it_gets_alone(model: Molmo2)
         assert same(found[(branch == 0) | (branch == number)], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @BOTH_WAYS
 def test_invariant_06_a_block_mask_gives_what_the_dense_one_gives(model: Molmo2, bidirectional: bool) -> None:
@@ -169,6 +170,7 @@ def check_gradients(found: dict[str, Tensor], expected: dict[str, Tensor], toler
         assert (found[name] - wanted).abs().max() < tolerance * wanted.abs().max(), name
 
 
+@pytest.mark.slow
 def test_invariant_10_a_batch_teaches_what_its_branches_teach_one_by_one(model: Molmo2) -> None:
     step = learning(model)
     batch = packed(EVERYTHING)
@@ -184,6 +186,7 @@ def test_invariant_10_a_batch_teaches_what_its_branches_teach_one_by_one(model: 
     check_gradients(together, gradients(step, single, weight_sum=batch.weight_sum))
 
 
+@pytest.mark.slow
 def test_invariant_10_the_parts_of_a_step_add_up_to_its_loss(model: Molmo2) -> None:
     step, whole = step_of(model), packed(EVERYTHING)
     parts = [packed([row]) for row in EVERYTHING]
@@ -224,6 +227,7 @@ RECOMPUTED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recomputed", RECOMPUTED.values(), ids=RECOMPUTED)
 @pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["whole", "dropout"])
 def test_what_is_recomputed_in_the_backward_pass_gives_the_same_gradients(
@@ -235,6 +239,7 @@ def test_what_is_recomputed_in_the_backward_pass_gives_the_same_gradients(
     check_gradients(gradients(learning(model, **drops, **recomputed), batches, dropout_seed=5), plain)
 
 
+@pytest.mark.slow
 def test_two_forward_passes_may_come_before_their_backward_passes(model: Molmo2) -> None:
     step = learning(model, response_dropout=0.3, recompute_language=True)
     batches = [packed([row]) for row in EVERYTHING]
@@ -248,6 +253,7 @@ def test_two_forward_passes_may_come_before_their_backward_passes(model: Molmo2)
     assert other.loss.isfinite()
 
 
+@pytest.mark.slow
 def test_dropout_goes_by_the_seed_and_sleeps_in_eval(model: Molmo2) -> None:
     step, batch = learning(model, response_dropout=0.3), packed(EVERYTHING)
     losses = [float(step(batch, dropout_seed=seed).loss.detach()) for seed in (1, 1, 2)]
@@ -296,6 +302,7 @@ def test_a_network_answers_as_before_while_it_is_trained(model: Molmo2) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 def test_bf16_gives_nearly_the_same_loss_and_gradients_of_the_weights_own_type(
     model: Molmo2, how: str

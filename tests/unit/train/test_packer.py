@@ -72,6 +72,7 @@ def limits_and_sizes(
     return limits, sizes
 
 
+@pytest.mark.slow
 @given(limits_and_sizes(max_examples=12, patience=NEVER))
 @settings(max_examples=150, deadline=None)
 def test_invariant_12_each_pack_is_the_optimum_that_brute_force_finds(case: tuple[PackLimits, Sizes]) -> None:
@@ -97,6 +98,7 @@ def test_invariant_12_the_optimum_is_exact_in_tokens_when_a_step_is_one_token() 
         assert worth(pack.examples, limits) == best_worth(made, limits)
 
 
+@pytest.mark.slow
 @given(limits_and_sizes(max_examples=40))
 @settings(max_examples=200, deadline=None)
 def test_invariant_12_no_pack_is_over_the_limits(case: tuple[PackLimits, Sizes]) -> None:
@@ -119,6 +121,7 @@ def test_an_example_that_rounds_up_to_more_than_the_room_goes_alone(tokens: int)
     assert [[one.tokens for one in pack.examples] for pack in made] == [[tokens], [1]]
 
 
+@pytest.mark.slow
 @given(limits_and_sizes(max_examples=60))
 @settings(max_examples=200, deadline=None)
 def test_invariant_13_every_example_leaves_once_and_within_a_bound(case: tuple[PackLimits, Sizes]) -> None:
@@ -234,6 +237,7 @@ def test_an_example_over_the_limits_is_reported(tokens: int, crops: int) -> None
     assert packer.state().too_long == 1
 
 
+@pytest.mark.slow
 @given(limits_and_sizes(max_examples=50), st.data())
 @settings(max_examples=100, deadline=None)
 def test_invariant_18_a_restored_packer_makes_the_same_packs(

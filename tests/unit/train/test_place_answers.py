@@ -354,6 +354,7 @@ def annotated_films(draw: st.DrawFn) -> tuple[Row, tuple[float, ...]]:
     return in_film(*moments, rate_fps=2), frames
 
 
+@pytest.mark.slow
 @FIXED
 @given(film_row=annotated_films(), task=st.sampled_from([*POINTING, *MOVING]), seed=st.integers(0, 99))
 def test_invariant_20_what_is_written_is_read_back(
@@ -400,6 +401,7 @@ def test_invariant_20_what_is_written_is_read_back(
             assert read.stated_count == (None if task == "point" else len(all_ids))
 
 
+@pytest.mark.slow
 @FIXED
 @given(film_row=annotated_films(), seed=st.integers(0, 99))
 def test_invariant_21_track_ids_count_up_as_things_appear_and_ends_are_two_at_most(

@@ -38,6 +38,7 @@ def test_the_hours_are_those_of_the_paper_within_the_stated_factor(name: Any) ->
         assert 1 / AGREEMENT < stage.ratio < AGREEMENT
 
 
+@pytest.mark.slow
 def test_the_arithmetic_is_what_torch_counts() -> None:
     """Matrix products of a decoder layer's and the tower's weights, counted by torch on the tiny model."""
     from torch.utils.flop_counter import FlopCounterMode

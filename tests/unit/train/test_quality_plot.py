@@ -88,6 +88,7 @@ def test_the_picture_has_a_panel_a_suite(tmp_path: Path) -> None:
         draw_quality((), tmp_path / "none.png", unit="steps", title="t")
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_asked_again(tmp_path: Path) -> None:
     kept = tmp_path / "quality.json"
     first = measure([_candidate("a")], suites=["toy"], clips=1, kept=kept)
@@ -137,6 +138,7 @@ def test_a_checkpoint_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.C
     assert "gone" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_alone_become_the_same_checkpoint_each_time(tmp_path: Path) -> None:
     text = Text.build()
     save_weights(
@@ -151,6 +153,7 @@ def test_weights_alone_become_the_same_checkpoint_each_time(tmp_path: Path) -> N
     assert identities[0].startswith("every-002; ")
 
 
+@pytest.mark.slow
 def test_other_weights_are_not_taken_for_those_of_the_tiny_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

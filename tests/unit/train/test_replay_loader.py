@@ -65,6 +65,7 @@ def test_each_new_batch_comes_once_and_others_are_among_the_last_kept(uses: int,
         next(loader)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.integers(1, 5), st.data())
 def test_invariant_18_a_loader_that_uses_batches_again_goes_on_where_it_was(
     uses: int, kept: int, data: st.DataObject

@@ -179,6 +179,7 @@ def test_parquet_as_others_write_it(tmp_path: Path) -> None:
     assert [row.row_id for row in RowFolder(tmp_path)] == ["b", "c"]
 
 
+@pytest.mark.slow
 @given(
     texts=st.lists(st.text(min_size=1), min_size=1, max_size=5),
     x_px=st.floats(allow_nan=False, allow_infinity=False),

@@ -39,6 +39,7 @@ def many(count: int, first: int, **more: Any) -> Annotation:
     )
 
 
+@pytest.mark.slow
 def test_sixty_points_go_into_one_tree_and_the_rest_is_accounted_for() -> None:
     row = row_of_image(many(40, 1), many(30, 2), many(15, 3), many(61, 4))
     kept: Counter[int] = Counter()

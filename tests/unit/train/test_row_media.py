@@ -111,6 +111,7 @@ def test_rows_that_cannot_be_shown(row: Row, duration_s: float, words: str) -> N
         row_times(row, duration_s, sampling=SAMPLING)
 
 
+@pytest.mark.slow
 @given(
     annotated=st.lists(st.floats(0, 20), max_size=12),
     duration_s=st.floats(20, 100),
@@ -130,6 +131,7 @@ def test_every_annotated_moment_is_shown_and_never_too_many_frames(
         assert np.abs(times - at).min() <= 2 * SAME_MOMENT_S + 1e-9
 
 
+@pytest.mark.slow
 @given(duration_s=st.floats(0.1, 60), annotated=st.booleans())
 def test_without_moments_between_the_rules_are_those_of_inference(duration_s: float, annotated: bool) -> None:
     sampling = RowSampling(max_frames=128)

@@ -276,6 +276,7 @@ def test_the_picture_grows_with_what_it_shows(media: Shelf, tmp_path: Path, writ
         assert 0 < image.size[1] < size[1]
 
 
+@pytest.mark.slow
 def test_the_command_asks_the_trainers_builder(
     media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -305,6 +305,7 @@ def test_media_are_left_alone_when_asked(media: Shelf, tmp_path: Path) -> None:
     assert check_folder(folder, media=False).good
 
 
+@pytest.mark.slow
 def test_a_folder_full_of_damage_is_told_in_little_memory(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("x\n" * 10_050)
     report = check_folder(tmp_path)
@@ -333,6 +334,7 @@ def test_the_command(media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_in_parquet_is_checked_alike(media: Shelf, tmp_path: Path) -> None:
     folder = row_folder(media, tmp_path)
     (folder / "rows.jsonl").unlink()

@@ -362,6 +362,7 @@ def test_one_transcript_is_drawn_beside_the_caption() -> None:
     assert set(drawn) == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_captions_say_their_length_in_steps_of_fifteen_letters() -> None:
     row = row_of_image(talk("caption", ("", "x" * 600)))
     asked = [said(row, pictures(), rules=PRETRAINING, seed=s)[0][0] for s in range(300)]
@@ -375,6 +376,7 @@ def test_captions_say_their_length_in_steps_of_fifteen_letters() -> None:
     assert "-" not in "".join(said(short, pictures(), rules=PRETRAINING, seed=s)[0][0] for s in range(50))
 
 
+@pytest.mark.slow
 def test_several_pictures_are_asked_about_in_all_or_in_part() -> None:
     row = row_of_images(about("point_then_count", on(0, (1, 1, 1)), on(1, (1, 2, 2)), on(2, (1, 3, 3))))
     every, some = 0, set()

@@ -23,6 +23,7 @@ def test_invariant_25_rates_at_the_start_the_peak_and_the_end(stage: StageConfig
     assert schedule.at(stage.steps) == schedule.at(stage.steps + 7) == 0.1
 
 
+@pytest.mark.slow
 @given(st.integers(2, 5000), st.data())
 def test_invariant_25_the_rate_is_the_closed_form(steps: int, data: st.DataObject) -> None:
     warmup = data.draw(st.integers(0, steps - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_things_of_a_video_count_once_and_tracks_not_at_all() -> None:
     assert len(split_row(row, max_points=59)) == 2
 
 
+@pytest.mark.slow
 @FIXED
 @given(counts=st.lists(st.integers(0, 70), min_size=1, max_size=8))
 def test_nothing_is_lost_and_no_part_is_over_the_limit(counts: list[int]) -> None:

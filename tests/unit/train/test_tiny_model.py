@@ -94,6 +94,7 @@ def test_split_attention_equals_one_dense_row_under_the_rule(seed: int) -> None:
     assert torch.allclose(split[real], dense[real], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "times"), [("image", [0.0]), ("video", [0.0, 0.5, 1.0])])
 def test_training_and_inference_give_the_same_logits(kind: Kind, times: list[float], tmp_path: Path) -> None:
     model = new_model(TEXT.tokenizer, seed=0)

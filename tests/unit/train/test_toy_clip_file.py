@@ -92,6 +92,7 @@ def test_the_quick_way_takes_the_mean_colour_of_small_things(scene: Scene, tmp_p
     assert np.abs(means[True] - [127.5, 0, 127.5]).max() < 40
 
 
+@pytest.mark.slow
 def test_the_quick_way_films_what_is_there(scene: Scene, tmp_path: Path) -> None:
     write_clip(scene, tmp_path / "street.mp4", fps=10, quick=True)
     frames = decoded(tmp_path / "street.mp4")
@@ -178,6 +179,7 @@ def test_every_clip_has_a_frame(scene: Scene) -> None:
         frame_count(scene, fps=0)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=6))
 def test_run_lengths_and_back(rows: list[list[bool]]) -> None:
     mask = np.array(rows)

@@ -29,6 +29,7 @@ def views(count: int) -> list[View]:
     return [show(scene, 3.0 + np.arange(4) / 2, "video", rng) for scene in scenes]
 
 
+@pytest.mark.slow
 def test_what_is_out_of_sight_is_asked_for_and_not_there() -> None:
     rng = np.random.default_rng(0)
     asked = 0
@@ -45,6 +46,7 @@ def test_what_is_out_of_sight_is_asked_for_and_not_there() -> None:
     assert asked >= 3
 
 
+@pytest.mark.slow
 def test_what_comes_and_goes_has_places_only_where_it_shows() -> None:
     rng = np.random.default_rng(0)
     asked = 0

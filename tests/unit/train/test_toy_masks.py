@@ -47,6 +47,7 @@ def test_kept_answers_are_those_of_the_suite_without_masks() -> None:
         assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_questions_that_track_nothing_have_no_masks_to_score() -> None:
     suite = ToyMasks(12)
     others = [e for e in suite.examples() if e.query.task != "track" or not e.truth.objects]
@@ -133,6 +134,7 @@ def test_masks_from_true_points_reach_what_is_promised() -> None:
     assert np.mean(found) >= 0.80
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_segmenter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["eval", "toy", "--clips", "1", "--limit", "1", "--quiet", "--masks", "--report", str(tmp_path)]
     assert main(command, loader=says_none) == 0

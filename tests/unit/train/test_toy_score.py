@@ -78,6 +78,7 @@ def test_exact_answers_score_one(exact: Run) -> None:
     assert found["track_f1"] == found["hota"] == found["not_none"] == 1.0
 
 
+@pytest.mark.slow
 def test_saying_none_to_everything_finds_nothing() -> None:
     found = figures(score(candidate(NONE), clips=CLIPS))
     assert found["not_none"] == 0.0
@@ -152,6 +153,7 @@ def test_a_group_is_named_by_the_reports_word_for_its_task() -> None:
     assert (group.task, group.score) == ("track from a point", "follow_f1")
 
 
+@pytest.mark.slow
 def test_every_task_is_asked_by_the_words_of_its_training_and_scored() -> None:
     run = score(candidate(EXACT_TASKS), clips=1, suite="toy-tasks")
     assert [one.status for one in run.rows] == ["answered"] * ToyTasks.per_clip
@@ -163,6 +165,7 @@ def test_every_task_is_asked_by_the_words_of_its_training_and_scored() -> None:
     assert found["track_f1_32"] is None
 
 
+@pytest.mark.slow
 def test_saying_none_to_every_task_finds_nothing() -> None:
     none = ["There are none."] * ToyTasks.per_clip
     found = figures(score(candidate(none), clips=1, suite="toy-tasks"))
@@ -172,6 +175,7 @@ def test_saying_none_to_every_task_finds_nothing() -> None:
     assert found["none"] == 1.0
 
 
+@pytest.mark.slow
 def test_prose_without_places_is_unreadable_in_every_task() -> None:
     prose = ["What a lovely street."] * ToyTasks.per_clip
     run = score(candidate(prose), clips=1, suite="toy-tasks")
@@ -199,6 +203,7 @@ def test_the_card_shows_every_figure_that_its_suite_shows_first() -> None:
         assert set(suite.headline) <= shown
 
 
+@pytest.mark.slow
 def test_the_command_prints_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--suite", "toy", "--clips", str(CLIPS)], candidate=candidate(EXACT)) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -228,6 +233,7 @@ def test_the_command_prints_json_of_both(capsys: pytest.CaptureFixture[str]) -> 
     assert (found["toy-tasks"]["clips"], found["toy-tasks"]["questions"]) == (1, ToyTasks.per_clip)
 
 
+@pytest.mark.slow
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--suite", "toy", "--clips", "1", "--json"], candidate=candidate(EXACT)) == 0
     found = json.loads(capsys.readouterr().out)

@@ -45,6 +45,7 @@ def test_the_order_of_rendering_does_not_matter() -> None:
     assert np.array_equal(scene.render(4.0)[0], late)
 
 
+@pytest.mark.slow
 def test_a_picture_alone_and_ids_alone_are_those_of_the_rendering(scenes: list[Scene]) -> None:
     for scene in scenes:
         rgb, ids = scene.render(0.7)
@@ -94,6 +95,7 @@ def test_the_share_that_shows_counts_borders_and_occluders_and_others(scenes: li
             assert state.visible == (state.visible_share >= VISIBLE_SHARE)
 
 
+@pytest.mark.slow
 def test_without_occluders_everything_inside_shows() -> None:
     hidden = 0
     for seed in SEEDS:
@@ -143,6 +145,7 @@ def test_moving_things_move_and_others_do_not(scenes: list[Scene]) -> None:
             assert shift == 0.0 if not actor.moving else shift > 15.0
 
 
+@pytest.mark.slow
 def test_max_actors_caps_the_number() -> None:
     assert all(len(make_scene(seed, duration_s=2.0, max_actors=2).actors) <= 2 for seed in SEEDS)
     assert make_scene(1, duration_s=2.0, max_actors=0).actors == ()
@@ -180,6 +183,7 @@ def test_colours_can_be_told_at_the_models_size(kind: Kind, colour: Colour) -> N
             assert votes.most_common(1)[0][0] == colour
 
 
+@pytest.mark.slow
 def test_no_ground_looks_like_an_object() -> None:
     """Lawns are not the green of things, markings not their white, asphalt not their black."""
     palette = np.array(list(COLOUR_RGB.values()), dtype=np.float64)
@@ -190,6 +194,7 @@ def test_no_ground_looks_like_an_object() -> None:
         assert np.mean(nearest < 36) < 0.02
 
 
+@pytest.mark.slow
 def test_the_demo_scene_hides_the_red_car_for_a_second() -> None:
     scene = demo_scene()
     red = [a for a in scene.actors if (a.colour, a.kind) == ("red", "car")]

@@ -97,6 +97,7 @@ def test_an_object_that_changes_its_number_keeps_its_identity_in_part(
     assert "identity" not in suite.score(example, tracks.model_copy(update={"tracks": (single,)}))
 
 
+@pytest.mark.slow
 def test_one_of_several_is_meant_when_most_of_the_answer_lies_on_it() -> None:
     suite = ToySuite(30)
     examples = [e for e in suite.examples() if e.query.task == "track" and e.truth.objects]

@@ -101,12 +101,14 @@ def test_a_click_lies_on_the_thing_before_it_is_seen_again(suite: ToyTasks, exam
         assert min(example.truth.frame_times_s) == time_s + 0.5
 
 
+@pytest.mark.slow
 def test_a_perfect_answer_scores_one_in_everything(suite: ToyTasks, examples: list[Example]) -> None:
     rows = [suite.score(example, perfect(example)) for example in examples]
     assert {value for row in rows for value in row.values()} == {1.0}
     assert set(suite.headline) <= set(suite.summary(rows))
 
 
+@pytest.mark.slow
 def test_an_unreadable_answer_scores_zero_in_what_a_readable_one_is_scored_by(
     suite: ToyTasks, examples: list[Example]
 ) -> None:

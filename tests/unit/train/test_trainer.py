@@ -61,11 +61,13 @@ def test_a_run_learns_and_leaves_a_line_for_each_step(straight: dict[str, Any]) 
     assert all(norm > 0 for line in straight["lines"] for norm in line["norm"].values())
 
 
+@pytest.mark.slow
 def test_the_same_run_again_is_the_same_to_the_bit(tmp_path: Path, straight: dict[str, Any]) -> None:
     small_trainer(tmp_path).run()
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 3, 4, 5, 8, 11, 12])
 def test_killed_in_a_step_the_run_ends_the_same(at: int, tmp_path: Path, straight: dict[str, Any]) -> None:
     model = SmallModel()
@@ -82,6 +84,7 @@ def test_killed_in_a_step_the_run_ends_the_same(at: int, tmp_path: Path, straigh
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [0, 1, 2, 3])
 @pytest.mark.parametrize("torn", [False, True])
 def test_killed_while_a_snapshot_is_written_the_run_ends_the_same(
@@ -106,6 +109,7 @@ def test_killed_while_a_snapshot_is_written_the_run_ends_the_same(
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.slow
 def test_a_line_that_a_kill_tore_is_cut(tmp_path: Path, straight: dict[str, Any]) -> None:
     small_trainer(tmp_path, plan=replace(PLAN, seconds=0.0)).run()
     with (tmp_path / LOG_FILE).open("a", encoding="utf-8") as file:
@@ -114,6 +118,7 @@ def test_a_line_that_a_kill_tore_is_cut(tmp_path: Path, straight: dict[str, Any]
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_step_finish_and_is_told_how_to_go_on(
     number: signal.Signals, tmp_path: Path, straight: dict[str, Any], caplog: pytest.LogCaptureFixture
@@ -152,6 +157,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, straight: dict[str, Any]) -> None:
     small_trainer(tmp_path).run()
 
@@ -162,6 +168,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, straight: dict[str,
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.slow
 def test_time_that_is_up_stops_the_run_with_a_snapshot(tmp_path: Path, straight: dict[str, Any]) -> None:
     seconds = iter(range(10_000))
     end = small_trainer(tmp_path, plan=replace(PLAN, seconds=12.0), clock=lambda: float(next(seconds))).run()
@@ -200,6 +207,7 @@ def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:
         small_trainer(tmp_path, model=wider).run()
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     # The system's lock is between processes.
     script = (
@@ -251,6 +259,7 @@ def test_what_is_no_number_stops_the_run_with_the_keys(value: float, place: str,
     assert all(tensor.isfinite().all() for tensor in latest.tensors("model").values())
 
 
+@pytest.mark.slow
 def test_a_jump_of_the_loss_stops_the_run(tmp_path: Path) -> None:
     model = SmallModel()
     inner = loss_of(model)
@@ -266,6 +275,7 @@ def test_a_jump_of_the_loss_stops_the_run(tmp_path: Path) -> None:
     assert small_trainer(tmp_path, plan=relaxed).run().finished
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_the_last_snapshot_stays(
     tmp_path: Path, straight: dict[str, Any]
 ) -> None:
@@ -341,6 +351,7 @@ def test_numbers_of_a_loss_stand_in_the_log_as_means_and_nothing_when_there_were
         StepOutcome(loss=torch.zeros(()), numbers={"loss": 1.0})
 
 
+@pytest.mark.slow
 def test_a_loader_that_runs_ahead_changes_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
     for seconds in (0.0, None):
         loader = PrefetchedLoader(PackedLoader(), depth=3)
@@ -349,6 +360,7 @@ def test_a_loader_that_runs_ahead_changes_nothing(tmp_path: Path, straight: dict
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.slow
 def test_invariant_11_a_common_factor_on_all_weights_changes_nothing(tmp_path: Path) -> None:
     class Heavier(PackedLoader):
         def __next__(self) -> KeyedBatch[Rows]:
@@ -368,6 +380,7 @@ def test_invariant_11_a_common_factor_on_all_weights_changes_nothing(tmp_path: P
     assert [(line["loss"], line["norm"]) for line in one] == [(line["loss"], line["norm"]) for line in four]
 
 
+@pytest.mark.slow
 def test_evaluations_by_the_clock_change_nothing(tmp_path: Path, straight: dict[str, Any]) -> None:
     now = [0.0]
     model = SmallModel()

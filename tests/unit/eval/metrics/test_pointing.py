@@ -178,6 +178,7 @@ def test_how_far_an_annotated_moment_reaches(fps: float | None, expected: float)
         assert point_scores(truth, (place(1, 2.0 + off_s, 7, 7),), tolerance_s=1.0).hits == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("duration_s", "theirs"),
     [
@@ -228,6 +229,7 @@ def test_a_video_needs_its_duration() -> None:
         point_scores(replace(EVENTS, duration_s=None), (place(1, 2.0, 7, 7),))
 
 
+@pytest.mark.slow
 @FIXED
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=5, unique=True))
 def test_perfect_points_are_1_wherever_the_objects_are(cells: list[tuple[int, int]]) -> None:

@@ -49,6 +49,7 @@ def come_and_go(seen: list[list[bool]]) -> Truth:
     return video_truth(objects, times_s=[0.0, 1.0, 2.0, 3.0, 4.0])
 
 
+@pytest.mark.slow
 @FIXED
 @given(SEEN, st.randoms(use_true_random=False))
 def test_perfect_is_1_in_everything_with_objects_that_come_and_go(
@@ -74,6 +75,7 @@ def test_perfect_is_1_in_everything_with_objects_that_come_and_go(
     assert set(j_and_f(masks, masks).scores().values()) == {1.0}
 
 
+@pytest.mark.slow
 @FIXED
 @given(SEEN)
 def test_nothing_said_is_1_where_nothing_is_and_0_where_something_is(seen: list[list[bool]]) -> None:

@@ -214,6 +214,7 @@ def test_who_asks_too_fast_is_told_and_others_are_served(stream: FakeStream) -> 
         assert server.counts == {"done": 4, "too_fast": 1}
 
 
+@pytest.mark.slow
 def test_all_together_have_a_limit(stream: FakeStream) -> None:
     with (
         ControlServer(LOOPBACK, stream, limit=RateLimit(peer=(100, 1), total=(2, 0.001))) as server,
@@ -241,6 +242,7 @@ def test_made_up_peers_gain_nothing() -> None:
     assert len(limit._peers) <= 256
 
 
+@pytest.mark.slow
 def test_a_request_that_timed_out_is_not_done_later(stream: FakeStream) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -260,6 +262,7 @@ def test_a_request_that_timed_out_is_not_done_later(stream: FakeStream) -> None:
             assert "ghosts" not in stream.questions
 
 
+@pytest.mark.slow
 def test_the_same_keys_guard_it(stream: FakeStream, tmp_path: Path) -> None:
     ring = Keyring.make(tmp_path / "keys", "robot")
     with ControlServer(LOOPBACK, stream, keys=ring.server) as server:

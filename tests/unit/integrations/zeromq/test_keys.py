@@ -151,6 +151,7 @@ def test_a_damaged_file_of_the_list_shuts_out_its_client_alone(
     assert "left out of those let in" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_makes_lists_and_revokes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(tmp_path / "keys")
     assert main(["keys", folder, "--client", "robot", "--client", "screen"]) == 0

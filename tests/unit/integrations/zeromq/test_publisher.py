@@ -55,6 +55,7 @@ def test_one_part_a_topic_a_space_and_json() -> None:
     context.term()
 
 
+@pytest.mark.slow
 def test_health_beats_with_its_own_numbers_whether_or_not_pictures_come() -> None:
     with (
         Publisher(LOOPBACK, stream_name="cam") as publisher,
@@ -150,6 +151,7 @@ class TestKeys:
 
         return Keyring.make(tmp_path / "keys", "robot", "screen")
 
+    @pytest.mark.slow
     def test_only_a_client_of_the_list_is_let_in(self, ring: Keyring) -> None:
         public, secret = zmq.curve_keypair()
         unknown = ClientKeys(public=public, secret=secret, server=ring.server.public)
@@ -186,6 +188,7 @@ class TestKeys:
             until(lambda: subscriber.link == "refused", what="it is told")
             assert not subscriber.alive
 
+    @pytest.mark.slow
     def test_a_revoked_key_is_shut_out_of_its_open_connection(self, ring: Keyring) -> None:
         with (
             Publisher(LOOPBACK, stream_name="cam", keys=ring.server) as publisher,
@@ -206,6 +209,7 @@ class TestKeys:
             assert screen.link == "connected"
             assert robot.health == heard
 
+    @pytest.mark.slow
     def test_a_client_that_is_let_in_later_gets_in_without_a_restart(self, ring: Keyring) -> None:
         revoke(ring.folder, "robot")
         with (

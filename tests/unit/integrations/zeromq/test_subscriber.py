@@ -291,6 +291,7 @@ def test_junk_is_counted_and_harms_nothing(wire: Wire, junk: bytes) -> None:
         assert subscriber.unreadable == 1
 
 
+@pytest.mark.slow
 def test_made_up_names_fill_no_memory(wire: Wire) -> None:
     with listening(wire, Watch()) as subscriber:
         wire.send(*(tracks(seq, question=f"q{seq}") for seq in range(400)))
@@ -316,6 +317,7 @@ def test_only_the_kinds_that_were_asked_for_are_given() -> None:
         assert received.kind == "points"
 
 
+@pytest.mark.slow
 def test_another_stream_is_not_heard() -> None:
     with (
         Publisher(LOOPBACK, stream_name="cam") as publisher,
@@ -328,6 +330,7 @@ def test_another_stream_is_not_heard() -> None:
         assert not other.wait_alive(0.2)
 
 
+@pytest.mark.slow
 def test_it_waits_for_a_publisher_that_is_started_later_or_again() -> None:
     with Publisher(LOOPBACK, stream_name="cam") as first:
         endpoint = first.endpoint

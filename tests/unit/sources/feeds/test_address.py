@@ -171,6 +171,7 @@ def shows(password: str, text: str) -> bool:
     return any(form in text for form in forms) or "ZjK" in text or "Qx" in text
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(scheme=SCHEMES, user=NASTY, password=PASSWORDS, quoted=st.booleans(), place=st.integers(0, 5))
 @example(scheme="rtsp", user="admin", password="Qx12/34ZjKvW", quoted=False, place=0)

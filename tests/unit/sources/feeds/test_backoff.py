@@ -14,6 +14,7 @@ def test_without_jitter_waits_double_up_to_the_cap() -> None:
     assert waits == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(), jitter=st.floats(0, 0.99), factor=st.floats(1, 10))
 def test_waits_stay_between_the_shortened_first_and_the_cap(seed: int, jitter: float, factor: float) -> None:
     backoff = Backoff(seed=seed, jitter=jitter, factor=factor)

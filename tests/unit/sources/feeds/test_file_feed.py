@@ -35,6 +35,7 @@ def test_pictures_are_stamped_by_the_start_and_their_own_times(media: Shelf) -> 
     assert not feed.reopens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [4.0, 20.0])
 def test_at_a_speed_pictures_come_when_they_are_due_and_are_stamped_so(media: Shelf, speed: float) -> None:
     path = media(constant_rate)

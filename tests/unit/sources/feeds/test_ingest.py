@@ -242,6 +242,7 @@ def test_a_source_that_can_wait_loses_nothing_under_any_policy() -> None:
         assert not ingest.totals.dropped
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     lives=st.lists(st.lists(st.one_of(st.integers(1, 3), st.integers(100, 120)), max_size=12), max_size=4),
@@ -320,6 +321,7 @@ def test_closing_ends_the_thread_while_it_waits_to_try_again() -> None:
     assert ingest.failure is None
 
 
+@pytest.mark.slow
 def test_two_hundred_connections_leave_no_thread_and_no_file_behind() -> None:
     feed = FakeFeed([Life(pictures(1)) for _ in range(200)])
     before = active_count(), len(os.listdir("/proc/self/fd"))

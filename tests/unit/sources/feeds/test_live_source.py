@@ -47,6 +47,7 @@ def test_anything_else_is_refused(source: Any) -> None:
         open_feed(source)
 
 
+@pytest.mark.slow
 def test_the_door_loads_neither_ffmpeg_nor_zeromq() -> None:
     code = (
         "import sys; from molmo2_ground.sources.feeds import open_feed, Ingest\n"

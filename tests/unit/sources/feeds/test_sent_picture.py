@@ -133,6 +133,7 @@ def test_what_is_no_picture_is_malformed(parts: list[bytes]) -> None:
         read_parts(parts)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=4), st.booleans())
 def test_noise_is_malformed_and_nothing_else(parts: list[bytes], framed: bool) -> None:
@@ -144,6 +145,7 @@ def test_noise_is_malformed_and_nothing_else(parts: list[bytes], framed: bool) -
     assert sent is None
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255))
 def test_a_damaged_message_is_a_picture_or_malformed(at: int, byte: int) -> None:

@@ -36,6 +36,7 @@ def test_of_a_camera_that_sends_no_more_than_wanted_nothing_is_left_out(camera_f
     assert kept(stamps, 2.0) == stamps
 
 
+@pytest.mark.slow
 @given(gaps=st.lists(st.integers(1, 3_000_000_000), min_size=1, max_size=60), rate_hz=st.floats(0.1, 60))
 def test_never_more_than_the_rate_in_the_long_run(gaps: list[int], rate_hz: float) -> None:
     stamps = [UNIX_NS]

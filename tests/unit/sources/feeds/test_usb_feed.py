@@ -125,6 +125,7 @@ def test_options_that_opencv_does_not_know_are_refused(options: dict[str, str]) 
         CvFeed(CAMERA, options=options)
 
 
+@pytest.mark.slow
 def test_ffmpegs_fake_camera_goes_the_way_of_a_real_one() -> None:
     fake = Address(kind="device", name="fake", location=Secret("testsrc=size=64x48:rate=50"))
     with Ingest(AvFeed(fake, format="lavfi"), policy="block") as ingest:

@@ -94,6 +94,7 @@ def test_a_camera_that_was_started_anew_is_another_epoch(cameras: Any) -> None:
     assert second.epoch > first.epoch
 
 
+@pytest.mark.slow
 def test_a_sender_of_nothing_but_noise_counts_as_stalled(cameras: Any) -> None:
     camera = cameras([[b"noise"]])
     feed = open_feed(f"zmq+tcp://127.0.0.1:{camera.port}")
