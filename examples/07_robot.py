@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from typing import NamedTuple
 
 from molmo2_ground.integrations.zeromq import Subscriber
 from molmo2_ground.messages import TracksMessage
@@ -18,8 +19,7 @@ PERIOD_S = 0.05  # the wheels want a command twenty times a second
 FIELD_OF_VIEW_RAD = 1.2  # of the camera, from the left edge of its picture to the right
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """Metres a second ahead, radians a second to the left, and why."""
 
     ahead: float
@@ -36,17 +36,18 @@ def command(tracks: TracksMessage | None, *, alive: bool) -> Command:
     if not tracks.detections:
         return Command(0.0, 0.0, "stop: nothing is there")
     thing = min(tracks.detections, key=lambda found: (found.born_ns, int(found.id)))
-    width_px, _ = tracks.header.size_px
-    bearing_rad = (0.5 - thing.point.x / width_px) * FIELD_OF_VIEW_RAD  # left of the middle is positive
+    bearing_rad = FIELD_OF_VIEW_RAD * (0.5 - thing.point.x / tracks.header.size_px[0])  # to the left
     ahead = 0.0 if thing.state == "predicted" else max(0.0, 0.4 * (1 - abs(bearing_rad) / 0.5))
     return Command(ahead, 1.5 * bearing_rad, f"thing {thing.id} ({thing.state})")
 
 
 def main(endpoint: str = "tcp://127.0.0.1:5556", *, drive: Callable[[Command], bool] | None = None) -> None:
     """Give the wheels a command every 50 ms, for as long as `drive` says that there is more to do."""
-    with Subscriber(endpoint, kinds=("tracks",), silence_s=2.0, max_age_s=1.0) as subscriber:
-        while (drive or show)(command(subscriber.latest("tracks"), alive=subscriber.alive)):
+    live = Subscriber(endpoint, kinds=("tracks",), silence_s=2.0, max_age_s=1.0)
+    with live, suppress(KeyboardInterrupt):
+        while (drive or show)(command(live.latest("tracks"), alive=live.alive)):
             time.sleep(PERIOD_S)
+    (drive or show)(Command(0.0, 0.0, "stop: the program ends"))
 
 
 def show(wheels: Command) -> bool:

@@ -91,10 +91,11 @@ def event_line(event: Event) -> str:
     """`1.25 s  #1 the red car entered crossing at (320, 180), between 1.00 and 1.50 s`."""
     who = f"{event.time_s:.2f} s  #{event.object_id} {event.label}"
     hidden = ", while it was hidden" if event.hidden else ""
-    return f"{who} {_what(event)} at ({event.x_px:.0f}, {event.y_px:.0f}){_when(event)}{hidden}"
+    return f"{who} {what_happened(event)} at ({event.x_px:.0f}, {event.y_px:.0f}){_when(event)}{hidden}"
 
 
-def _what(event: Event) -> str:
+def what_happened(event: Event) -> str:
+    """`entered the yard`, as a sentence goes on after who it was."""
     match event.kind:
         case "appeared":
             return "appeared"

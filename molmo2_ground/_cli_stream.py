@@ -22,6 +22,7 @@ from molmo2_ground._cli_stream_options import (
     watches_of,
     zone_file_of,
 )
+from molmo2_ground.errors import CheckpointError
 
 if TYPE_CHECKING:
     from molmo2_ground.analytics import ZoneFile
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from molmo2_ground.live.recording import Recorder
     from molmo2_ground.live.stream import Stream
     from molmo2_ground.live.update import Update
+    from molmo2_ground.masks import Segmenter
 
 Loader = Callable[..., "Grounder"]
 Step = Callable[["Update"], None]
@@ -58,9 +60,7 @@ def stream(arguments: argparse.Namespace, loader: Loader | None) -> int:
     options = stream_options(arguments, zones=zones)
     check_options(feed, options)
     if arguments.carry not in ("flow", "none"):
-        from molmo2_ground.masks.choice import segmenter_named
-
-        options["carry"] = segmenter_named(arguments.carry, device=arguments.device)
+        options["carry"] = _carrying(arguments)
     grounder = (loader or load)(
         arguments.model or default_model(),
         device=arguments.device,
@@ -79,6 +79,15 @@ def stream(arguments: argparse.Namespace, loader: Loader | None) -> int:
     if not running.updates:
         say(f"molmo2-ground: no picture came from {feed.name}")
     return 0 if running.updates and running.all_recorded else 1
+
+
+def _carrying(arguments: argparse.Namespace) -> Segmenter:
+    from molmo2_ground.masks.choice import segmenter_named
+
+    try:
+        return segmenter_named(arguments.carry, device=arguments.device)
+    except CheckpointError as error:
+        raise CheckpointError(f"--carry takes flow, none, or a segmenter; {error}") from None
 
 
 class _Running:
@@ -100,8 +109,13 @@ class _Running:
 
     @property
     def all_recorded(self) -> bool:
-        """Whether no recording stopped early."""
-        return all(recorder.problem is None for recorder in self._recorders)
+        """Whether no recording stopped early and no clip is missing."""
+        return not self._clips_missing and all(recorder.problem is None for recorder in self._recorders)
+
+    @property
+    def _clips_missing(self) -> int:
+        clips = None if self._stream is None else self._stream.clips
+        return 0 if clips is None else clips.failed + clips.refused
 
     def open(self, stream: Stream, stack: ExitStack) -> None:
         """Open every output, then the source; `stack` closes them, the last opened first."""
@@ -155,6 +169,9 @@ class _Running:
                     recorder.skipped
                 )
                 say(f"wrote {recorder.path}{skipped}")
+        if self._clips_missing:
+            missing = self._clips_missing
+            say(f"molmo2-ground: clips that could not be written to {self._arguments.clips}: {missing}")
         if self._arguments.quiet:
             return
         totals = self.stream.totals
@@ -190,7 +207,7 @@ class _Running:
             yield lambda update: _print(lines_of(update))
 
     def _recorder(self, path: Path, stack: ExitStack) -> Recorder:
-        from molmo2_ground import __version__
+        from molmo2_ground.grounder import default_model
         from molmo2_ground.integrations.recording import recorder_for
         from molmo2_ground.live.recording import Contents
 
@@ -200,8 +217,7 @@ class _Running:
             manifest={
                 "source": self.stream.name,
                 "questions": "; ".join(f"{name}: {q.phrase}" for name, q in self.stream.questions.items()),
-                "model": self._arguments.model or "default",
-                "molmo2-ground": __version__,
+                "model": self._arguments.model or default_model(),
             },
         )
         max_mb = self._arguments.record_max_mb if path.suffix.lower() == ".mcap" else None

@@ -40,9 +40,9 @@ def _look(look: Look, update: Update) -> str:
 
 
 def event_line(event: WatchEvent) -> str:
-    """What a watch saw: `someone enters the yard: #3 zone entered yard [clip.mp4]`."""
-    from molmo2_ground.analytics.events import where_and_what
+    """What a watch saw: `someone enters the yard: #3 person entered the yard [clip.mp4]`."""
+    from molmo2_ground._cli_events import what_happened
 
-    happened = (event.event.kind.replace("_", " "), *where_and_what(event.event))
     clip = f" [{event.clip}]" if event.clip is not None else ""
-    return f"{event.watch}: #{event.event.object_id} {' '.join(filter(None, happened))}{clip}"
+    who = f"#{event.event.object_id} {event.event.label}"
+    return f"{event.watch}: {who} {what_happened(event.event)}{clip}"

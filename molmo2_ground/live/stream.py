@@ -76,7 +76,7 @@ class Stream:
         )
         self._looker = Looker(backend, decoding=decoding, clocks=clocks)
         self._waits_for_looks = carrier is None
-        self._watching, self._clips = Watching(watches, rules=watch_rules), clips
+        self._watching, self.clips = Watching(watches, rules=watch_rules), clips
         self._ended_with: tuple[WatchEvent, ...] = ()
         self._figures = StreamFigures(ingest, self._tracker)
         self.meter = HealthMeter(name, figures=self._figures, clocks=clocks)
@@ -156,10 +156,10 @@ class Stream:
         self._looker.close(wait_s=_CLOSE_S)
         self._gather_events()
         self._ended_with = self._watching.close()
-        if self._clips is not None:
+        if self.clips is not None:
             if self._snapshot is not None:
-                self._ended_with = self._clips.take(self._snapshot, self._ended_with)
-            self._clips.close()
+                self._ended_with = self.clips.take(self._snapshot, self._ended_with)
+            self.clips.close()
         self._tracker.close()
 
     # --- what any thread may ask
@@ -287,8 +287,8 @@ class Stream:
         if update is None:
             return None
         events = self._watching.take(update)
-        if self._clips is not None:
-            events = self._clips.take(update, events)
+        if self.clips is not None:
+            events = self.clips.take(update, events)
         if events:
             update = replace(update, events=events)
         self._snapshot = update

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_what_happens_is_recorded_and_told(
     ]
     assert main(command, loader=loader) == 0
     out, err = capsys.readouterr()
-    assert "someone crosses the kerb: #1 line crossed the kerb" in out
+    assert "someone crosses the kerb: #1 the red car crossed the kerb" in out
     assert f"wrote {recording}" in err
     assert list((tmp_path / "clips").glob("*.mp4"))
     with recording.open("rb") as file:
@@ -249,7 +250,28 @@ def test_zones_of_another_size_and_their_rules_are_heeded(
     # Nothing moves so far from the line that by these rules it would have crossed it.
     zones.write_text(json.dumps({"units": "norm", "lines": [kerb], "rules": {"min_step_px": 10000}}))
     assert main([*command, "--watch", "someone crosses kerb"], loader=loader) == 0
-    assert "line crossed" not in capsys.readouterr().out
+    assert "crossed kerb" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_clips_that_could_not_be_written_are_counted_at_the_end(
+    film: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zones = tmp_path / "zones.json"
+    zones.write_text(
+        json.dumps({"units": "norm", "lines": [{"name": "kerb", "start": [0.35, 0], "end": [0.35, 1]}]})
+    )
+    command = ["stream", film, WORDS, "--policy", "block", "--zones", str(zones)]
+    command += ["--watch", "someone crosses kerb"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        code = main([*command, "--clips", str(tmp_path / "clips")], loader=loader)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    assert f"clips that could not be written to {tmp_path / 'clips'}: 1" in capsys.readouterr().err
+    assert not [*(tmp_path / "clips").glob("*.mp4")]
 
 
 def test_a_source_that_is_none_is_told_before_the_model_loads(capsys: pytest.CaptureFixture[str]) -> None:

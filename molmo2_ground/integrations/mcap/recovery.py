@@ -84,7 +84,7 @@ def _readable(stream: Any, *, name: str) -> Iterator[Any]:
         records = iter(reading.StreamReader(stream).records)
         first = next(records)
     except (broken.McapError, StopIteration) as error:
-        raise SourceError(f"{name} is no MCAP file: {error or 'it is empty'}") from error
+        raise SourceError(f"{name} is no MCAP file: {str(error) or 'it is empty'}") from error
     if not isinstance(first, kinds.Header):
         raise SourceError(
             f"{name} does not begin as an MCAP file: expected a header; got {type(first).__name__}"

@@ -28,6 +28,8 @@ def recover_bag(unfinished: Path | str, path: Path | str) -> int:
     folder, target = Path(unfinished), Path(path)
     if target.exists():
         raise FileExistsError(f"{target} exists; recover to another name")
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder}; expected the unfinished bag's")
     files = [*folder.rglob("*.db3"), *folder.rglob("*.mcap")]
     if len(files) != 1:
         raise SourceError(f"expected one .db3 or .mcap file in {folder}; found {len(files)}")

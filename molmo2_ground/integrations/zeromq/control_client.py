@@ -63,14 +63,14 @@ class ControlClient:
         options = {self._zmq.MAXMSGSIZE: _LONGEST_REPLY, self._zmq.SNDHWM: 4}
         self._link = Link(endpoint, self._zmq.DEALER, keys=keys, options=options)
 
-    def add(self, query: Query, *, name: str | None = None) -> str:
-        """Ask one more question; the name that it got."""
-        reply = self.request(AddRequest(id=_new_id(), query=Question.of(query), name=name))
+    def add(self, query: Query | str, *, name: str | None = None) -> str:
+        """Ask one more question, words: what to follow; the name that it got."""
+        reply = self.request(AddRequest(id=_new_id(), query=_question(query), name=name))
         return reply.name or ""
 
-    def change(self, name: str, query: Query) -> None:
-        """Ask something else under this name."""
-        self.request(ChangeRequest(id=_new_id(), name=name, query=Question.of(query)))
+    def change(self, name: str, query: Query | str) -> None:
+        """Ask something else under this name; words: what to follow."""
+        self.request(ChangeRequest(id=_new_id(), name=name, query=_question(query)))
 
     def remove(self, name: str) -> None:
         """Ask it no longer."""
@@ -141,3 +141,7 @@ class ControlClient:
 
 def _new_id() -> str:
     return secrets.token_hex(8)
+
+
+def _question(query: Query | str) -> Question:
+    return Question.of(Query.track(query) if isinstance(query, str) else query)

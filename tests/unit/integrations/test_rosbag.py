@@ -171,6 +171,8 @@ def test_a_bag_without_its_index_is_recovered(tmp_path: Path, storage: Storage) 
 def test_a_folder_without_a_bag_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="found 0"):
         recover_bag(tmp_path, tmp_path / "again")
+    with pytest.raises(SourceError, match="there is no folder"):
+        recover_bag(tmp_path / "gone", tmp_path / "again")
 
 
 @pytest.mark.slow

@@ -75,6 +75,11 @@ def raw(server: ControlServer) -> Iterator[Raw]:
 def test_questions_are_added_changed_and_removed(client: ControlClient, stream: FakeStream) -> None:
     assert client.add(Query.count("cars"), name="cars") == "cars"
     assert client.add(Query.track("dogs", fps=1.0, max_objects=3)) == "question-2"
+    assert client.add("bikes", name="words") == "words"
+    assert client.questions()["words"] == Query.track("bikes")
+    client.change("words", "buses")
+    assert client.questions()["words"] == Query.track("buses")
+    client.remove("words")
     client.change("people", Query.track("people in vests"))
     client.remove("cars")
     assert client.questions() == stream.questions
