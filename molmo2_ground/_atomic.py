@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_OF_DISKS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 @contextmanager
@@ -26,16 +29,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it or write elsewhere")
     if target.exists() and not target.is_file():
-        yield target  # a pipe or device is written in place: a rename would put a plain file over it
+        with _named(target):
+            yield target  # a pipe or device is written in place: a rename would put a plain file over it
         return
     stem = target.name.removesuffix(target.suffix)[:100]  # file names have a length limit
     unfinished = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, target)
+        with _named(target, unfinished):
+            yield unfinished
+            os.replace(unfinished, target)
     except BaseException:
         with suppress(FileNotFoundError):
             unfinished.unlink()
+        raise
+
+
+@contextmanager
+def _named(target: Path, unfinished: Path | None = None) -> Iterator[None]:
+    """Put the file's own name into what the system says of it: a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_DISKS and error.filename in (None, unfinished and os.fspath(unfinished)):
+            error.filename = os.fspath(target)
         raise
 
 

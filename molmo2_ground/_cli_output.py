@@ -13,7 +13,13 @@ def say(message: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, whatever raised it; its class when it has no words."""
+    """An error's message on one line, whatever raised it; its class when it has no words.
+
+    What the system says comes without its number, behind the file that it is about.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        about = "" if error.filename is None else f"{error.filename}: "
+        return " ".join(f"{about}{error.strerror}".split())
     return " ".join(str(error).split()) or type(error).__name__
 
 

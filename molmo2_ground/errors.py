@@ -74,3 +74,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, *, partial: Tracks) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+def reason_of(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file could not be read, in the system's words without its number and the file's name."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8"
+    return error.strerror or str(error)

@@ -24,7 +24,7 @@ from molmo2_ground.analytics.homography import Homography, Row
 from molmo2_ground.analytics.line import Line
 from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.analytics.zone import Coordinates, Zone
-from molmo2_ground.errors import SourceError
+from molmo2_ground.errors import SourceError, reason_of
 
 
 class _Part(BaseModel):
@@ -122,7 +122,7 @@ def read_zone_file(path: str | os.PathLike[str]) -> ZoneFile:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read the zone file {path}: {error}") from error
+        raise SourceError(f"cannot read the zone file {path}: {reason_of(error)}") from error
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

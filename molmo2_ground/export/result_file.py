@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from molmo2_ground._atomic import atomic_path
-from molmo2_ground.errors import SourceError
+from molmo2_ground.errors import SourceError, reason_of
 from molmo2_ground.results import Answer, Count, Masks, Points, Tracks
 
 Result = Points | Tracks | Count | Answer
@@ -137,7 +137,7 @@ def _text_of(path: str | os.PathLike[str]) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read the result file {path}: {error}") from error
+        raise SourceError(f"cannot read the result file {path}: {reason_of(error)}") from error
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from molmo2_ground._atomic import atomic_folder, atomic_path
+from molmo2_ground._cli_output import one_line
 
 
 def test_the_file_appears_with_its_content(tmp_path: Path) -> None:
@@ -134,3 +136,16 @@ def test_a_folder_needs_one_to_lie_in(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError), atomic_folder(tmp_path / "file"):
         pass
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["names the temporary file", "names none"])
+def test_a_full_disk_is_told_with_the_files_own_name(tmp_path: Path, names: bool) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "a.json") as path:
+        raise OSError(errno.ENOSPC, "No space left on device", *([str(path)] if names else []))
+    assert one_line(caught.value) == f"{tmp_path / 'a.json'}: No space left on device"
+
+
+def test_what_is_not_about_the_disk_keeps_its_words(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="refused") as caught, atomic_path(tmp_path / "a.json"):
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+    assert one_line(caught.value) == "Connection refused"
