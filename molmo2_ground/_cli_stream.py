@@ -175,7 +175,10 @@ class _Running:
         if self._arguments.quiet:
             return
         totals = self.stream.totals
-        dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.dropped.items()))
+        left_out = [f"{count} {reason}" for reason, count in sorted(totals.dropped.items())]
+        if totals.waiting:  # when it was stopped, by Ctrl-C or --seconds
+            left_out.append(f"{totals.waiting} still waiting")
+        dropped = ", ".join(left_out)
         say(
             f"pictures: {totals.received} received, {totals.taken} used"
             f"{', left out: ' + dropped if dropped else ''}; tokens: {self.stream.tokens}"

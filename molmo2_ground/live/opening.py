@@ -94,6 +94,10 @@ def open_stream(
     if unknown := sorted(set(options) - set(StreamOptions.__annotations__)):
         known = ", ".join(StreamOptions.__annotations__)
         raise TypeError(f"a stream has no option {', '.join(unknown)}; there are: {known}")
+    watches = tuple(options.get("watches", ()))
+    for watch in watches:
+        if not isinstance(watch, Watch):
+            raise ValueError(f"watches are Watch objects, such as Watch.read(sentence) gives; got {watch!r}")
     feed = open_feed(
         source,
         name=options.get("name"),
@@ -115,7 +119,7 @@ def open_stream(
         questions=questions,
         rules=rules,
         carrier=carrier,
-        watches=options.get("watches", ()),
+        watches=watches,
         watch_rules=options.get("watch_rules"),
         clips=_clips(options.get("clips"), waits=not feed.paced),
         decoding=options.get("decoding"),

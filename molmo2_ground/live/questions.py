@@ -20,8 +20,12 @@ def named(asked: Asked) -> dict[str, Question]:
         asked = [asked]
     if isinstance(asked, Mapping):
         return dict(asked)
+    if not isinstance(asked, Iterable):
+        raise ValueError(f"a question is a Query or words, or several of them; got {asked!r}")
     found: dict[str, Question] = {}
     for question in asked:
+        if not isinstance(question, Query | str):
+            raise ValueError(f"a question is a Query or words; got {question!r}")
         found[_free_name(question, found)] = question
     return found
 

@@ -14,6 +14,7 @@ from molmo2_ground.answer import RawAnswer
 from molmo2_ground.backends.base import BackendSession
 from molmo2_ground.clip import Frame
 from molmo2_ground.errors import BackendError, SourceError
+from molmo2_ground.live.opening import open_stream
 from molmo2_ground.live.questions import named
 from molmo2_ground.live.stream import Stream
 from molmo2_ground.live.update import Update
@@ -299,6 +300,19 @@ def test_whoever_closes_waits_until_another_has_closed_it() -> None:
 def test_an_option_that_there_is_not_is_refused() -> None:
     with pytest.raises(TypeError, match="no option capcity; there are: fps"):
         over(TruthBackend(one_across), capcity=5)
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "said"),
+    [
+        pytest.param(5, {}, "a question is a Query or words, or several of them; got 5", id="a number"),
+        pytest.param([5], {}, "a question is a Query or words; got 5", id="a list of numbers"),
+        pytest.param("cars", {"watches": ["someone enters"]}, "got 'someone enters'", id="a sentence"),
+    ],
+)
+def test_what_is_no_question_or_watch_is_refused(question: Any, options: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        open_stream(iter(()), question, backend=TruthBackend(one_across), **options)
 
 
 def test_watches_are_told_with_the_update() -> None:
