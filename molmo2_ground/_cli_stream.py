@@ -77,7 +77,10 @@ def stream(arguments: argparse.Namespace, loader: Loader | None) -> int:
         running.say_last_events()
         running.say_totals()
     if not running.updates:
-        say(f"molmo2-ground: no picture came from {feed.name}")
+        from molmo2_ground._cli_stream_lines import nothing_line
+
+        why = nothing_line(running.stream.totals, trouble=running.stream.trouble, name=feed.name)
+        say(f"molmo2-ground: {why}")
     return 0 if running.updates and running.all_recorded else 1
 
 

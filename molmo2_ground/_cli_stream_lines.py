@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molmo2_ground.live.update import Look, Update, WatchEvent
+    from molmo2_ground.sources.feeds.waiting_room import Totals
 
 _MOST_NAMED = 6
 
@@ -46,3 +47,13 @@ def event_line(event: WatchEvent) -> str:
     clip = f" [{event.clip}]" if event.clip is not None else ""
     who = f"#{event.event.object_id} {event.event.label}"
     return f"{event.watch}: {who} {what_happened(event.event)}{clip}"
+
+
+def nothing_line(totals: Totals, *, trouble: str, name: str) -> str:
+    """Why there was no update: what came and what became of it, and why the source was lost, if it was."""
+    if not totals.received:
+        return f"no picture came from {name}{f': {trouble}' if trouble else ''}"
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.dropped.items()) if count)
+    became = f"none could be used: {counts}" if counts else "none was used"
+    pictures = "1 picture" if totals.received == 1 else f"{totals.received} pictures"
+    return f"{pictures} came from {name}, {became}{f'; {trouble}' if trouble else ''}"

@@ -229,6 +229,11 @@ class Stream:
         return self._figures.totals
 
     @property
+    def trouble(self) -> str:
+        """Why the source was lost the last time, without passwords; empty when it never was."""
+        return self._figures.trouble
+
+    @property
     def tokens(self) -> int:
         """Read and written by the model so far; what the questions of a look share counts once."""
         return self._figures.tokens

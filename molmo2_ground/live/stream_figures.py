@@ -43,6 +43,11 @@ class StreamFigures:
         return self.ingest.state
 
     @property
+    def trouble(self) -> str:
+        """Why the camera was lost the last time; empty when it never was."""
+        return self.ingest.trouble
+
+    @property
     def epoch(self) -> int | None:
         """Unix milliseconds at which it was connected; None before."""
         return self.ingest.epoch

@@ -41,16 +41,41 @@ def measure(path: Path) -> Extent:
     seconds when the rate varies, and it stays as it was when a file is cut.
     """
     with opened(path) as (container, stream):
-        if "mp4" in container.format.name and stream.frames > 0:
+        if _has_index(container, stream):
             return _measure_indexed(path, container, stream)
         scan = _scan(container, stream)
-        lost = []
-        promised_s = _promised_end_s(container, stream)
-        if promised_s is not None and stream.time_base is not None and scan.last_pts is not None:
-            end_s = float((scan.last_pts + scan.last_length) * stream.time_base)
-            if promised_s - end_s > _DISAGREEMENT_S:
-                lost.append(f"the file ends at {end_s:.2f} s; its header promises {promised_s:.2f} s")
-        return scan.extent(lost=tuple(lost))
+        if stream.time_base is None or scan.last_pts is None:
+            return scan.extent()
+        end_s = float((scan.last_pts + scan.last_length) * stream.time_base)
+        return scan.extent(lost=cut_short(container, stream, packets=scan.count, end_s=end_s))
+
+
+def cut_short(
+    container: InputContainer, stream: VideoStream, *, packets: int, end_s: float
+) -> tuple[str, ...]:
+    """What the header promises beyond what was read, one line each.
+
+    packets  of frames that are shown, read to the end of the file.
+    end_s    when the last one is over, on the file's own clock.
+    """
+    if _has_index(container, stream):
+        return _missing_frames(packets, of=_shown(stream))
+    promised_s = _promised_end_s(container, stream)
+    if promised_s is not None and promised_s - end_s > _DISAGREEMENT_S:
+        return (f"the file ends at {end_s:.2f} s; its header promises {promised_s:.2f} s",)
+    return ()
+
+
+def _has_index(container: InputContainer, stream: VideoStream) -> bool:
+    return "mp4" in container.format.name and stream.frames > 0
+
+
+def _shown(stream: VideoStream) -> int:
+    return sum(1 for entry in stream.index_entries if not entry.is_discard)
+
+
+def _missing_frames(count: int, *, of: int) -> tuple[str, ...]:
+    return (f"the file is cut short: it holds {count} of {of} frames",) if count < of else ()
 
 
 @dataclass(slots=True)
@@ -90,7 +115,7 @@ def _scan(container: InputContainer, stream: VideoStream) -> _Scan:
 
 def _measure_indexed(path: Path, container: InputContainer, stream: VideoStream) -> Extent:
     index = stream.index_entries
-    shown = sum(1 for entry in index if not entry.is_discard)
+    shown = _shown(stream)
     if len(index):
         last = index[len(index) - 1]
         try:
@@ -102,9 +127,7 @@ def _measure_indexed(path: Path, container: InputContainer, stream: VideoStream)
             return tail.extent(frame_count=shown)
     with opened(path) as (fresh, fresh_stream):
         whole = _scan(fresh, fresh_stream)
-    if whole.count >= shown:
-        return whole.extent()
-    return whole.extent(lost=(f"the file is cut short: it holds {whole.count} of {shown} frames",))
+    return whole.extent(lost=_missing_frames(whole.count, of=shown))
 
 
 def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:

@@ -20,14 +20,14 @@ class _Stretch:
     last_s: float
     count: int
 
-    def line(self) -> str:
+    def line(self, damaged: str) -> str:
         one = self.count == 1
         what = "the frame" if one else f"{self.count} frames"
         where = f"at {self.first_s:.2f} s" if one else f"between {self.first_s:.2f} s and {self.last_s:.2f} s"
         if self.kind == "undecoded":
             return f"{what} {where} could not be decoded"
         if self.kind == "damaged":
-            return f"{what} {where} {'is' if one else 'are'} damaged and shown as far as readable"
+            return f"{what} {where} {'is' if one else 'are'} damaged and {damaged}"
         if self.kind == "backwards":
             return f"{what} {where} {'has a time' if one else 'have times'} before the frame ahead; left out"
         return f"nothing could be read between {self.first_s:.2f} s and {self.last_s:.2f} s"
@@ -66,9 +66,12 @@ class Losses:
         """Count one wanted time that falls where no picture could be read."""
         self._unseen_times += 1
 
-    def take(self) -> tuple[str, ...]:
-        """The lines since the last call, notes first and then by time; starts anew."""
-        lines = [*self._notes, *(s.line() for s in sorted(self._stretches, key=lambda s: s.first_s))]
+    def take(self, *, damaged: str = "shown as far as readable") -> tuple[str, ...]:
+        """The lines since the last call, notes first and then by time; starts anew.
+
+        damaged: what became of damaged frames.
+        """
+        lines = [*self._notes, *(s.line(damaged) for s in sorted(self._stretches, key=lambda s: s.first_s))]
         if self._untold:
             lines.append(f"{self._untold} more places like these")
         if self._unseen_times:

@@ -21,6 +21,7 @@ class Shot:
     time_s       its presentation time, seconds after the first frame.
     end_s        when its own duration is over; the next frame usually comes then.
     hole_before  frames between the one before and this one were lost.
+    damaged      it is hurt, or builds on a frame that is hurt or lost; its pixels are a guess.
     paint        makes the pixels; called for wanted frames only, because it costs more than decoding.
     """
 
@@ -28,6 +29,7 @@ class Shot:
     time_s: float
     end_s: float
     hole_before: bool
+    damaged: bool = False
     paint: Callable[[], RgbArray]
 
 

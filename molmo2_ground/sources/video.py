@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.container import opened, packet_time, tells_decoding_times_only
-from molmo2_ground.sources.extent import Extent, measure
+from molmo2_ground.sources.extent import Extent, cut_short, measure
 from molmo2_ground.sources.losses import Losses
 from molmo2_ground.sources.picture import Painter
 from molmo2_ground.sources.shots import Shot
@@ -111,7 +111,7 @@ class VideoFile:
         self._length = max(1, round(1 / (self._rate * self._time_base)))
         self.codec = stream.codec_context.name
         self.has_audio = bool(container.streams.audio)
-        self._packets = 0
+        self._packets, self._shown_packets, self._is_measured = 0, 0, extent is not None
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
@@ -159,6 +159,7 @@ class VideoFile:
                 return
             if packet.size:
                 self._packets += 1
+                self._shown_packets += not packet.is_discard
                 if packet.is_corrupt:
                     self._ledger.damage()
                 # A frame comes out with the time of its packet, by which the ledger knows it again.
@@ -197,9 +198,15 @@ class VideoFile:
             if spoiled:
                 self.losses.frames("damaged", first_s=time_s, last_s=time_s)
             paint = partial(self._painter.paint, frame)
-            yield Shot(index=index, time_s=time_s, end_s=end_s, hole_before=hole, paint=paint)
+            yield Shot(
+                index=index, time_s=time_s, end_s=end_s, hole_before=hole, damaged=spoiled, paint=paint
+            )
             index += 1
         self.hole_at_end = self._note_hole(self._ledger.at_end(), end=end, pts=None)
+        if not self._is_measured:  # else it was told when the end was found
+            end_s = float(end * self._time_base)
+            for line in cut_short(self._container, self._stream, packets=self._shown_packets, end_s=end_s):
+                self.losses.note(line)
 
     def _time_of(self, frame: VideoFrame, *, default: int) -> tuple[int, list[int]]:
         """The frame's presentation time and those of frames that should have come before it and are lost."""

@@ -9,6 +9,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -342,6 +344,34 @@ def test_damaged_pictures_are_counted_and_none_is_passed_on(film: Path) -> None:
     for capture in captures:
         rgb, number = capture.paint(), shown_number(capture.paint())
         assert abs(rgb.astype(int) - SCENE[number]).mean() < 12
+
+
+@pytest.mark.slow
+def test_a_film_on_a_web_server_is_told_from_a_live_stream(
+    film: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(film.parent)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        feed = open_feed(f"http://127.0.0.1:{server.server_port}/{film.name}?token=SeCrEt")
+        backoff = Backoff(first_s=1e-3, cap_s=1e-3, attempts=5)
+        with caplog.at_level("INFO"), Ingest(feed, backoff=backoff) as ingest:
+            while not ingest.ended:
+                ingest.take(0.5)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert ingest.connections == 6
+    assert "looks like a file and not like a live stream" in str(ingest.failure)
+    told = [line for line in caplog.messages if "(attempt " in line]
+    assert ["looks like a file" in line for line in told] == [False, False, True]
+    assert "SeCrEt" not in caplog.text + str(ingest.failure)
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from mcap.reader import make_reader
 
+from molmo2_ground._cli_stream_lines import nothing_line
 from molmo2_ground.cli import main
 from molmo2_ground.grounder import Grounder
+from molmo2_ground.sources.feeds import Totals
 from tests.live_scenes import Places, TruthBackend
 from tests.media import Shelf, constant_rate
 
@@ -118,9 +120,26 @@ def test_a_camera_that_never_comes_ends_with_the_time_given(
     command = ["stream", "rtsp://someone:s3cret@127.0.0.1:9/door", WORDS, "--seconds", "1"]
     assert main(command, loader=loader) == 1
     out, err = capsys.readouterr()
-    assert "no picture came from rtsp://127.0.0.1:9/door" in err
+    assert "no picture came from rtsp://127.0.0.1:9/door: cannot be opened (Connection refused)" in err
     assert "s3cret" not in out + err + caplog.text
     assert "rtsp://127.0.0.1:9/door: reconnecting" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("received", "dropped", "trouble", "said"),
+    [
+        (0, {}, "", "no picture came from cam"),
+        (0, {}, "nothing (404)", "no picture came from cam: nothing (404)"),
+        (3, {"late": 1, "damaged": 2}, "", "3 pictures came from cam, none could be used: 2 damaged, 1 late"),
+        (1, {"late": 1}, "a file", "1 picture came from cam, none could be used: 1 late; a file"),
+        (1, {}, "", "1 picture came from cam, none was used"),
+    ],
+)
+def test_why_there_was_no_update_is_told(
+    received: int, dropped: dict[str, int], trouble: str, said: str
+) -> None:
+    totals = Totals(received=received, taken=0, waiting=0, dropped=dropped)
+    assert nothing_line(totals, trouble=trouble, name="cam") == said
 
 
 @pytest.mark.slow

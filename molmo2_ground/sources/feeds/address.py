@@ -22,6 +22,8 @@ STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "srt
 _ZMQ_SCHEMES = ("zmq+tcp", "zmq+ipc")
 # The others may also listen, at an address without a host.
 _NEEDS_HOST = ("rtsp", "rtsps", "http", "https")
+# These have no port that everybody uses; without one FFmpeg waits for ever on a port of its own choice.
+_NEEDS_PORT = ("udp", "srt", "zmq+tcp")
 _EXPECTED = (
     "expected a camera's number or /dev/video…, a file, or an address that begins with "
     f"{', '.join(f'{scheme}://' for scheme in (*STREAM_SCHEMES, *_ZMQ_SCHEMES))}"
@@ -102,11 +104,13 @@ class Address:
         if scheme in _ZMQ_SCHEMES:
             if "@" in rest:
                 raise RefusedError(f"{name}: ZeroMQ knows no users; leave out what stands before the @")
+            if scheme in _NEEDS_PORT:
+                _check_host(rest, name, scheme=scheme)
             kind: Kind = "zmq"
             location = f"{scheme.removeprefix('zmq+')}://{rest.partition('?')[0]}"
         elif scheme in STREAM_SCHEMES:
             quoted = _with_quoted_password(rest)
-            _check_host(quoted, name, needs_host=scheme in _NEEDS_HOST)
+            _check_host(quoted, name, scheme=scheme)
             kind, location = "stream", f"{scheme}://{quoted}"
         else:
             raise RefusedError(f"{_EXPECTED}; got {name}")
@@ -186,15 +190,18 @@ def _with_quoted_password(rest: str) -> str:
     return f"{_quoted(user)}{colon}{_quoted(password)}@{host}{rest_of_it}"
 
 
-def _check_host(quoted: str, name: str, *, needs_host: bool) -> None:
+def _check_host(quoted: str, name: str, *, scheme: str) -> None:
     """Refuse what no attempt can reach; `quoted` follows the `://`. The port is not told: see `safe_name`."""
     match = _HOST_AND_PORT.fullmatch(re.split(r"[/?#]", quoted, maxsplit=1)[0].rpartition("@")[2])
     if match is None:
         return  # an address of a kind that FFmpeg may understand
-    if needs_host and not match[1]:
+    if scheme in _NEEDS_HOST and not match[1]:
         raise RefusedError(f"{name}: there is no host; expected SCHEME://HOST:PORT/PATH")
     if len(digits := (match[2] or "")[1:]) > 5 or int(digits or 0) > 65535:
         raise RefusedError(f"{name}: there is no such port; expected one up to 65535")
+    # FFmpeg also takes the port of UDP from the query.
+    if scheme in _NEEDS_PORT and not digits and "localport=" not in quoted:
+        raise RefusedError(f"the port is missing; expected {scheme}://HOST:PORT, got {name}")
 
 
 def _quoted(text: str) -> str:

@@ -22,7 +22,7 @@ from molmo2_ground.sources.feeds.address import Address
 from molmo2_ground.sources.feeds.av_options import live_options
 from molmo2_ground.sources.feeds.av_words import failure_of
 from molmo2_ground.sources.feeds.camera_clock import CameraClock, told_ns
-from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
+from molmo2_ground.sources.feeds.failures import RefusedError, StalledError, WholeFileError
 from molmo2_ground.sources.feeds.feed import Timeouts
 from molmo2_ground.sources.feeds.handover import Handover
 from molmo2_ground.sources.feeds.hole_watch import HoleWatch
@@ -37,6 +37,8 @@ _MOST_AWAITED = 64
 # A packet that is there at once was there before; this goes on for as long as was read ahead at most.
 _AT_ONCE_NS = 4_000_000
 _READ_AHEAD_NS = 1_000_000_000
+# A camera behind a web server may tell a length once, by mistake; so many times it is a file.
+_FILES_TOLD = 3
 
 
 class AvFeed:
@@ -67,6 +69,7 @@ class AvFeed:
         self.told, self.clocks = told, clocks or Clocks()
         self._lock, self._interrupted = Lock(), False
         self._opening: AvConnection | None = None
+        self._files = 0
 
     def connect(self, timeouts: Timeouts) -> AvConnection:
         """Open it; raises `SourceError`, at the latest after `timeouts.open_s`."""
@@ -88,6 +91,21 @@ class AvFeed:
             self._interrupted = True
             if self._opening is not None:
                 self._opening.close()
+
+    def ended(self, container: InputContainer) -> SourceError | None:
+        """What it means that the container was read to its end; None when nothing but that."""
+        # A live stream tells no length; a playlist has one of its own, and is none of what it names.
+        if self.address.scheme not in ("http", "https") or container.format.name.startswith("hls"):
+            return None
+        if container.size <= 0:
+            return None
+        self._files += 1
+        if self._files < _FILES_TOLD:
+            return WholeFileError(f"{self.name}: the other side sent a file to its end")
+        return WholeFileError(
+            f"{self.name}: this looks like a file and not like a live stream: it came to its end each time. "
+            "Download it and give its path"
+        )
 
     def opened(self, timeouts: Timeouts) -> InputContainer:
         """FFmpeg's end of it; may hang for longer than the timeouts allow."""
@@ -172,6 +190,7 @@ class AvConnection:
                     doing = "read"
                     if self._handover.opened():
                         self._read(container, stream, lines)
+                        failure = self._feed.ended(container)
             except SourceError as error:
                 failure = error
             except Exception as error:

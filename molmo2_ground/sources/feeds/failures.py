@@ -11,3 +11,7 @@ class StalledError(SourceError):
 
 class RefusedError(SourceError):
     """Trying again cannot help: a wrong password, an address that is no source, a missing library."""
+
+
+class WholeFileError(SourceError):
+    """The other side sent a file of known length to its end: no camera does that."""

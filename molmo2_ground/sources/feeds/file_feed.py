@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Lock
@@ -58,10 +59,14 @@ class FileFeed:
 
 
 class FileConnection:
-    """One showing of the film, or one endless loop of it."""
+    """One showing of the film, or one endless loop of it.
+
+    losses  `damaged`: frames that cannot be decoded, are hurt, or build on one that is.
+    """
 
     def __init__(self, film: FilmFile, *, name: str, speed: float | None, loop: bool, clocks: Clocks) -> None:
         self._film, self._name, self._loop, self._clocks = film, name, loop, clocks
+        self.losses: Counter[str] = Counter()
         self._closed = Event()
         self._rate = 1.0 if speed is None else speed
         self._pace = None if speed is None else Pace(speed=speed, clocks=clocks)
@@ -87,13 +92,18 @@ class FileConnection:
     def _showing(self, offset_s: float, started_ns: int) -> Iterator[tuple[PictureArrival, float]]:
         """The film once, beginning at `offset_s` of the showing; with each picture, when it is over."""
         with self._film.opened(measured=False) as film:
-            lock = Lock()
+            lock, expected = Lock(), 0
             for shot in film.shots():
                 time_s = offset_s + shot.time_s
                 if self._pace is not None and self._closed.wait(max(0.0, self._pace.wait_s(time_s))):
                     return
                 if self._closed.is_set():
                     return
+                # A gap in the numbers is frames that could not be decoded.
+                self.losses["damaged"] += shot.index - expected + shot.damaged
+                expected = shot.index + 1
+                if shot.damaged:
+                    continue
                 arrival = PictureArrival(
                     stamp_ns=started_ns + round(time_s / self._rate * 1e9),
                     recv_ns=self._clocks.unix_ns(),
@@ -103,7 +113,7 @@ class FileConnection:
                     paint=_alone(shot.paint, lock),
                 )
                 yield arrival, offset_s + shot.end_s
-            for line in film.losses.take():
+            for line in film.losses.take(damaged="left out"):
                 _LOG.warning("%s: %s", self._name, line)
 
 

@@ -14,7 +14,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.messages.health import FeedState, StatusEvent
 from molmo2_ground.sources.feeds.backoff import Backoff
 from molmo2_ground.sources.feeds.capture import Capture
-from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
+from molmo2_ground.sources.feeds.failures import RefusedError, StalledError, WholeFileError
 from molmo2_ground.sources.feeds.feed import (
     Arrival,
     Connection,
@@ -72,9 +72,11 @@ class Ingest:
         self._connections, self._index = 0, 0
         self._newest_monotonic_ns: int | None = None
         self._last_stamp_ns: int | None = None
-        self._last_good_ns, self._showed = 0, False
+        self._last_good_ns, self._showed, self._let_in = 0, False, False
         self._failure: SourceError | None = None
         self._logged_reason, self._logged_ns = "", 0
+        # Connections in a row that brought nothing, and whether the last of them sent a file.
+        self._fruitless, self._sent_file, self._trouble = 0, False, ""
 
     # --- what anyone may ask
 
@@ -117,6 +119,11 @@ class Ingest:
     def failure(self) -> SourceError | None:
         """Why the feed was given up; None when it was not."""
         return self._failure
+
+    @property
+    def trouble(self) -> str:
+        """Why it was lost the last time, without its name; empty when it never was."""
+        return self._trouble
 
     def take(self, timeout_s: float) -> Capture | None:
         """The next picture by the policy; None when nothing came in time, or nothing will (`ended`)."""
@@ -191,13 +198,16 @@ class Ingest:
         self._tell("connecting")
         waits_s, attempt = self._backoff.waits_s(), 0
         while not self._stop.is_set():
-            self._showed = False
+            self._showed = self._let_in = False
             lost = self._one_connection()
             if self._stop.is_set() or lost is None:
                 self._tell("ended", reason="closed" if self._stop.is_set() else "it is over")
                 return
-            if self._showed:  # a server that only lets us in is not back yet
-                waits_s, attempt = self._backoff.waits_s(), 0
+            self._sent_file = isinstance(lost, WholeFileError)
+            if self._showed and not self._sent_file:
+                waits_s, attempt, self._fruitless = self._backoff.waits_s(), 0, 0
+            elif self._let_in:  # a server that only lets us in, or sends a file, is not back yet
+                self._fruitless += 1
             attempt = self._wait(waits_s, attempt, lost)
 
     def _one_connection(self) -> SourceError | None:
@@ -244,7 +254,7 @@ class Ingest:
         opened_ms = self._clocks.unix_ns() // 1_000_000
         # A clock that was set back must not make an older epoch come after a newer one.
         self._epoch = opened_ms if self._epoch is None else max(opened_ms, self._epoch + 1)
-        self._connections += 1
+        self._connections, self._let_in = self._connections + 1, True
         self._last_stamp_ns, self._last_good_ns = None, self._clocks.monotonic_ns()
         if self._thinning is not None:
             self._thinning.restart()
@@ -279,6 +289,8 @@ class Ingest:
             self._room.left_out("out_of_order")
             self._check_clock(arrival, back_s=(self._last_stamp_ns - stamp_ns) / 1e9)
             return
+        if not self._showed and self._fruitless >= _LOGGED_ATTEMPTS and not self._sent_file:
+            _LOG.info("%s: pictures come again", self.name)  # the log did not say that it is connected
         self._last_stamp_ns, self._last_good_ns, self._showed = stamp_ns, arrival.monotonic_ns, True
         if self._thinning is not None and not self._thinning.wants(stamp_ns):
             self._room.left_out("rate")
@@ -319,15 +331,20 @@ class Ingest:
         words = f" (attempt {attempt})" if attempt else ""
         reason = reason.removeprefix(f"{self.name}: ")
         level = logging.INFO if state in ("connecting", "connected", "ended") else logging.WARNING
-        if self._is_told_already(attempt, reason):
+        if state in ("stalled", "reconnecting", "failed"):
+            self._trouble = reason
+        if self._is_told_already(state, attempt, reason):
             level = logging.DEBUG
         _LOG.log(level, "%s: %s%s%s", self.name, state, words, f": {reason}" if reason else "")
 
-    def _is_told_already(self, attempt: int, reason: str) -> bool:
+    def _is_told_already(self, state: FeedState, attempt: int, reason: str) -> bool:
         """Whether the log has said so of late: one more attempt that failed like those before."""
+        if state == "connected":  # and lost again, most likely: that is what is told
+            return self._fruitless >= _LOGGED_ATTEMPTS
         now_ns = self._clocks.monotonic_ns()
         if (
-            attempt > _LOGGED_ATTEMPTS
+            state in ("stalled", "reconnecting")
+            and (attempt or self._fruitless + 1) > _LOGGED_ATTEMPTS
             and reason == self._logged_reason
             and now_ns - self._logged_ns < _LOGGED_EVERY_NS
         ):

@@ -103,6 +103,10 @@ def test_what_is_no_source_is_refused(source: Any) -> None:
         ("http:///x", "there is no host"),
         ("rtsp://u:s3cret@cam:99999/x", "there is no such port"),
         ("rtmp://cam:123456/x", "there is no such port"),
+        ("udp://127.0.0.1", r"port is missing; expected udp://HOST:PORT, got udp://127\.0\.0\.1$"),
+        ("udp://@239.0.0.1:?ttl=1", "port is missing"),
+        ("srt://u:s3cret@cam/x", "expected srt://HOST:PORT, got srt://cam/x"),
+        ("zmq+tcp://[::1]?camera=a", r"expected zmq\+tcp://HOST:PORT, got zmq\+tcp://\[::1\]$"),
     ],
 )
 def test_what_no_attempt_can_reach_is_refused(source: str, said: str) -> None:
@@ -111,7 +115,10 @@ def test_what_no_attempt_can_reach_is_refused(source: str, said: str) -> None:
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("source", ["udp://@:5000", "udp://:5000", "rtmp://:1935/x", "rtsp://[::1]:554/x"])
+@pytest.mark.parametrize(
+    "source",
+    ["udp://@:5000", "udp://:5000", "udp://@?localport=5000", "rtmp://:1935/x", "rtsp://[::1]:554/x"],
+)
 def test_who_listens_needs_no_host(source: str) -> None:
     assert Address.of(source).kind == "stream"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from tests.media import (
     VARIABLE_TIMES_S,
     Shelf,
     constant_rate,
+    damaged_middle,
     picture_number,
+    truncated_tail,
     variable_rate,
 )
 
@@ -92,3 +95,29 @@ def test_a_missing_file_ends_the_ingest_at_once(tmp_path: Path) -> None:
     with Ingest(open_feed(tmp_path / "b.mp4")) as ingest:
         assert ingest.take(10) is None
     assert ingest.state == "failed"
+
+
+def test_damaged_pictures_are_left_out_and_counted_as_of_a_camera(
+    media: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Ingest(open_feed(media(damaged_middle), speed=None), policy="block") as ingest:
+        captures = []
+        while not ingest.ended:
+            capture = ingest.take(10)
+            captures += [capture] if capture else []
+    totals = ingest.totals
+    assert set(totals.dropped) == {"damaged"}
+    assert totals.received == 60 == len(captures) + totals.dropped["damaged"]
+    assert captures[-1].index == 59  # what is left out has its number
+    assert "damaged and left out" in caplog.text
+    assert "shown" not in caplog.text
+
+
+def test_what_a_cut_file_lacks_is_told(media: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    path = media(truncated_tail)
+    with caplog.at_level(logging.WARNING):
+        arrivals = list(FileFeed(path, speed=None).connect(Timeouts()).arrivals())
+    assert 0 < len(arrivals) < 60
+    said = [line for line in caplog.messages if "the file is cut short: it holds" in line]
+    assert len(said) == 1
+    assert said[0].endswith("of 60 frames")

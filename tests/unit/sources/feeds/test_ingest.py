@@ -16,7 +16,7 @@ from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.feeds.backoff import Backoff
 from molmo2_ground.sources.feeds.capture import Capture
-from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
+from molmo2_ground.sources.feeds.failures import RefusedError, StalledError, WholeFileError
 from molmo2_ground.sources.feeds.feed import Feed, Timeouts
 from molmo2_ground.sources.feeds.ingest import Ingest
 from molmo2_ground.sources.feeds.waiting_room import Policy
@@ -136,6 +136,39 @@ def test_a_camera_that_stays_away_is_logged_once_a_minute(caplog: pytest.LogCapt
         ("9", "gone"),
         ("11", "no route"),
     ]
+
+
+def logged_attempts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [n for line in caplog.messages for n in re.findall(r"attempt (\d+)\)", line)]
+
+
+@pytest.mark.parametrize("shown", [0, 1], ids=["nothing", "a picture each time"])
+def test_a_server_that_sends_a_file_over_and_over_is_not_back(
+    shown: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = FakeFeed([Life([2, *pictures(1)[:shown]], WholeFileError("fake: a file")) for _ in range(8)])
+    with caplog.at_level(logging.INFO):
+        _, ingest = read(feed, backoff=Backoff(first_s=1e-4, cap_s=1e-3, attempts=7))
+    assert [e.attempt for e in ingest.drain_events() if e.state == "reconnecting"] == [*range(1, 8)]
+    assert logged_attempts(caplog) == ["1", "2", "3"]
+    assert caplog.messages.count("fake: connected") == 3
+    assert caplog.messages[-1] == "fake: failed: a file"
+    assert ingest.trouble == "a file"
+
+
+def test_a_camera_that_stalls_over_and_over_is_logged_thinly_and_so_is_its_return(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stalls = [Life([], StalledError("fake: no picture for 5 s")) for _ in range(6)]
+    feed = FakeFeed([*stalls, Life(pictures(1), waits=True)])
+    ingest = Ingest(feed, policy="block", backoff=PATIENT)
+    assert ingest.trouble == ""
+    with caplog.at_level(logging.INFO), ingest:
+        assert ingest.take(10)
+        assert ingest.trouble == "no picture for 5 s"
+    assert logged_attempts(caplog) == ["1", "2", "3"]
+    assert sum("stalled" in line for line in caplog.messages) == 3
+    assert caplog.messages[-2:] == ["fake: pictures come again", "fake: ended: closed"]
 
 
 def test_a_stall_is_told_and_then_it_is_connected_again() -> None:
