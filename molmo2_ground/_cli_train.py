@@ -122,7 +122,9 @@ def finetune(arguments: argparse.Namespace, loader: object) -> int:
     given: dict[str, Any] = {
         "steps": arguments.steps,
         "rows": arguments.rows_a_step,
-        "tokens": arguments.tokens or min(FineTuning().tokens, source.context_tokens),
+        "tokens": min(FineTuning().tokens, source.context_tokens)
+        if arguments.tokens is None
+        else arguments.tokens,
         "rate": arguments.lr,
         "frozen": arguments.freeze,
         "seed": arguments.seed,

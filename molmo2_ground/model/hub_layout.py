@@ -190,17 +190,24 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    path.touch()  # with the rights of a new file; the library's own temporary file is for its owner alone
+    mode = path.stat().st_mode
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(mode)
+
+
 def _write_weights(folder: Path, weights: dict[str, torch.Tensor], max_shard_bytes: int | None) -> None:
     for stale in [*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"]:
         stale.unlink(missing_ok=True)
     shards = _shards(weights, max_shard_bytes)
     if len(shards) == 1:
-        save_file(shards[0], folder / "model.safetensors", metadata={"format": "pt"})
+        _save(shards[0], folder / "model.safetensors")
         return
     weight_map = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, folder / name, metadata={"format": "pt"})
+        _save(shard, folder / name)
         weight_map.update(dict.fromkeys(shard, name))
     total = sum(tensor.nbytes for tensor in weights.values())
     _write_json(

@@ -29,6 +29,7 @@ from molmo2_ground.train.row_media import SAME_MOMENT_S
 from molmo2_ground.train.row_report import OnProgress, check_folder
 from molmo2_ground.train.rows import Annotation, Moment, Place, Row, TaskName
 from molmo2_ground.train.validate import lines as report_lines
+from molmo2_ground.train.validate import whole_number
 
 MEDIA_FOLDER = "media"
 # The joint fine-tuning stage shows 128 frames; a few are left for annotated moments off the grid.
@@ -353,7 +354,11 @@ def _write(converted: Converted, options: argparse.Namespace, progress: Progress
     kept, held = split(list(converted.rows), holdout=options.holdout, seed=options.seed)
     folders = {options.out: kept}
     if held:
-        folders[options.holdout_out or options.out.with_name(f"{options.out.name}-holdout")] = held
+        apart = options.holdout_out or options.out.with_name(f"{options.out.name}-holdout")
+        one, other = options.out.resolve(), apart.resolve()
+        if one == other or one in other.parents or other in one.parents:
+            raise ValueError(f"the rows kept apart need a folder of their own; got {apart} and {options.out}")
+        folders[apart] = held
     status = 0
     for folder, videos in folders.items():
         write_converted(converted, folder, videos=videos)
@@ -393,7 +398,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-clip", type=float, help="most seconds a row shows (60, or 120 frames)")
     parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used")
-    parser.add_argument("--most", type=int, default=20, metavar="N", help="print so many of it (20)")
+    parser.add_argument("--most", type=whole_number, default=20, metavar="N", help="print so many of it (20)")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,10 @@ def train_stage(
         )
     work = out.with_name(f"{out.name}-work") if work is None else work
     check_target(out)
+    if out.resolve() in (work.resolve(), *work.resolve().parents):
+        raise ValueError(
+            f"the run's files need a folder outside the checkpoint's; got {work} for {out} (--work names it)"
+        )
     source = open_checkpoint(model)
     device = chosen_device(options.device)
     network = load_network(source, device=device, dtype=torch.float32)

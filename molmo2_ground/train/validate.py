@@ -17,6 +17,13 @@ from molmo2_ground.train.row_media import RowSampling
 from molmo2_ground.train.row_report import RowReport, check_folder
 
 
+def whole_number(text: str) -> int:
+    """For argparse: a number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more; got {text!r}")
+    return int(text)
+
+
 def main(
     arguments: Sequence[str] | None = None, *, prog: str = "python -m molmo2_ground.train.validate"
 ) -> int:
@@ -66,7 +73,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Check a folder of training rows and the media beside them (docs/training-data.md).",
     )
     parser.add_argument("folder", type=Path, help="with rows.jsonl, rows.parquet or rows-*.jsonl")
-    parser.add_argument("--most", type=int, default=20, metavar="N", help="print so many problems (20)")
+    parser.add_argument(
+        "--most", type=whole_number, default=20, metavar="N", help="print so many problems (20)"
+    )
     parser.add_argument("--no-media", action="store_true", help="look at the rows alone, not at their files")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="files opened at a time (1)")
     parser.add_argument(

@@ -83,6 +83,8 @@ def test_writing_again_leaves_no_stale_parts(model: Molmo2, tmp_path: Path) -> N
     write_again(model.network, tmp_path, max_shard_bytes=100_000)
     write_again(model.network, tmp_path)
     assert [path.name for path in tmp_path.glob("*.safetensors*")] == ["model.safetensors"]
+    # Whoever may read one of its files may read all.
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
 def test_half_precision_is_stored_and_tied_tables_are_written_twice(model: Molmo2, tmp_path: Path) -> None:

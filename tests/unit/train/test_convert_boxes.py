@@ -371,6 +371,18 @@ def test_the_command_writes_folders_that_are_good(
     assert run(tmp_path, "--holdout", "2") == 0  # again, over what is there
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", ["out", "out/held", "."])
+def test_rows_kept_apart_have_a_folder_of_their_own(
+    media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], apart: str
+) -> None:
+    clips(media, tmp_path / "videos", "a.mp4", "b.mp4")
+    table(tmp_path / "boxes.csv", *every_frame("a.mp4"), *every_frame("b.mp4"))
+    assert run(tmp_path, "--holdout", "1", "--holdout-out", str(tmp_path / apart)) == 2
+    assert "a folder of their own" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_writes_nothing_of_a_bad_table(
     media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
