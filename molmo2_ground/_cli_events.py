@@ -89,26 +89,11 @@ def lines(events: Events) -> Iterator[str]:
 
 def event_line(event: Event) -> str:
     """`1.25 s  #1 the red car entered crossing at (320, 180), between 1.00 and 1.50 s`."""
+    from molmo2_ground.analytics.events import what_happened
+
     who = f"{event.time_s:.2f} s  #{event.object_id} {event.label}"
     hidden = ", while it was hidden" if event.hidden else ""
     return f"{who} {what_happened(event)} at ({event.x_px:.0f}, {event.y_px:.0f}){_when(event)}{hidden}"
-
-
-def what_happened(event: Event) -> str:
-    """`entered the yard`, as a sentence goes on after who it was."""
-    match event.kind:
-        case "appeared":
-            return "appeared"
-        case "disappeared":
-            return "disappeared"
-        case "line_crossed":
-            return f"crossed {event.line} {event.direction}"
-        case "zone_entered":
-            return f"entered {event.zone}" if event.reason == "moved" else f"appeared in {event.zone}"
-        case "zone_left":
-            return f"left {event.zone}" if event.reason == "moved" else f"disappeared in {event.zone}"
-        case "count_changed":
-            return f"changed the count in {event.zone} from {event.count_before} to {event.count_after}"
 
 
 def _when(event: Event) -> str:

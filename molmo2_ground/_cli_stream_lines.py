@@ -42,7 +42,7 @@ def _look(look: Look, update: Update) -> str:
 
 def event_line(event: WatchEvent) -> str:
     """What a watch saw: `someone enters the yard: #3 person entered the yard [clip.mp4]`."""
-    from molmo2_ground._cli_events import what_happened
+    from molmo2_ground.analytics.events import what_happened
 
     clip = f" [{event.clip}]" if event.clip is not None else ""
     who = f"#{event.event.object_id} {event.event.label}"

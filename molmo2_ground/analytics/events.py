@@ -97,6 +97,23 @@ def where_and_what(event: Event) -> tuple[str, str]:
     return event.zone, event.reason
 
 
+def what_happened(event: Event) -> str:
+    """`entered the yard`, as a sentence goes on after who it was."""
+    match event.kind:
+        case "appeared":
+            return "appeared"
+        case "disappeared":
+            return "disappeared"
+        case "line_crossed":
+            return f"crossed {event.line} {event.direction}"
+        case "zone_entered":
+            return f"entered {event.zone}" if event.reason == "moved" else f"appeared in {event.zone}"
+        case "zone_left":
+            return f"left {event.zone}" if event.reason == "moved" else f"disappeared in {event.zone}"
+        case "count_changed":
+            return f"changed the count in {event.zone} from {event.count_before} to {event.count_after}"
+
+
 def find_events(
     tracks: Tracks,
     *,
