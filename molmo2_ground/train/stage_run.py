@@ -102,11 +102,7 @@ def train_stage(
             f"the rows of a step are a multiple of those at once; got {stage.rows} and {options.rows_at_once}"
         )
     work = out.with_name(f"{out.name}-work") if work is None else work
-    check_target(out)
-    if out.resolve() in (work.resolve(), *work.resolve().parents):
-        raise ValueError(
-            f"the run's files need a folder outside the checkpoint's; got {work} for {out} (--work names it)"
-        )
+    _check_folders(out, work)
     source = open_checkpoint(model)
     device = chosen_device(options.device)
     network = load_network(source, device=device, dtype=torch.float32)
@@ -231,6 +227,15 @@ def _plan(stage: StageConfig, options: RunOptions) -> RunPlan:
         seconds=options.seconds,
         bar=options.bar,
     )
+
+
+def _check_folders(out: Path, work: Path) -> None:
+    """Before anything runs: a checkpoint that cannot be written at the end would cost all of it."""
+    check_target(out)
+    if out.resolve() in (work.resolve(), *work.resolve().parents):
+        raise ValueError(
+            f"the run's files need a folder outside the checkpoint's; got {work} for {out} (--work names it)"
+        )
 
 
 def _identity(stage: StageConfig, data: RowData, source: Checkpoint, *, rows_at_once: int) -> dict[str, Json]:
