@@ -129,11 +129,22 @@ def interrupted(camera: RtspCamera, publisher: Child, listener: Child, how: str)
     return time.time() - back_s
 
 
+def still_ones(message: Heard) -> set[str]:
+    """The ids at the place where somebody stands still."""
+    return {
+        d["id"]
+        for d in message.detections
+        if abs(d["point"]["x"] - 251) < 12 and abs(d["point"]["y"] - 48) < 12
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_camera_that_dies_and_freezes_is_taken_up_again(street: Street, tmp_path: Path) -> None:
     with RtspCamera(street.pictures, tmp_path, fps=10.0) as camera:
         publisher, listener = started(camera, tmp_path)
+        # Who is to be known again must have been seen, and interruptions leave the model little time.
+        assert eventually(lambda: any(map(still_ones, heard(listener.lines))), within_s=60)
         returns_s = [
             interrupted(camera, publisher, listener, how)
             for how in ("kill", "freeze", "kill", "kill", "freeze", "kill", "kill")
@@ -147,9 +158,6 @@ def test_a_camera_that_dies_and_freezes_is_taken_up_again(street: Street, tmp_pa
     no_stamp_is_wrong(messages, until_s=until_s)
     assert len({m.epoch for m in messages}) == 8
     # The one who stands still is the same all the time.
-    still = [
-        {d["id"] for d in m.detections if abs(d["point"]["x"] - 251) < 12 and abs(d["point"]["y"] - 48) < 12}
-        for m in messages
-    ]
+    still = [still_ones(message) for message in messages]
     assert len(set().union(*still)) == 1
     assert "Traceback" not in publisher.said
