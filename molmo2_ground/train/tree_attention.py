@@ -1,4 +1,4 @@
-"""Attention of message trees, split into prefix and slots: plain matrix products, fused ones on a GPU.
+"""Attention of message trees, split into prefix and slots: in fused kernels, on CPUs that take bf16 plainly.
 
 Equal to one long row under `model.attention.attention_rule` (a test holds it), without the scores between
 branches that the rule forbids anyway. Shapes: B trees, H heads, P prefix tokens, K slots, S tokens a slot,
@@ -28,8 +28,8 @@ NAME = "molmo2_ground_tree"  # the name under which transformers finds this atte
 class TreeMasks:
     """Additive masks (0 or -inf) of one batch.
 
-    prefix_B1PP, prefix_B11P (which prefix tokens exist), slots_BKSS (own branch, not later); on a GPU also
-    both of a slot's side by side, rows_N1SL with N slots of all trees and L = P + S keys.
+    prefix_B1PP, prefix_B11P (which prefix tokens exist), slots_BKSS (own branch, not later); for the fused
+    kernels also both of a slot's side by side, rows_N1SL with N slots of all trees and L = P + S keys.
     """
 
     prefix_B1PP: Tensor
@@ -55,7 +55,16 @@ def tree_masks(batch: SlotBatch, *, dtype: torch.dtype) -> TreeMasks:
         prefix_B11P=_additive(valid_BP, dtype)[:, None, None, :],
         slots_BKSS=_additive(slots_NSS | eye_S, dtype).reshape(*branch_BKS.shape, -1),
     )
-    return replace(masks, rows_N1SL=row_masks(masks)) if valid_BP.is_cuda else masks
+    return replace(masks, rows_N1SL=row_masks(masks)) if _fuses(masks.prefix_B1PP) else masks
+
+
+def _fuses(tensor: Tensor) -> bool:
+    """Whether the fused kernels are the faster ones for numbers of this kind, where they are.
+
+    In fp32 a CPU is held up by the scores going through memory, and the fused kernels keep none: a step takes
+    half the time. In bf16 they are slower there than matrix products, several times.
+    """
+    return tensor.is_cuda or tensor.dtype != torch.bfloat16
 
 
 def row_masks(masks: TreeMasks) -> Tensor:
@@ -86,7 +95,7 @@ def tree_attention(
 
     Without it (vision tower, connector) every query sees every key. Needs as many key heads as query heads.
     """
-    if tree is None and query.is_cuda:
+    if tree is None and _fuses(query):
         fused = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
         return fused.transpose(1, 2), None
     query = query * scaling
