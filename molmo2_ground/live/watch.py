@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from molmo2_ground.analytics.line import Direction, Line
 from molmo2_ground.analytics.zone import Zone
+from molmo2_ground.query import Query, in_sentence
 
 WatchKind = Literal[
     "enters", "leaves", "crosses", "appears", "disappears", "stays", "count_at_least", "count_at_most"
@@ -75,6 +76,40 @@ class Watch:
     def means(self, label: str) -> bool:
         """Whether things of this label are meant."""
         return self.label is None or plain(self.label) == plain(label)
+
+    def cautions(self, questions: Mapping[str, Query], *, size_px: tuple[int, int]) -> tuple[str, ...]:
+        """Why it may never be told, of a stream that asks these in pictures of (width, height) pixels."""
+        said = [*self._place_cautions(size_px)]
+        followed = {name: query for name, query in questions.items() if query.task == "track"}
+        if self.question is not None and self.question not in questions:
+            said.append(f"no question is called {self.question!r}; there are: {_names(questions)}")
+        elif self.question is not None and self.question not in followed:
+            said.append(
+                f"the question {self.question!r} only {questions[self.question].task}s: a watch sees what is "
+                "followed; track it too"
+            )
+        elif not followed:
+            said.append("no question follows anything, and a watch sees nothing else; track what it means")
+        else:
+            meant = followed if self.question is None else {self.question: followed[self.question]}
+            # A model calls things by the words of the question, as it learned to.
+            if not any(self.means(in_sentence(query.phrase)) for query in meant.values()):
+                said.append(
+                    f"no question asks for {self.label!r}, and things are called as they are asked for: "
+                    f"{_names(query.phrase for query in meant.values())}"
+                )
+        return tuple(said)
+
+    def _place_cautions(self, size_px: tuple[int, int]) -> Iterator[str]:
+        from shapely.geometry import LineString, box
+
+        place = self.zone or self.line
+        if place is None:
+            return
+        shape = place.shape if isinstance(place, Zone) else LineString([place.start, place.end])
+        if not box(0, 0, *size_px).intersects(shape):
+            what = "zone" if isinstance(place, Zone) else "line"
+            yield f"the {what} {place.name!r} lies outside the picture of {size_px[0]} x {size_px[1]} pixels"
 
     @property
     def words(self) -> str:
@@ -303,6 +338,10 @@ class Watch:
             debounce_s=debounce_s,
             cooldown_s=cooldown_s,
         )
+
+
+def _names(words: Iterable[str]) -> str:
+    return ", ".join(map(repr, words)) or "none"
 
 
 def _name(place: Zone | Line | None) -> str:
