@@ -115,9 +115,13 @@ class ControlClient:
             if not reply.ok:
                 raise ValueError(reply.error)
             return reply
-        refused = self._link.state() == "refused"
+        state, reached = self._link.state(), self._link.reached
         self._link.renew()  # what was not delivered must not be done when the server comes back
-        why = "it does not let us in: the wrong key, or none" if refused else "nobody may be there"
+        why = "nobody may be there"
+        if state == "refused":
+            why = "it does not let us in: the wrong key, or none"
+        elif state == "connecting" and reached:
+            why = "what is there does not speak ZeroMQ, or hangs; is this the control address?"
         raise TimeoutError(f"{self._endpoint} did not answer within {self._timeout_s:g} s; {why}")
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ class Link:
         self._context = self._zmq.Context()
         self._state: LinkState = "connecting"
         self._turned_away = False
+        self._reached = False
         self._closed = False
         try:
             self._open()
@@ -51,6 +52,12 @@ class Link:
         """Whether the server said no to our key: ZeroMQ does not try again by itself; `renew` does."""
         self.state()
         return self._turned_away
+
+    @property
+    def reached(self) -> bool:
+        """Whether something took our connection, be it a publisher or any other program."""
+        self.state()
+        return self._reached
 
     def state(self) -> LinkState:
         """How the connection is now."""
@@ -78,6 +85,8 @@ class Link:
             zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
             zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
         )
+        if event in (zmq.EVENT_CONNECTED, zmq.EVENT_CLOSED):  # closed: it could not be opened
+            self._reached = event == zmq.EVENT_CONNECTED
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._state = "connected"
         elif event in refusals:

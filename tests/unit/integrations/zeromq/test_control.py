@@ -289,6 +289,17 @@ def test_a_request_that_timed_out_is_not_done_later(stream: FakeStream) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_there_and_is_no_server_is_told_from_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        endpoint = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        with (
+            ControlClient(endpoint, timeout_s=0.5) as client,
+            pytest.raises(TimeoutError, match="does not speak ZeroMQ"),
+        ):
+            client.ping()
+
+
+@pytest.mark.slow
 def test_the_same_keys_guard_it(stream: FakeStream, tmp_path: Path) -> None:
     ring = Keyring.make(tmp_path / "keys", "robot")
     with ControlServer(LOOPBACK, stream, keys=ring.server) as server:
