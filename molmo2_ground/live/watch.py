@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 from molmo2_ground.analytics.line import Direction, Line
@@ -50,6 +51,7 @@ class Watch:
     def __post_init__(self) -> None:
         if self.kind not in get_args(WatchKind):
             raise ValueError(f"a watch is one of {', '.join(get_args(WatchKind))}; got {self.kind!r}")
+        self._check_kinds()
         if not self.name:
             raise ValueError("a watch has a name; got an empty one")
         self._check("zone", self.zone, needed=self.kind in _WITH_ZONE, allowed=self.kind in _COUNTS)
@@ -66,6 +68,27 @@ class Watch:
             value: float | None = getattr(self, what)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{what} is a number of seconds from 0; got {value}")
+
+    def _check_kinds(self) -> None:
+        number, words = ("a number", (Real,)), ("words", (str,))
+        wanted: dict[str, tuple[str, tuple[type, ...]]] = {
+            "name": words,
+            "question": words,
+            "label": words,
+            "zone": ("a Zone", (Zone,)),
+            "line": ("a Line", (Line,)),
+            "number": ("a whole number", (Integral,)),
+            "seconds": number,
+            "debounce_s": number,
+            "cooldown_s": number,
+        }
+        for what, (kind, types) in wanted.items():
+            value = getattr(self, what)
+            if value is None and what not in ("name", "debounce_s", "cooldown_s"):
+                continue
+            # To Python, True is a number.
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise ValueError(f"a watch's {what} is {kind}; got {value!r}")
 
     def _check(self, what: str, value: object, *, needed: bool = False, allowed: bool = False) -> None:
         if needed and value is None:
@@ -144,7 +167,7 @@ class Watch:
         """
         return Watch(
             kind="enters",
-            name=name or f"enters {zone.name}",
+            name=name or f"enters {_name(zone)}",
             zone=zone,
             question=question,
             label=label,
@@ -165,7 +188,7 @@ class Watch:
         """Something goes out of the zone: moves out, or is not seen in it for longer than the grace time."""
         return Watch(
             kind="leaves",
-            name=name or f"leaves {zone.name}",
+            name=name or f"leaves {_name(zone)}",
             zone=zone,
             question=question,
             label=label,
@@ -187,7 +210,7 @@ class Watch:
         """Something goes over the line, one way (`in`, `out`) or either (None)."""
         return Watch(
             kind="crosses",
-            name=name or f"crosses {line.name}" + (f" {direction}" if direction else ""),
+            name=name or f"crosses {_name(line)}" + (f" {direction}" if direction else ""),
             line=line,
             direction=direction,
             question=question,
@@ -251,7 +274,7 @@ class Watch:
         """
         return Watch(
             kind="stays",
-            name=name or f"stays in {zone.name}",
+            name=name or f"stays in {_name(zone)}",
             zone=zone,
             seconds=seconds,
             question=question,
@@ -274,7 +297,7 @@ class Watch:
         """The number of things in the zone, or in sight without one, rises to `number` or above."""
         return Watch(
             kind="count_at_least",
-            name=name or f"at least {number}" + (f" in {zone.name}" if zone else ""),
+            name=name or f"at least {number}" + (f" in {_name(zone)}" if zone else ""),
             zone=zone,
             number=number,
             question=question,
@@ -300,7 +323,7 @@ class Watch:
         """
         return Watch(
             kind="count_at_most",
-            name=name or f"at most {number}" + (f" in {zone.name}" if zone else ""),
+            name=name or f"at most {number}" + (f" in {_name(zone)}" if zone else ""),
             zone=zone,
             number=number,
             question=question,
@@ -345,7 +368,7 @@ def _names(words: Iterable[str]) -> str:
 
 
 def _name(place: Zone | Line | None) -> str:
-    return "" if place is None else place.name
+    return place.name if isinstance(place, Zone | Line) else ""  # what is no place is refused a moment later
 
 
 def plain(words: str) -> str:
