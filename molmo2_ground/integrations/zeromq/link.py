@@ -69,6 +69,10 @@ class Link:
         """Drop the connection, and what was sent and not delivered with it, and connect again."""
         if not self._closed:
             self._shut()
+            # ZeroMQ closes in a thread of its own, which may connect and deliver once more before it gets to
+            # that; the end of the context waits for it.
+            self._context.term()
+            self._context = self._zmq.Context()
             self._open()
 
     def close(self) -> None:
