@@ -141,6 +141,11 @@ class _Printer:
 
 def why_nothing(subscriber: Subscriber, address: str) -> str:
     """The likeliest reason that no message comes, as far as the connection tells."""
+    if subscriber.link == "connecting" and subscriber.reached:
+        return (
+            f"something is there at {address} and does not speak ZeroMQ: another program, or a publisher "
+            "that hangs; is this the address that `stream --publish` told?"
+        )
     if subscriber.link == "connecting":
         return f"nobody answers at {address}; is the publisher running, and this its address?"
     if subscriber.link == "refused":

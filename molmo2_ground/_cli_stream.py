@@ -219,7 +219,7 @@ class _Running:
 
         contents = Contents(
             questions=lambda: self.stream.questions,
-            pictures=self._arguments.record_pictures,
+            pictures=self._arguments.record_pictures or "every",
             manifest={
                 "source": self.stream.name,
                 "questions": "; ".join(f"{name}: {q.phrase}" for name, q in self.stream.questions.items()),

@@ -21,7 +21,15 @@ _NEEDS = {
     "keys": ("is for sockets; give --publish or --control too", ("publish", "control")),
     "insecure": ("is for sockets; give --publish or --control too", ("publish", "control")),
     "record_max_mb": ("is for recordings; give --record FILE.mcap too", ("record",)),
+    "record_pictures": ("is for recordings; give --record FILE too", ("record",)),
+    "debounce": ("is for what is watched; say what with --watch SENTENCE", ("watch",)),
+    "cooldown": ("is for what is watched; say what with --watch SENTENCE", ("watch",)),
 }
+_ABOVE_0 = (
+    "seconds", "speed", "open_timeout", "read_timeout", "record_max_mb",
+    "fps", "max_age", "valid", "grace", "carry_fps", "tokens_per_minute",
+)  # fmt: skip
+_FROM_0 = ("look_every", "debounce", "cooldown")
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
@@ -29,14 +37,38 @@ def check_usage(arguments: argparse.Namespace) -> None:
     if arguments.ui and arguments.json is not None:
         raise ValueError("--ui and --json - both write to the terminal; choose one")
     for name, (why, others) in _NEEDS.items():
-        if getattr(arguments, name) not in (None, False) and not any(getattr(arguments, o) for o in others):
-            raise ValueError(f"--{name.replace('_', '-')} {why}")
-    for name in ("seconds", "speed", "open_timeout", "read_timeout", "record_max_mb"):
         value = getattr(arguments, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"--{name.replace('_', '-')} is above 0; got {value:g}")
-    if arguments.updates is not None and arguments.updates < 1:
-        raise ValueError(f"--updates is at least 1; got {arguments.updates}")
+        is_given = value is not None and value is not False  # a 0 is given, and equals False
+        if is_given and not any(getattr(arguments, o) for o in others):
+            raise ValueError(f"--{name.replace('_', '-')} {why}")
+    _check_followed(arguments)
+    _check_numbers(arguments)
+
+
+def _check_followed(arguments: argparse.Namespace) -> None:
+    if arguments.buffer is not None and arguments.policy != "every":
+        raise ValueError(
+            f"--buffer is how many pictures may wait under --policy every; the policy is {arguments.policy}"
+        )
+    for name in ("carry_fps", "look_every"):
+        if arguments.carry == "none" and getattr(arguments, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for places that are carried on; with --carry none every "
+                "sampled picture is looked at, and no other is used"
+            )
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    for name in (*_ABOVE_0, *_FROM_0):
+        value = getattr(arguments, name)
+        if value is None or (0 < value < float("inf")) or (value == 0 and name in _FROM_0):
+            continue
+        least = "0 or above" if name in _FROM_0 else "above 0"
+        raise ValueError(f"--{name.replace('_', '-')} is a finite number, {least}; got {value:g}")
+    for name in ("updates", "buffer"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} is at least 1; got {value}")
     if arguments.metrics is not None and not 0 <= arguments.metrics <= 65535:
         raise ValueError(f"--metrics takes a port, 0 to 65535; got {arguments.metrics}")
 

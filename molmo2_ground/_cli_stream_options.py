@@ -32,7 +32,7 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     _add_watches(parser.add_argument_group("events"))
     source = parser.add_argument_group("source")
     source.add_argument("--loop", action="store_true", help="begin a file again at its end")
-    source.add_argument("--speed", metavar="X", type=float, default=1.0, help="play a file X times as fast")
+    source.add_argument("--speed", metavar="X", type=float, help="play a file X times as fast (default: 1)")
     source.add_argument(
         "--open-timeout", metavar="S", type=float, default=10.0, help="for connecting (default: 10)"
     )
@@ -45,6 +45,13 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--updates", metavar="N", type=int, help="end after N updates")
 
 
+def path(text: str) -> Path:
+    """A path as it is typed. An empty one is a mistake: `Path` takes it for the folder that one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path; got an empty one")
+    return Path(text)
+
+
 def _add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--publish", metavar="ENDPOINT", help="publish over ZeroMQ, such as tcp://127.0.0.1:5556"
@@ -53,7 +60,7 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         "--control", metavar="ENDPOINT", help="take questions and give status there, over ZeroMQ"
     )
     group.add_argument(
-        "--keys", metavar="DIR", type=Path, help="the server's keys and who may connect (molmo2-ground keys)"
+        "--keys", metavar="DIR", type=path, help="the server's keys and who may connect (molmo2-ground keys)"
     )
     group.add_argument(
         "--insecure", action="store_true", help="without keys, bind an address that other machines can reach"
@@ -61,7 +68,7 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--record",
         metavar="FILE",
-        type=Path,
+        type=path,
         action="append",
         default=[],
         help="record: .mcap for Foxglove, .db3 or no suffix for a ROS 2 bag, .rrd for Rerun; may be repeated",
@@ -69,7 +76,6 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--record-pictures",
         choices=("every", "sampled", "none"),
-        default="every",
         help="which pictures are recorded (default: every)",
     )
     group.add_argument(
@@ -95,7 +101,7 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
         "ones are looked at; or the source waits (default: latest)",
     )
     group.add_argument(
-        "--buffer", metavar="N", type=int, default=64, help="pictures that may wait under every (default: 64)"
+        "--buffer", metavar="N", type=int, help="pictures that may wait under every (default: 64)"
     )
     group.add_argument(
         "--carry",
@@ -118,8 +124,7 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
         "--look-every",
         metavar="S",
         type=float,
-        default=2.0,
-        help="ask the model at least this often (default: 2)",
+        help="ask the model at least this often; 0 at every sampled picture (default: 2)",
     )
     group.add_argument(
         "--tokens-per-minute", metavar="N", type=float, help="read and written by the model at most"
@@ -136,16 +141,12 @@ def _add_watches(group: argparse._ArgumentGroup) -> None:
         "'at least 3 people', … (docs/watching.md); may be repeated",
     )
     group.add_argument(
-        "--zones", metavar="FILE", type=Path, help="the zones and lines that sentences name, and rules"
+        "--zones", metavar="FILE", type=path, help="the zones and lines that sentences name, and rules"
     )
+    group.add_argument("--debounce", metavar="S", type=float, help="it has to hold so long (default: 0)")
+    group.add_argument("--cooldown", metavar="S", type=float, help="silent so long after it (default: 0)")
     group.add_argument(
-        "--debounce", metavar="S", type=float, default=0.0, help="it has to hold so long (default: 0)"
-    )
-    group.add_argument(
-        "--cooldown", metavar="S", type=float, default=0.0, help="silent so long after it (default: 0)"
-    )
-    group.add_argument(
-        "--clips", metavar="DIR", type=Path, help="keep a video of what came before and after each event"
+        "--clips", metavar="DIR", type=path, help="keep a video of what came before and after each event"
     )
 
 
@@ -155,9 +156,13 @@ def source_of(arguments: argparse.Namespace) -> Any:
     from molmo2_ground.sources.feeds.file_feed import FileFeed
     from molmo2_ground.sources.feeds.live_source import open_feed
 
-    feed = open_feed(_address(arguments.source), loop=arguments.loop, speed=arguments.speed)
+    speed = 1.0 if arguments.speed is None else arguments.speed
+    feed = open_feed(_address(arguments.source), loop=arguments.loop, speed=speed)
     if isinstance(feed, FileFeed):
         feed.connect(Timeouts()).close()  # a camera may come yet, a file is there or not
+    elif arguments.loop or arguments.speed is not None:
+        option = "--loop" if arguments.loop else "--speed"
+        raise ValueError(f"{option} is for files; {feed.name} comes as it comes, so leave it out")
     return feed
 
 
@@ -199,16 +204,14 @@ def stream_options(arguments: argparse.Namespace, *, zones: ZoneFile | None) -> 
     """How the stream is followed, as `Grounder.stream` takes it."""
     from molmo2_ground.sources.feeds.feed import Timeouts
 
-    return {
+    options: StreamOptions = {
         "fps": arguments.fps,
         "policy": arguments.policy,
-        "capacity": arguments.buffer,
         "carry": arguments.carry,
         "carry_fps": arguments.carry_fps,
         "max_age_s": arguments.max_age,
         "valid_s": arguments.valid,
         "grace_s": arguments.grace,
-        "look_every_s": arguments.look_every,
         "tokens_per_minute": arguments.tokens_per_minute,
         "name": arguments.name,
         "clips": arguments.clips,
@@ -216,6 +219,11 @@ def stream_options(arguments: argparse.Namespace, *, zones: ZoneFile | None) -> 
         "device": arguments.device,
         "timeouts": Timeouts(open_s=arguments.open_timeout, read_s=arguments.read_timeout),
     }
+    if arguments.buffer is not None:
+        options["capacity"] = arguments.buffer
+    if arguments.look_every is not None:
+        options["look_every_s"] = arguments.look_every
+    return options
 
 
 def zone_file_of(arguments: argparse.Namespace) -> ZoneFile | None:
@@ -248,8 +256,8 @@ def watches_of(
             zones=() if zones is None else zones.zones_px(size_px),
             lines=() if zones is None else zones.lines_px(size_px),
             questions=tuple(questions),
-            debounce_s=arguments.debounce,
-            cooldown_s=arguments.cooldown,
+            debounce_s=arguments.debounce or 0.0,
+            cooldown_s=arguments.cooldown or 0.0,
         )
         for sentence in arguments.watch
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 from molmo2_ground.clip import Clip, Frame
@@ -47,10 +48,13 @@ class Query:
             raise ValueError(f"task is one of {', '.join(get_args(Task))}; got {self.task!r}")
         if not isinstance(self.phrase, str) or not self.phrase.strip():
             raise ValueError(f"say in words what to look for; got {self.phrase!r}")
-        if not 0 < self.fps <= MAX_TRACK_FPS:
-            raise ValueError(f"fps is above 0 and at most {MAX_TRACK_FPS:g} places a second; got {self.fps}")
-        if self.max_objects is not None and self.max_objects < 1:
-            raise ValueError(f"max_objects is at least 1, or None for no limit; got {self.max_objects}")
+        if not (isinstance(self.fps, Real) and 0 < self.fps <= MAX_TRACK_FPS):
+            raise ValueError(
+                f"fps is above 0 and at most {MAX_TRACK_FPS:g} places a second; got {self.fps!r}"
+            )
+        most = self.max_objects
+        if most is not None and not (isinstance(most, Integral) and most > 0):
+            raise ValueError(f"max_objects is at least 1, or None for no limit; got {most!r}")
         if self.at is not None:
             self._check_at(self.at)
         if self.show_fps is not None:
@@ -65,10 +69,10 @@ class Query:
     def _check_show_fps(self, show_fps: float) -> None:
         if self.task != "track":
             raise ValueError(f"show_fps= goes with a track question; got {self.task!r}")
-        if not self.fps <= show_fps <= MAX_TRACK_FPS:
+        if not (isinstance(show_fps, Real) and self.fps <= show_fps <= MAX_TRACK_FPS):
             raise ValueError(
                 f"show_fps is at least the {self.fps:g} places a second that are asked for (fps) and at most "
-                f"{MAX_TRACK_FPS:g}; got {show_fps}"
+                f"{MAX_TRACK_FPS:g}; got {show_fps!r}"
             )
 
     @classmethod

@@ -12,7 +12,7 @@ In a test take the fixture `media` (tests/conftest.py), which writes each file o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -399,6 +399,23 @@ def truncated_tail(path: Path, *, frame_count: int = 60) -> None:
     _write_rolling(path, frame_count=frame_count, muxer_options={"movflags": "faststart"})
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 6 // 10])
+
+
+@_named("rolling.mp4")
+def rolling(path: Path, *, frame_count: int = 60) -> None:
+    """Frames at 10 a second, of about as many bytes each; every tenth stands by itself."""
+    _write_rolling(path, frame_count=frame_count)
+
+
+def without_packets(path: Path, numbers: Iterable[int]) -> bytes:
+    """The file's bytes, with those of some packets, counted in the order of decoding, made unreadable."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for number in numbers:
+        start, size = packets[number].pos or 0, packets[number].size
+        data[start : start + size] = b"\xff" * size
+    return bytes(data)
 
 
 @_named("damaged_middle.mp4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
@@ -94,10 +95,8 @@ def open_stream(
     if unknown := sorted(set(options) - set(StreamOptions.__annotations__)):
         known = ", ".join(StreamOptions.__annotations__)
         raise TypeError(f"a stream has no option {', '.join(unknown)}; there are: {known}")
-    watches = tuple(options.get("watches", ()))
-    for watch in watches:
-        if not isinstance(watch, Watch):
-            raise ValueError(f"watches are Watch objects, such as Watch.read(sentence) gives; got {watch!r}")
+    _check_kinds(options)
+    watches = _watches(options.get("watches", ()))
     feed = open_feed(
         source,
         name=options.get("name"),
@@ -125,6 +124,52 @@ def open_stream(
         decoding=options.get("decoding"),
         clocks=options.get("clocks"),
     )
+
+
+# What is wanted of each kind of option, and the kinds that show it.
+_NUMBER, _WHOLE, _WORDS = ("a number", (Real,)), ("a whole number", (int,)), ("words", (str,))
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("fps", "carry_fps", "max_age_s", "valid_s", "grace_s", "look_every_s"), _NUMBER),
+    **dict.fromkeys(("window_s", "tokens_per_minute", "speed"), _NUMBER),
+    **dict.fromkeys(("name", "clock", "device"), _WORDS),
+    "capacity": _WHOLE,
+    "loop": ("True or False", (bool,)),
+    "clips": ("a folder or a ClipRing", (str, os.PathLike, ClipRing)),
+    "watch_rules": ("a Rules", (Rules,)),
+    "feed_options": ("a dict of FFmpeg's options", (Mapping,)),
+    "timeouts": ("a Timeouts", (Timeouts,)),
+    "backoff": ("a Backoff", (Backoff,)),
+    "decoding": ("a Decoding", (Decoding,)),
+    "clocks": ("a Clocks", (Clocks,)),
+}
+_MAY_BE_NONE = {
+    "carry_fps", "tokens_per_minute", "speed", "name", "clips", "watch_rules", "feed_options", "timeouts",
+    "backoff", "decoding", "clocks",
+}  # fmt: skip
+
+
+def _check_kinds(options: StreamOptions) -> None:
+    for option, value in options.items():
+        if option not in _KINDS or (value is None and option in _MAY_BE_NONE):
+            continue
+        wanted, kinds = _KINDS[option]
+        # To Python, True is a number.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            none = ", or None" if option in _MAY_BE_NONE else ""
+            raise ValueError(f"{option} is {wanted}{none}; got {value!r}")
+    carry = options.get("carry", "flow")
+    if not isinstance(carry, str) and not hasattr(carry, "start"):
+        raise ValueError(f"carry is 'flow', 'none', a segmenter's name or a segmenter; got {carry!r}")
+
+
+def _watches(watches: Iterable[Watch]) -> tuple[Watch, ...]:
+    if isinstance(watches, str) or not isinstance(watches, Iterable):
+        raise ValueError(f"watches are a list of Watch objects; got {watches!r}")
+    found = tuple(watches)
+    for watch in found:
+        if not isinstance(watch, Watch):
+            raise ValueError(f"watches are Watch objects, such as Watch.read(sentence) gives; got {watch!r}")
+    return found
 
 
 def check_options(feed: Feed, options: StreamOptions) -> None:

@@ -7,6 +7,7 @@ out by its policy; nothing piles up.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,8 @@ from molmo2_ground.messages.health import HealthMessage, StatusEvent
 from molmo2_ground.query import Decoding, Query
 from molmo2_ground.sources.feeds.ingest import Ingest
 from molmo2_ground.sources.feeds.waiting_room import Totals
+
+_LOG = logging.getLogger(__name__)
 
 # How long the loop waits for a picture before it sees to answers and changed questions: while the model is
 # at work, and otherwise.
@@ -77,6 +80,7 @@ class Stream:
         self._looker = Looker(backend, decoding=decoding, clocks=clocks)
         self._waits_for_looks = carrier is None
         self._watching, self.clips = Watching(watches, rules=watch_rules), clips
+        self._vetted: tuple[Watch, ...] = ()
         self._ended_with: tuple[WatchEvent, ...] = ()
         self._figures = StreamFigures(ingest, self._tracker)
         self.meter = HealthMeter(name, figures=self._figures, clocks=clocks)
@@ -291,6 +295,7 @@ class Stream:
         update = self._tracker.update(dropped=self._ingest.drain_dropped())
         if update is None:
             return None
+        self._vet_watches(update.size_px)
         events = self._watching.take(update)
         if self.clips is not None:
             events = self.clips.take(update, events)
@@ -299,6 +304,17 @@ class Stream:
         self._snapshot = update
         self.meter.take(update)
         return update
+
+    def _vet_watches(self, size_px: tuple[int, int]) -> None:
+        """Say of watches that are new what speaks against their ever being told."""
+        watches, before = self._watching.watches, self._vetted
+        if watches == before:
+            return
+        self._vetted = watches
+        for watch in watches:
+            if watch not in before:
+                for caution in watch.cautions(self.questions, size_px=size_px):
+                    _LOG.warning("%s: the watch %r may never be told: %s", self.name, watch.name, caution)
 
     def _gather_events(self) -> None:
         with self._lock:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 from molmo2_ground.analytics.line import Direction, Line
 from molmo2_ground.analytics.zone import Zone
+from molmo2_ground.query import Query, in_sentence
 
 WatchKind = Literal[
     "enters", "leaves", "crosses", "appears", "disappears", "stays", "count_at_least", "count_at_most"
@@ -49,6 +51,7 @@ class Watch:
     def __post_init__(self) -> None:
         if self.kind not in get_args(WatchKind):
             raise ValueError(f"a watch is one of {', '.join(get_args(WatchKind))}; got {self.kind!r}")
+        self._check_kinds()
         if not self.name:
             raise ValueError("a watch has a name; got an empty one")
         self._check("zone", self.zone, needed=self.kind in _WITH_ZONE, allowed=self.kind in _COUNTS)
@@ -66,6 +69,27 @@ class Watch:
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{what} is a number of seconds from 0; got {value}")
 
+    def _check_kinds(self) -> None:
+        number, words = ("a number", (Real,)), ("words", (str,))
+        wanted: dict[str, tuple[str, tuple[type, ...]]] = {
+            "name": words,
+            "question": words,
+            "label": words,
+            "zone": ("a Zone", (Zone,)),
+            "line": ("a Line", (Line,)),
+            "number": ("a whole number", (Integral,)),
+            "seconds": number,
+            "debounce_s": number,
+            "cooldown_s": number,
+        }
+        for what, (kind, types) in wanted.items():
+            value = getattr(self, what)
+            if value is None and what not in ("name", "debounce_s", "cooldown_s"):
+                continue
+            # To Python, True is a number.
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise ValueError(f"a watch's {what} is {kind}; got {value!r}")
+
     def _check(self, what: str, value: object, *, needed: bool = False, allowed: bool = False) -> None:
         if needed and value is None:
             raise ValueError(f"a watch that waits for {self.kind!r} needs a {what}")
@@ -75,6 +99,40 @@ class Watch:
     def means(self, label: str) -> bool:
         """Whether things of this label are meant."""
         return self.label is None or plain(self.label) == plain(label)
+
+    def cautions(self, questions: Mapping[str, Query], *, size_px: tuple[int, int]) -> tuple[str, ...]:
+        """Why it may never be told, of a stream that asks these in pictures of (width, height) pixels."""
+        said = [*self._place_cautions(size_px)]
+        followed = {name: query for name, query in questions.items() if query.task == "track"}
+        if self.question is not None and self.question not in questions:
+            said.append(f"no question is called {self.question!r}; there are: {_names(questions)}")
+        elif self.question is not None and self.question not in followed:
+            said.append(
+                f"the question {self.question!r} only {questions[self.question].task}s: a watch sees what is "
+                "followed; track it too"
+            )
+        elif not followed:
+            said.append("no question follows anything, and a watch sees nothing else; track what it means")
+        else:
+            meant = followed if self.question is None else {self.question: followed[self.question]}
+            # A model calls things by the words of the question, as it learned to.
+            if not any(self.means(in_sentence(query.phrase)) for query in meant.values()):
+                said.append(
+                    f"no question asks for {self.label!r}, and things are called as they are asked for: "
+                    f"{_names(query.phrase for query in meant.values())}"
+                )
+        return tuple(said)
+
+    def _place_cautions(self, size_px: tuple[int, int]) -> Iterator[str]:
+        from shapely.geometry import LineString, box
+
+        place = self.zone or self.line
+        if place is None:
+            return
+        shape = place.shape if isinstance(place, Zone) else LineString([place.start, place.end])
+        if not box(0, 0, *size_px).intersects(shape):
+            what = "zone" if isinstance(place, Zone) else "line"
+            yield f"the {what} {place.name!r} lies outside the picture of {size_px[0]} x {size_px[1]} pixels"
 
     @property
     def words(self) -> str:
@@ -109,7 +167,7 @@ class Watch:
         """
         return Watch(
             kind="enters",
-            name=name or f"enters {zone.name}",
+            name=name or f"enters {_name(zone)}",
             zone=zone,
             question=question,
             label=label,
@@ -130,7 +188,7 @@ class Watch:
         """Something goes out of the zone: moves out, or is not seen in it for longer than the grace time."""
         return Watch(
             kind="leaves",
-            name=name or f"leaves {zone.name}",
+            name=name or f"leaves {_name(zone)}",
             zone=zone,
             question=question,
             label=label,
@@ -152,7 +210,7 @@ class Watch:
         """Something goes over the line, one way (`in`, `out`) or either (None)."""
         return Watch(
             kind="crosses",
-            name=name or f"crosses {line.name}" + (f" {direction}" if direction else ""),
+            name=name or f"crosses {_name(line)}" + (f" {direction}" if direction else ""),
             line=line,
             direction=direction,
             question=question,
@@ -216,7 +274,7 @@ class Watch:
         """
         return Watch(
             kind="stays",
-            name=name or f"stays in {zone.name}",
+            name=name or f"stays in {_name(zone)}",
             zone=zone,
             seconds=seconds,
             question=question,
@@ -239,7 +297,7 @@ class Watch:
         """The number of things in the zone, or in sight without one, rises to `number` or above."""
         return Watch(
             kind="count_at_least",
-            name=name or f"at least {number}" + (f" in {zone.name}" if zone else ""),
+            name=name or f"at least {number}" + (f" in {_name(zone)}" if zone else ""),
             zone=zone,
             number=number,
             question=question,
@@ -265,7 +323,7 @@ class Watch:
         """
         return Watch(
             kind="count_at_most",
-            name=name or f"at most {number}" + (f" in {zone.name}" if zone else ""),
+            name=name or f"at most {number}" + (f" in {_name(zone)}" if zone else ""),
             zone=zone,
             number=number,
             question=question,
@@ -305,8 +363,12 @@ class Watch:
         )
 
 
+def _names(words: Iterable[str]) -> str:
+    return ", ".join(map(repr, words)) or "none"
+
+
 def _name(place: Zone | Line | None) -> str:
-    return "" if place is None else place.name
+    return place.name if isinstance(place, Zone | Line) else ""  # what is no place is refused a moment later
 
 
 def plain(words: str) -> str:

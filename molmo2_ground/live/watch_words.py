@@ -84,6 +84,8 @@ def read(
     cooldown_s: float,
 ) -> Watch:
     """The watch that a sentence means; see `Watch.read`."""
+    if not isinstance(sentence, str):
+        raise ValueError(f"a watch is read from a sentence; got {sentence!r}")
     words = " ".join(sentence.lower().split()).rstrip(".!")
     words = _LEAD.sub("", words)
     reading = _Reading(sentence, zones=zones, lines=lines, questions=questions)

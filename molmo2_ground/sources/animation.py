@@ -26,7 +26,7 @@ class AnimatedImage:
     def __init__(self, path: Path, image: Image.Image) -> None:
         self.name = path.name
         self.losses = Losses()
-        self.hole_at_end = False
+        self.lost_at_start, self.lost_at_end = 0, 0  # its frames are counted as they are read
         self.has_audio = False
         self.codec = (image.format or "").lower()
         self.width_px, self.height_px = image.size

@@ -37,6 +37,8 @@ class MovingSource(Protocol):
     """A video or an animated picture, opened and with its first frame decoded.
 
     Sizes are in pixels as a player shows it; `duration_s` runs from the first frame to the end of the last.
+    `lost_at_start` and `lost_at_end` are frames before the first and after the last that could be decoded;
+    what was lost is known once the first frame, or the last, was given.
     """
 
     name: str
@@ -48,7 +50,8 @@ class MovingSource(Protocol):
     has_audio: bool
     codec: str
     losses: Losses
-    hole_at_end: bool
+    lost_at_start: int
+    lost_at_end: int
 
     def shots(self) -> Iterator[Shot]:
         """Every frame in order of presentation, once."""
@@ -78,7 +81,7 @@ def on_screen(source: MovingSource, wanted_s: Iterator[float]) -> Iterator[tuple
         return
     rest: list[float] = []
     while time_s is not None:
-        _see(time_s, shown, rest, source.losses, hole=source.hole_at_end)
+        _see(time_s, shown, rest, source.losses, hole=source.lost_at_end > 0)
         time_s = next(wanted_s, None)
     if rest:
         yield shown, rest

@@ -102,7 +102,7 @@ class VideoFile:
     ) -> None:
         self.name = path.name
         self.losses = Losses()
-        self.hole_at_end = False
+        self.lost_at_start, self.lost_at_end = 0, 0
         self._container, self._stream, self._ledger = container, stream, _Ledger()
         self._decoding_times_only = tells_decoding_times_only(container)
         self._time_base = stream.time_base or Fraction(1, 90000)
@@ -189,6 +189,7 @@ class VideoFile:
                 index += len(lost)
             elif lost:
                 self.losses.note(f"frames before the first readable one could not be decoded: {len(lost)}")
+                self.lost_at_start, hole = len(lost), True
             last_pts, end = pts, pts + (frame.duration or self._length)
             time_s, end_s = self._seconds(pts), self._seconds(end)
             # What builds on a lost or damaged frame is wrong too, until a frame that stands by itself.
@@ -202,7 +203,9 @@ class VideoFile:
                 index=index, time_s=time_s, end_s=end_s, hole_before=hole, damaged=spoiled, paint=paint
             )
             index += 1
-        self.hole_at_end = self._note_hole(self._ledger.at_end(), end=end, pts=None)
+        lost = self._ledger.at_end()
+        self._note_hole(lost, end=end, pts=None)
+        self.lost_at_end = len(lost)
         if not self._is_measured:  # else it was told when the end was found
             end_s = float(end * self._time_base)
             for line in cut_short(self._container, self._stream, packets=self._shown_packets, end_s=end_s):

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -24,6 +25,7 @@ from molmo2_ground.sources.feeds.failures import RefusedError
 from tests.servers import PACKAGES, RtspCamera, numbered_scene, shown_number
 from tests.servers.http_camera import (
     HttpCamera,
+    Send,
     bit_by_bit,
     motion_jpeg,
     then_silence,
@@ -297,6 +299,54 @@ def test_a_playlists_pictures_come_when_they_are_due(film: Path) -> None:
     assert (captures[-1].stamp_ns - captures[0].stamp_ns) / 1e9 == pytest.approx(29 / 20, abs=0.2)
 
 
+@contextmanager
+def web_server(folder: Path, on_asked: Callable[[str], None] = lambda path: None) -> Iterator[str]:
+    """Serves the files of a folder; gives its address. `on_asked` gets each path before it is served."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            on_asked(self.path)
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # FFmpeg looks into a file before it reads it
+                super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["from the beginning", "while it is shown"])
+def test_a_closed_playlist_is_shown_once(film: Path, tmp_path: Path, closed: str) -> None:
+    open_text = playlist("#EXTINF:3.2,", "scene.ts").replace(b"TARGETDURATION:4", b"TARGETDURATION:1")
+    listed = tmp_path / "list.m3u8"
+    listed.write_bytes(open_text if closed == "while it is shown" else open_text + b"#EXT-X-ENDLIST\n")
+    shutil.copy(film, tmp_path / "scene.ts")
+
+    def close(path: str) -> None:
+        if path == "/scene.ts":
+            listed.write_bytes(open_text + b"#EXT-X-ENDLIST\n")
+
+    with web_server(tmp_path, close) as url:
+        backoff = Backoff(first_s=1e-3, cap_s=1e-3, attempts=3)
+        with Ingest(open_feed(f"{url}/list.m3u8"), policy="every", backoff=backoff) as ingest:
+            while not ingest.ended:
+                ingest.take(0.5)
+    assert ingest.connections == 1
+    assert ingest.totals.received == len(SCENE)
+    assert "the playlist is closed (#EXT-X-ENDLIST)" in str(ingest.failure)
+
+
 @pytest.mark.parametrize(
     "entry", ["{film}", "file://{film}", "concat:{film}", "subfile,,start,0,end,0,,:{film}"]
 )
@@ -350,28 +400,41 @@ def test_damaged_pictures_are_counted_and_none_is_passed_on(film: Path) -> None:
 def test_a_film_on_a_web_server_is_told_from_a_live_stream(
     film: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(film.parent)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        feed = open_feed(f"http://127.0.0.1:{server.server_port}/{film.name}?token=SeCrEt")
+    with web_server(film.parent) as url:
+        feed = open_feed(f"{url}/{film.name}?token=SeCrEt")
         backoff = Backoff(first_s=1e-3, cap_s=1e-3, attempts=5)
         with caplog.at_level("INFO"), Ingest(feed, backoff=backoff) as ingest:
             while not ingest.ended:
                 ingest.take(0.5)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
     assert ingest.connections == 6
     assert "looks like a file and not like a live stream" in str(ingest.failure)
     told = [line for line in caplog.messages if "(attempt " in line]
     assert ["looks like a file" in line for line in told] == [False, False, True]
     assert "SeCrEt" not in caplog.text + str(ingest.failure)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("growing", "told"),
+    [
+        pytest.param(False, "looks like a file and not like a live stream", id="the same each time"),
+        pytest.param(True, "Input/output error", id="other pictures each time"),
+    ],
+)
+def test_a_film_of_untold_length_is_told_by_its_bytes(film: Path, growing: bool, told: str) -> None:
+    data, served = film.read_bytes(), 0
+
+    def serve(send: Send, stop: threading.Event) -> None:
+        nonlocal served
+        served += 1
+        send(data[: 188 * 60 * served] if growing else data)
+
+    backoff = Backoff(first_s=1e-3, cap_s=1e-3, attempts=4)
+    server = HttpCamera({"/film.ts": ("video/mp2t", serve)})
+    with server, Ingest(open_feed(f"{server.url}/film.ts"), backoff=backoff) as ingest:
+        while not ingest.ended and ingest.connections < 9:
+            ingest.take(0.1)
+    assert told in ingest.trouble
 
 
 @pytest.mark.slow

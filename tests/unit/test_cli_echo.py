@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,27 @@ def test_it_says_why_nothing_comes(
         assert "go together" in capsys.readouterr().err
         keys += ["--server-key", str(ring.folder / "server.key")]
         assert main(["echo", guarded.endpoint, *keys, "--count", "1", "--seconds", "20"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.6\r\n"], ids=["silent", "another protocol"])
+def test_another_program_at_the_address_is_told_from_nobody(
+    greeting: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+
+        def greet() -> None:
+            kept.append(other.accept()[0])
+            kept[0].sendall(greeting)
+
+        kept: list[socket.socket] = []
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        assert main(["echo", address, "--seconds", "1"]) == 1
+        assert f"something is there at {address} and does not speak ZeroMQ" in capsys.readouterr().err
+        thread.join()
+        kept[0].close()
 
 
 def test_lost_stale_and_dropped_stand_out() -> None:

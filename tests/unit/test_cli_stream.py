@@ -158,7 +158,7 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptu
         pytest.param([WORDS, WORDS], "asked twice", 2, id="the same question twice"),
         pytest.param([WORDS, "--ui", "--json", "-"], "choose one", 2, id="two things on one terminal"),
         pytest.param([WORDS, "--clips", "x"], "--watch", 2, id="clips of no event"),
-        pytest.param([WORDS, "--speed", "0"], "--speed is above 0", 2, id="no speed"),
+        pytest.param([WORDS, "--speed", "0"], "--speed is a finite number, above 0", 2, id="no speed"),
         pytest.param([WORDS, "--updates", "0"], "--updates is at least 1", 2, id="no updates"),
         pytest.param([WORDS, "--record", "no/such/run.mcap"], "does not exist", 2, id="no such folder"),
         pytest.param([WORDS, "--record", "run.avi"], ".mcap", 2, id="a recording of another kind"),
@@ -195,10 +195,23 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptu
             id="two sockets at one address",
         ),
         pytest.param([WORDS, "--metrics", "99999"], "0 to 65535", 2, id="a port that is none"),
-        pytest.param([WORDS, "--max-age", "0"], "max_age_s", 2, id="no age"),
+        pytest.param([WORDS, "--max-age", "0"], "--max-age", 2, id="no age"),
         pytest.param([WORDS, "--carry-fps", "1"], "carry_fps", 2, id="carried less often than seen"),
-        pytest.param([WORDS, "--buffer", "0"], "capacity", 2, id="no buffer"),
-        pytest.param([WORDS, "--tokens-per-minute", "0"], "tokens_per_minute", 2, id="no tokens"),
+        pytest.param(
+            [WORDS, "--policy", "every", "--buffer", "0"], "--buffer is at least 1", 2, id="no buffer"
+        ),
+        pytest.param([WORDS, "--tokens-per-minute", "0"], "--tokens-per-minute", 2, id="no tokens"),
+        pytest.param([WORDS, "--speed", "inf"], "--speed is a finite number", 2, id="endless speed"),
+        pytest.param([WORDS, "--look-every", "-1"], "--look-every", 2, id="looks before they are due"),
+        pytest.param([WORDS, "--debounce", "1"], "--watch", 2, id="nothing watched that has to hold"),
+        pytest.param([WORDS, "--debounce", "0"], "--watch", 2, id="nothing watched, with the default"),
+        pytest.param([WORDS, "--cooldown", "1"], "--watch", 2, id="nothing watched that is to rest"),
+        pytest.param([WORDS, "--record-pictures", "none"], "--record FILE", 2, id="pictures of no recording"),
+        pytest.param([WORDS, "--buffer", "8"], "--policy every", 2, id="nothing waits"),
+        pytest.param(
+            [WORDS, "--carry", "none", "--look-every", "1"], "--carry none", 2, id="all is looked at anyway"
+        ),
+        pytest.param([WORDS, "--carry", "none", "--carry-fps", "9"], "--carry none", 2, id="nothing carried"),
     ],
 )
 def test_bad_usage_is_one_line_before_the_model_loads(
@@ -231,6 +244,7 @@ def test_a_port_in_use_is_told_before_the_model_loads(
     (line,) = capsys.readouterr().err.splitlines()
     assert "Address already in use" in line
     assert str(port) in line
+    assert "choose another" in line
 
 
 @pytest.mark.parametrize(
@@ -291,6 +305,20 @@ def test_clips_that_could_not_be_written_are_counted_at_the_end(
     assert code == 1
     assert f"clips that could not be written to {tmp_path / 'clips'}: 1" in capsys.readouterr().err
     assert not [*(tmp_path / "clips").glob("*.mp4")]
+
+
+@pytest.mark.parametrize("option", ["--record", "--clips", "--zones", "--keys"])
+def test_an_empty_path_is_no_path(film: str, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert main(["stream", film, WORDS, option, ""], loader=never) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{option}: expected a path; got an empty one" in line
+
+
+@pytest.mark.parametrize(("options", "said"), [(["--loop"], "--loop"), (["--speed", "2"], "--speed")])
+def test_a_camera_is_not_played(capsys: pytest.CaptureFixture[str], options: list[str], said: str) -> None:
+    assert main(["stream", "rtsp://127.0.0.1:9/door", WORDS, *options], loader=never) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{said} is for files; rtsp://127.0.0.1:9/door" in line
 
 
 def test_a_source_that_is_none_is_told_before_the_model_loads(capsys: pytest.CaptureFixture[str]) -> None:

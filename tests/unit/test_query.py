@@ -165,6 +165,11 @@ def test_a_clip_that_cannot_be_asked_this_is_refused(query: Query, clip: Clip, w
         pytest.param({"fps": -1.0}, "fps", id="fps-negative"),
         pytest.param({"fps": 11}, "at most 10", id="fps-too-dense"),
         pytest.param({"fps": math.nan}, "fps", id="fps-nan"),
+        pytest.param(
+            {"fps": "2"}, "fps is above 0 and at most 10 places a second; got '2'", id="fps-in-quotes"
+        ),
+        pytest.param({"max_objects": "3"}, "max_objects is at least 1.* got '3'", id="max-objects-in-quotes"),
+        pytest.param({"show_fps": "4"}, "show_fps is at least .* got '4'", id="shown-in-quotes"),
         pytest.param({"max_objects": 0}, "max_objects", id="max-objects-0"),
         pytest.param({"at": (0.0, math.nan, 0.0)}, "finite", id="at-nan"),
         pytest.param({"at": (0.0, 1.0)}, "three", id="at-two-numbers"),

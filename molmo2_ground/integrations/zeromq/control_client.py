@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from molmo2_ground._optional import require
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import BackendError
+from molmo2_ground.integrations.zeromq.fault import first_fault
 from molmo2_ground.integrations.zeromq.keys import ClientKeys
 from molmo2_ground.integrations.zeromq.link import Link
 from molmo2_ground.messages import HealthMessage
@@ -65,16 +67,16 @@ class ControlClient:
 
     def add(self, query: Query | str, *, name: str | None = None) -> str:
         """Ask one more question, words: what to follow; the name that it got."""
-        reply = self.request(AddRequest(id=_new_id(), query=_question(query), name=name))
+        reply = self.request(_made(AddRequest, query=_question(query), name=name))
         return reply.name or ""
 
     def change(self, name: str, query: Query | str) -> None:
         """Ask something else under this name; words: what to follow."""
-        self.request(ChangeRequest(id=_new_id(), name=name, query=_question(query)))
+        self.request(_made(ChangeRequest, name=name, query=_question(query)))
 
     def remove(self, name: str) -> None:
         """Ask it no longer."""
-        self.request(RemoveRequest(id=_new_id(), name=name))
+        self.request(_made(RemoveRequest, name=name))
 
     def questions(self) -> dict[str, Query]:
         """What is asked now, by name."""
@@ -113,9 +115,13 @@ class ControlClient:
             if not reply.ok:
                 raise ValueError(reply.error)
             return reply
-        refused = self._link.state() == "refused"
+        state, reached = self._link.state(), self._link.reached
         self._link.renew()  # what was not delivered must not be done when the server comes back
-        why = "it does not let us in: the wrong key, or none" if refused else "nobody may be there"
+        why = "nobody may be there"
+        if state == "refused":
+            why = "it does not let us in: the wrong key, or none"
+        elif state == "connecting" and reached:
+            why = "what is there does not speak ZeroMQ, or hangs; is this the control address?"
         raise TimeoutError(f"{self._endpoint} did not answer within {self._timeout_s:g} s; {why}")
 
     def close(self) -> None:
@@ -127,7 +133,7 @@ class ControlClient:
             return ControlReply.model_validate_json(data)
         except ValidationError as error:
             raise BackendError(
-                f"{self._endpoint} answered with what is no reply: {error.errors()[0]['msg']}"
+                f"{self._endpoint} answered with what is no reply: {first_fault(error)}"
             ) from None
 
     def __enter__(self) -> Self:
@@ -143,5 +149,18 @@ def _new_id() -> str:
     return secrets.token_hex(8)
 
 
+def _made(kind: Callable[..., AnyRequest], **fields: object) -> AnyRequest:
+    try:
+        return kind(id=_new_id(), **fields)
+    except ValidationError as error:
+        raise ValueError(f"this cannot be asked for: {first_fault(error)}") from None
+
+
 def _question(query: Query | str) -> Question:
-    return Question.of(Query.track(query) if isinstance(query, str) else query)
+    query = Query.track(query) if isinstance(query, str) else query
+    if not isinstance(query, Query):
+        raise ValueError(f"a question is a Query or words; got {query!r}")
+    try:
+        return Question.of(query)
+    except ValidationError as error:
+        raise ValueError(f"this cannot be asked for: {first_fault(error)}") from None

@@ -15,9 +15,9 @@ from molmo2_ground._optional import require
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import GroundError
 from molmo2_ground.integrations.zeromq.door import CHECK_S, Door
+from molmo2_ground.integrations.zeromq.fault import first_fault
 from molmo2_ground.integrations.zeromq.keys import ServerKeys
 from molmo2_ground.integrations.zeromq.rate_limit import RateLimit
-from molmo2_ground.integrations.zeromq.wire import first_fault
 from molmo2_ground.live.saying import Numbering, messages_of
 from molmo2_ground.live.update import Update
 from molmo2_ground.messages import EventMessage, HealthMessage
@@ -185,7 +185,7 @@ class ControlServer:
         try:
             request = REQUEST.validate_json(parts[-1])
         except ValidationError as error:
-            return self._refuse("unreadable", "", f"not a request: {first_fault(error)}")
+            return self._refuse("unreadable", "", f"not a request: {first_fault(error, told_apart=True)}")
         try:
             reply = self._do(request)
         except (ValueError, GroundError) as error:

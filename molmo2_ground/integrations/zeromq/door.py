@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Mapping
@@ -17,6 +18,11 @@ CHECK_S = 0.5
 
 _DOMAIN = "molmo2-ground"
 _REOPEN_S = 0.02
+_ADVICE = {
+    errno.EADDRINUSE: "another program has it: choose another port, or end that program",
+    errno.EADDRNOTAVAIL: "this machine has no such address: 127.0.0.1 is for programs on it",
+    errno.EACCES: "ports below 1024 are the system's: choose one above",
+}
 
 
 def check_free(endpoint: str) -> None:
@@ -105,8 +111,9 @@ class Door:
             self._endpoint = socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         except zmq.ZMQError as error:
             socket.close(0)
+            advice = _ADVICE.get(error.errno or 0, "choose another address")
             raise OSError(
-                error.errno, f"{os.strerror(error.errno)}: nothing can be bound to {self._endpoint}"
+                error.errno, f"{os.strerror(error.errno)}: nothing can be bound to {self._endpoint}; {advice}"
             ) from error
         return socket
 

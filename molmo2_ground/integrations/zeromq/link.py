@@ -32,6 +32,7 @@ class Link:
         self._context = self._zmq.Context()
         self._state: LinkState = "connecting"
         self._turned_away = False
+        self._reached = False
         self._closed = False
         try:
             self._open()
@@ -52,6 +53,12 @@ class Link:
         self.state()
         return self._turned_away
 
+    @property
+    def reached(self) -> bool:
+        """Whether something took our connection, be it a publisher or any other program."""
+        self.state()
+        return self._reached
+
     def state(self) -> LinkState:
         """How the connection is now."""
         while not self._closed and self._monitor.poll(0):
@@ -62,6 +69,10 @@ class Link:
         """Drop the connection, and what was sent and not delivered with it, and connect again."""
         if not self._closed:
             self._shut()
+            # ZeroMQ closes in a thread of its own, which may connect and deliver once more before it gets to
+            # that; the end of the context waits for it.
+            self._context.term()
+            self._context = self._zmq.Context()
             self._open()
 
     def close(self) -> None:
@@ -78,6 +89,8 @@ class Link:
             zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
             zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
         )
+        if event in (zmq.EVENT_CONNECTED, zmq.EVENT_CLOSED):  # closed: it could not be opened
+            self._reached = event == zmq.EVENT_CONNECTED
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._state = "connected"
         elif event in refusals:

@@ -103,6 +103,11 @@ class Subscriber:
         return self._link.state()
 
     @property
+    def reached(self) -> bool:
+        """Whether something took our connection; while `link` is `connecting` it has said nothing we know."""
+        return self._link.reached
+
+    @property
     def alive(self) -> bool:
         """Whether a heartbeat was sent within the last `silence_s`."""
         self._drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from molmo2_ground.integrations.zeromq.fault import first_fault
 from molmo2_ground.messages.kinds import MODEL_OF, Kind, Message, read_topic, topic_of
 
 
@@ -20,10 +21,3 @@ def from_wire(data: bytes) -> tuple[str, Kind, Message]:
         return stream_name, kind, MODEL_OF[kind].model_validate_json(body)
     except ValidationError as error:
         raise ValueError(f"no message of kind {kind}: {first_fault(error)}") from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """Where and what the first thing wrong is, without what was sent: that may be long, and anybody's."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part)[:40] for part in fault["loc"][:8])
-    return f"{where or 'the whole'}: {fault['msg'][:200]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from threading import Lock, Thread
@@ -69,7 +70,8 @@ class AvFeed:
         self.told, self.clocks = told, clocks or Clocks()
         self._lock, self._interrupted = Lock(), False
         self._opening: AvConnection | None = None
-        self._files = 0
+        self._files, self._sum_before = 0, 0
+        self._playlist_shown = False
 
     def connect(self, timeouts: Timeouts) -> AvConnection:
         """Open it; raises `SourceError`, at the latest after `timeouts.open_s`."""
@@ -92,19 +94,45 @@ class AvFeed:
             if self._opening is not None:
                 self._opening.close()
 
-    def ended(self, container: InputContainer) -> SourceError | None:
-        """What it means that the container was read to its end; None when nothing but that."""
-        # A live stream tells no length; a playlist has one of its own, and is none of what it names.
-        if self.address.scheme not in ("http", "https") or container.format.name.startswith("hls"):
+    def check(self, container: InputContainer) -> None:
+        """Raise `WholeFileError` for a playlist that is closed and was read to its end before."""
+        # FFmpeg would begin it again: what was filmed long ago would come as new.
+        if self._playlist_shown and _is_closed_playlist(container):
+            raise self._closed_playlist()
+
+    def ended(self, container: InputContainer, *, checksum: int) -> SourceError | None:
+        """What it means that the container was read to its end; None when nothing but that.
+
+        checksum: of everything that was sent.
+        """
+        if self.address.scheme not in ("http", "https"):
             return None
-        if container.size <= 0:
-            return None
+        if _is_playlist(container):  # whose length is none of what it names
+            self._playlist_shown = True
+            if _is_closed_playlist(container):
+                return self._closed_playlist()
+        elif container.size > 0:  # a live stream tells none
+            return self._file()
+        return self.sent_again(checksum)
+
+    def sent_again(self, checksum: int) -> WholeFileError | None:
+        """What it means when the same was sent as the time before: no camera films the same twice."""
+        again, self._sum_before = 0 != checksum == self._sum_before, checksum
+        return self._file() if again and self.address.scheme in ("http", "https") else None
+
+    def _file(self) -> WholeFileError:
         self._files += 1
         if self._files < _FILES_TOLD:
             return WholeFileError(f"{self.name}: the other side sent a file to its end")
         return WholeFileError(
             f"{self.name}: this looks like a file and not like a live stream: it came to its end each time. "
             "Download it and give its path"
+        )
+
+    def _closed_playlist(self) -> WholeFileError:
+        return WholeFileError(
+            f"{self.name}: the playlist is closed (#EXT-X-ENDLIST) and was shown to its end: this is a "
+            "recording, or a live stream that is over. Nothing more comes until the playlist is another"
         )
 
     def opened(self, timeouts: Timeouts) -> InputContainer:
@@ -144,6 +172,7 @@ class AvConnection:
         self._spoiled = True
         # Packets that came while the source was opened: when, nobody knows any more.
         self._read_ahead = True
+        self._checksum = 0
 
     # --- the side that takes
 
@@ -186,15 +215,18 @@ class AvConnection:
         with av.logging.Capture() as lines:
             try:
                 with self._feed.opened(self._timeouts) as container:
+                    self._feed.check(container)
                     stream = self._picture_stream(container)
                     doing = "read"
                     if self._handover.opened():
                         self._read(container, stream, lines)
-                        failure = self._feed.ended(container)
+                        failure = self._feed.ended(container, checksum=self._checksum)
             except SourceError as error:
                 failure = error
             except Exception as error:
                 failure = self._feed.explain(error) or failure_of(error, name=self._name, doing=doing)
+                # The end of what has no length is an error to FFmpeg where the server hangs up.
+                failure = self._feed.sent_again(self._checksum) or failure
             self._log(lines)
         self._handover.end(failure)
 
@@ -211,7 +243,7 @@ class AvConnection:
         context.options = {"max_pixels": str(MAX_PIXELS)}
         # Threads that work on one frame together: one frame each would hold back a frame a thread.
         stream.thread_type = "SLICE"
-        if container.format.name.startswith("hls"):
+        if _is_playlist(container):
             # A playlist is read a file at a time; its pictures come when they are due.
             self._pace, self._read_ahead = Pace(speed=1.0, clocks=self._clocks), False
         if container.format.name == "mpegts":
@@ -229,6 +261,7 @@ class AvConnection:
             self._log(lines)
             if packet is None or self._handover.is_closed:
                 return
+            self._checksum = zlib.crc32(packet, self._checksum)
             if self._read_ahead:
                 now_ns = self._clocks.monotonic_ns()
                 self._read_ahead = now_ns - asked_ns < _AT_ONCE_NS and now_ns - opened_ns < _READ_AHEAD_NS
@@ -312,6 +345,15 @@ class AvConnection:
             for _, part, words in lines:
                 _LOG.debug("%s: ffmpeg %s: %s", self._name, part, self._feed.address.scrubbed(words.strip()))
         lines.clear()
+
+
+def _is_playlist(container: InputContainer) -> bool:
+    return container.format.name.startswith("hls")
+
+
+def _is_closed_playlist(container: InputContainer) -> bool:
+    # FFmpeg adds up a playlist's files when no more can come.
+    return _is_playlist(container) and bool(container.duration)
 
 
 class _SharedPainter:

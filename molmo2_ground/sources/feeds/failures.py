@@ -14,4 +14,4 @@ class RefusedError(SourceError):
 
 
 class WholeFileError(SourceError):
-    """The other side sent a file of known length to its end: no camera does that."""
+    """The other side sent a file or a closed playlist to its end: no camera does that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from molmo2_ground.clip import RgbArray
@@ -12,10 +13,19 @@ from molmo2_ground.messages.header import StampClock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a source may keep us waiting, seconds: for being opened, and for its next picture."""
+    """How long a source may keep us waiting, seconds: for being opened, and for its next picture.
+
+    Raises `ValueError` for what is no finite number above 0.
+    """
 
     open_s: float = 10.0
     read_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("open_s", "read_s"):
+            value: float = getattr(self, name)
+            if not (isinstance(value, Real) and 0 < value < float("inf")):
+                raise ValueError(f"{name} is a finite number of seconds above 0; got {value!r}")
 
 
 class Arrival(Protocol):

@@ -99,8 +99,9 @@ class FileConnection:
                     return
                 if self._closed.is_set():
                     return
-                # A gap in the numbers is frames that could not be decoded.
-                self.losses["damaged"] += shot.index - expected + shot.damaged
+                # A gap in the numbers is frames that could not be decoded; those in front have no numbers.
+                ahead = 0 if expected else film.lost_at_start
+                self.losses["damaged"] += ahead + shot.index - expected + shot.damaged
                 expected = shot.index + 1
                 if shot.damaged:
                     continue
@@ -113,6 +114,7 @@ class FileConnection:
                     paint=_alone(shot.paint, lock),
                 )
                 yield arrival, offset_s + shot.end_s
+            self.losses["damaged"] += film.lost_at_end
             for line in film.losses.take(damaged="left out"):
                 _LOG.warning("%s: %s", self._name, line)
 

@@ -323,6 +323,17 @@ def test_watches_are_told_with_the_update() -> None:
     assert [event.watch for event in events] == ["somebody"]
 
 
+def test_a_watch_that_may_never_be_told_is_noted_once(caplog: pytest.LogCaptureFixture) -> None:
+    watches = [Watch.appears(label="a dog", name="dog"), Watch.appears(label="thing", name="thing")]
+    with over(TruthBackend(one_across), policy="block", watches=watches) as stream:
+        for number, _ in enumerate(stream):
+            if number == 3:
+                stream.watch(Watch.appears(question="cars", name="late"))
+    notes = [line for line in caplog.messages if "may never be told" in line]
+    assert [line.split("'")[1] for line in notes] == ["dog", "late"]
+    assert "no question asks for 'a dog'" in notes[0]
+
+
 def test_health_and_snapshot_tell_how_it_is() -> None:
     with over(TruthBackend(one_across), policy="block", name="door") as stream:
         assert stream.snapshot() is None
@@ -358,6 +369,20 @@ def test_without_a_carrier_the_last_look_is_waited_for() -> None:
         pytest.param({"carry_fps": 1.0}, "carry_fps is at least fps", id="carry-fps"),
         pytest.param({"window_s": 90.0}, "at most 60 seconds", id="window"),
         pytest.param({"tokens_per_minute": 0}, "tokens_per_minute is above 0", id="tokens"),
+        pytest.param({"fps": "2"}, "fps is a number; got '2'", id="rate-in-quotes"),
+        pytest.param({"fps": None}, "fps is a number; got None", id="no-rate-at-all"),
+        pytest.param({"carry_fps": "9"}, "carry_fps is a number, or None; got '9'", id="carry-fps-in-quotes"),
+        pytest.param({"valid_s": True}, "valid_s is a number; got True", id="yes-is-no-number"),
+        pytest.param({"capacity": 2.5}, "capacity is a whole number; got 2.5", id="half-a-picture"),
+        pytest.param({"policy": 3}, "policy must be latest", id="policy-by-number"),
+        pytest.param({"carry": 5}, "carry is 'flow', 'none'", id="carry-by-number"),
+        pytest.param({"clips": 5}, "clips is a folder or a ClipRing, or None; got 5", id="clips"),
+        pytest.param({"timeouts": 5}, "timeouts is a Timeouts, or None; got 5", id="timeouts"),
+        pytest.param({"loop": "no"}, "loop is True or False; got 'no'", id="loop"),
+        pytest.param({"watch_rules": {}}, "watch_rules is a Rules, or None; got {}", id="rules"),
+        pytest.param({"watches": 5}, "watches are a list of Watch objects; got 5", id="watches"),
+        pytest.param({"watches": "someone enters"}, "got 'someone enters'", id="a-sentence-as-watches"),
+        pytest.param({"watches": Watch.appears()}, "a list of Watch objects", id="one-watch"),
         pytest.param({"question": []}, "at least one question", id="no-question"),
         pytest.param({"question": {"": "cars"}}, "at least one letter", id="name"),
         pytest.param({"question": " "}, "say in words", id="no-words"),

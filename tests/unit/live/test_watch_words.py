@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -163,8 +164,29 @@ def test_short_words_and_double_s_keep_their_end() -> None:
         ({"kind": "count_at_least", "number": 0}, "number from 1; got 0"),
         ({"kind": "appears", "debounce_s": -1.0}, "debounce_s is a number of seconds from 0; got -1"),
         ({"kind": "sleeps"}, "a watch is one of enters"),
+        ({"kind": "enters", "zone": "red"}, "a watch's zone is a Zone; got 'red'"),
+        ({"kind": "crosses", "line": RED}, "a watch's line is a Line; got Zone"),
+        ({"kind": "count_at_least", "number": "3"}, "a watch's number is a whole number; got '3'"),
+        ({"kind": "count_at_least", "number": True}, "a watch's number is a whole number; got True"),
+        ({"kind": "appears", "cooldown_s": "3"}, "a watch's cooldown_s is a number; got '3'"),
+        ({"kind": "appears", "label": 5}, "a watch's label is words; got 5"),
     ],
 )
 def test_a_watch_that_makes_no_sense_is_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Watch(name="w", **fields)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(lambda w: w.enters("red"), "a watch's zone is a Zone; got 'red'", id="a-zone-by-name"),
+        pytest.param(
+            lambda w: w.crosses("gate"), "a watch's line is a Line; got 'gate'", id="a-line-by-name"
+        ),
+        pytest.param(lambda w: w.read(5), "read from a sentence; got 5", id="no-sentence"),
+    ],
+)
+def test_what_a_watch_is_made_of_is_checked(make: Callable[[Any], Watch], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make(Watch)

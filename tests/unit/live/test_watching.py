@@ -8,6 +8,7 @@ from molmo2_ground.analytics import Line, Rules, Zone
 from molmo2_ground.live.update import Update, WatchEvent
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.live.watching import Watching
+from molmo2_ground.query import Query
 from tests.hand_updates import START_NS, look, thing, update
 
 RED = Zone(name="red", polygon=((50, 0), (100, 0), (100, 100), (50, 100)))
@@ -209,6 +210,62 @@ def test_what_the_cooldown_holds_back_is_counted() -> None:
     watching = Watching([Watch.enters(RED, name="red", cooldown_s=9.0)])
     told(watching, stream(n1="oioioi"))
     assert watching.silenced == {"red": 2}
+
+
+FAR = Zone(name="far", polygon=((500, 0), (600, 0), (600, 100)))
+CARS, COUNT = Query.track("the cars."), Query.count("people")
+
+
+@pytest.mark.parametrize(
+    ("watch", "questions", "said"),
+    [
+        pytest.param(Watch.enters(RED), {"a": CARS}, [], id="what there is"),
+        pytest.param(Watch.appears(label="The Car"), {"a": COUNT, "b": CARS}, [], id="another spelling"),
+        pytest.param(Watch.appears(question="b"), {"b": CARS}, [], id="of one question"),
+        pytest.param(
+            Watch.enters(FAR), {"a": CARS}, ["zone 'far' lies outside the picture of 100 x 99"], id="far"
+        ),
+        pytest.param(
+            Watch.crosses(Line(name="kerb", start=(0, -9), end=(90, -9))),
+            {"a": CARS},
+            ["the line 'kerb'"],
+            id="a line above the picture",
+        ),
+        pytest.param(
+            Watch.appears(label="a dog"),
+            {"a": CARS},
+            ["no question asks for 'a dog'", "'the cars.'"],
+            id="a name nobody asks for",
+        ),
+        pytest.param(
+            Watch.appears(question="b", label="cars"),
+            {"a": CARS, "b": Query.track("dogs")},
+            ["no question asks for 'cars'"],
+            id="a name of another question",
+        ),
+        pytest.param(
+            Watch.appears(question="b"), {"a": CARS}, ["no question is called 'b'; there are: 'a'"], id="none"
+        ),
+        pytest.param(
+            Watch.appears(question="b"),
+            {"a": CARS, "b": COUNT},
+            ["the question 'b' only counts"],
+            id="a number",
+        ),
+        pytest.param(
+            Watch.count_at_least(None, 3, label="people"),
+            {"people": COUNT},
+            ["no question follows anything"],
+            id="nothing followed",
+        ),
+    ],
+)
+def test_what_speaks_against_a_watch_is_known(
+    watch: Watch, questions: dict[str, Query], said: list[str]
+) -> None:
+    cautions = "; ".join(watch.cautions(questions, size_px=(100, 99)))
+    assert [words for words in said if words not in cautions] == []
+    assert bool(cautions) == bool(said)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ class Strip:
     ) -> None:
         self.losses, self.duration_s = Losses(), times_s[-1] + end_s
         self.frame_count: int | None = len(times_s)
-        self.hole_at_end = len(times_s) in holes
+        self.lost_at_start, self.lost_at_end = 0, int(len(times_s) in holes)
         self.given = 0
         self._times_s, self._holes, self._end_s = times_s, holes, end_s
 

@@ -113,13 +113,22 @@ def test_snapshot_says_the_newest_picture(client: ControlClient, stream: FakeStr
     [
         pytest.param(lambda c: c.remove("nobody"), "no question is named nobody", id="unknown"),
         pytest.param(lambda c: c.add(Query.count("x"), name="people"), "asked already", id="taken"),
-        pytest.param(lambda c: c.add(Query.count("x" * 2001)), "2000", id="too-long"),
-        pytest.param(lambda c: c.add(Query.count("x"), name="n" * 2101), "2100", id="name-too-long"),
+        pytest.param(lambda c: c.add(Query.count("x" * 2001)), "phrase is longer than 2000", id="too-long"),
+        pytest.param(
+            lambda c: c.add("x", name="n" * 2101), "name is longer than 2100 characters", id="name-too-long"
+        ),
+        pytest.param(lambda c: c.add("x", name=""), "name is too short: it has at least 1", id="no-name"),
+        pytest.param(
+            lambda c: c.change("", "x"), "name is too short: it has at least 1", id="change-no-name"
+        ),
+        pytest.param(lambda c: c.remove(5), "name is not text", id="a-number-for-a-name"),
+        pytest.param(lambda c: c.add(5), "a question is a Query or words; got 5", id="no-question"),
     ],
 )
 def test_what_the_stream_refuses_is_told(client: ControlClient, ask: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as told:
         ask(client)
+    assert "\n" not in str(told.value)
     assert client.status().state == "connected"
 
 
@@ -147,15 +156,27 @@ PING = PingRequest(id="7").model_dump_json(by_alias=True).encode()
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        pytest.param(b"", "not a request", id="empty"),
+        pytest.param(b"", "not a request: it is not JSON", id="empty"),
         pytest.param(b"\xff\x00\xfe", "not a request", id="bytes"),
-        pytest.param(b"[" * 10_000, "not a request", id="deep-lists"),
+        pytest.param(b"[" * 10_000, "not a request: it is not JSON", id="deep-lists"),
         pytest.param(b'{"a":' * 2_000 + b"1" + b"}" * 2_000, "not a request", id="deep-objects"),
         pytest.param(b"[]", "not a request", id="a-list"),
-        pytest.param(b"{}", "not a request", id="says-nothing"),
-        pytest.param(b'{"do":"shutdown"}', "not a request", id="unknown"),
-        pytest.param(b'{"do":"ping","more":1}', "more", id="more-fields"),
-        pytest.param(b'{"do":"add","query":{"task":"track"}}', "phrase", id="half"),
+        pytest.param(b"{}", "not a request: do is missing", id="says-nothing"),
+        pytest.param(b'{"do":"shutdown"}', "not a request: do is one of add, change, remove,", id="unknown"),
+        pytest.param(b'{"do":"ping","more":1}', "there is no field more", id="more-fields"),
+        pytest.param(b'{"do":"ping","id":5}', "not a request: id is not text", id="a-number-as-id"),
+        pytest.param(b'{"do":"add"}', "not a request: query is missing", id="no-question"),
+        pytest.param(b'{"do":"add","query":"cars"}', "query is not an object", id="words-as-question"),
+        pytest.param(b'{"do":"add","query":{"task":"track"}}', "query.phrase is missing", id="half"),
+        pytest.param(
+            b'{"do":"add","query":{"task":"find","phrase":"x"}}', "query.task is point, count,", id="no-task"
+        ),
+        pytest.param(
+            b'{"do":"add","query":{"task":"track","phrase":"x","max_objects":0}}',
+            "query.max_objects is below 1",
+            id="none-wanted",
+        ),
+        pytest.param(b'{"do":"remove","name":""}', "name is too short: it has at least 1", id="no-name"),
         pytest.param(
             b'{"do":"add","query":{"task":"track","phrase":" "}}', "what to look for", id="no-words"
         ),
@@ -265,6 +286,17 @@ def test_a_request_that_timed_out_is_not_done_later(stream: FakeStream) -> None:
 
             until(answered, what="the server answers")
             assert "ghosts" not in stream.questions
+
+
+@pytest.mark.slow
+def test_what_is_there_and_is_no_server_is_told_from_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        endpoint = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        with (
+            ControlClient(endpoint, timeout_s=0.5) as client,
+            pytest.raises(TimeoutError, match="does not speak ZeroMQ"),
+        ):
+            client.ping()
 
 
 @pytest.mark.slow

@@ -20,8 +20,10 @@ from tests.media import (
     constant_rate,
     damaged_middle,
     picture_number,
+    rolling,
     truncated_tail,
     variable_rate,
+    without_packets,
 )
 
 START_NS = 1_790_000_000_000_000_000
@@ -111,6 +113,30 @@ def test_damaged_pictures_are_left_out_and_counted_as_of_a_camera(
     assert captures[-1].index == 59  # what is left out has its number
     assert "damaged and left out" in caplog.text
     assert "shown" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "hurt",
+    [
+        pytest.param(range(57, 60), id="the-last-frames"),
+        pytest.param(range(50, 60), id="the-last-group-of-pictures"),
+        pytest.param(range(2), id="the-first-frames-and-what-builds-on-them"),
+        pytest.param(range(10), id="the-first-group-of-pictures"),
+    ],
+)
+def test_what_cannot_be_decoded_at_a_films_ends_is_counted(media: Shelf, tmp_path: Path, hurt: range) -> None:
+    path = tmp_path / "hurt.mp4"
+    path.write_bytes(without_packets(media(rolling), hurt))
+    with Ingest(open_feed(path, speed=None), policy="block") as ingest:
+        captures = []
+        while not ingest.ended:
+            capture = ingest.take(10)
+            captures += [capture] if capture else []
+    totals = ingest.totals
+    assert set(totals.dropped) == {"damaged"}
+    assert totals.received == 60 == len(captures) + totals.dropped["damaged"]
+    assert len(captures) >= 40
+    assert [picture_number(capture.paint()) for capture in captures] == [c.index for c in captures]
 
 
 def test_what_a_cut_file_lacks_is_told(media: Shelf, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from molmo2_ground.errors import SourceError
-from molmo2_ground.sources.feeds import open_feed
+from molmo2_ground.sources.feeds import Timeouts, open_feed
 from molmo2_ground.sources.feeds.av_feed import AvFeed
 from molmo2_ground.sources.feeds.file_feed import FileFeed
 from molmo2_ground.sources.feeds.given_feed import GivenFeed
@@ -54,3 +54,9 @@ def test_the_door_loads_neither_ffmpeg_nor_zeromq() -> None:
         "assert not {'av', 'zmq', 'cv2', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("seconds", ["5", None, 0, -1.0, float("inf"), float("nan")])
+def test_a_timeout_is_a_number_of_seconds(seconds: Any) -> None:
+    with pytest.raises(ValueError, match="read_s is a finite number of seconds above 0; got"):
+        Timeouts(read_s=seconds)
