@@ -44,13 +44,22 @@ def test_the_parts_on_the_command_line_are_the_recipe_s() -> None:
         (["stage4", "data", "--out", "x"], "stage4"),
         (["validate"], "folder"),
         (["plan", "--model", "9B"], "9B"),
+        (["plan", "--utilisation", "2"], "--utilisation must be over 0"),
+        (["validate", "rows", "--workers", "0"], "--workers: expected a whole number of 1 or more; got '0'"),
+        (["preview", "rows", "--frames", "-1"], "--frames: expected a whole number of 1 or more"),
+        (["preview", "rows", "--rows", "0"], "--rows: expected a whole number of 1 or more; got '0'"),
+        (["preview", "rows", "--seed", "x"], "--seed: expected a whole number of 0 or more; got 'x'"),
+        (["convert-boxes", "boxes.csv"], "required: --media, --out"),
+        (["convert", "yolo", "file", "--media", "m", "--out", "o"], "invalid choice: 'yolo'"),
     ],
 )
 def test_wrong_usage_is_told_and_exits_with_2(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *words]) == 2
-    assert said in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert line.endswith(" --help")
 
 
 @pytest.mark.parametrize(
