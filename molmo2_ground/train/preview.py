@@ -27,6 +27,7 @@ from molmo2_ground.train.row_preview import (
     TreeBuilder,
     find_row,
     preview_row,
+    repeated_ids,
     rows_to_show,
 )
 from molmo2_ground.train.tree import BranchWriter
@@ -90,7 +91,7 @@ def previews_of(
     progress: ProgressLine | None = None,
 ) -> list[RowPreview]:
     """Rows of a folder by number, each with the chance that `seed` gives it."""
-    made = []
+    made, repeated = [], repeated_ids(rows)
     for done, number in enumerate(numbers, start=1):
         key = ExampleKey(dataset=rows.folder.name, epoch=0, index=number)
         made.append(
@@ -101,6 +102,7 @@ def previews_of(
                 writer=writer,
                 rng=example_rng(seed, key),
                 sampling=sampling,
+                same_as=repeated.get(number, ""),
                 most_frames=most_frames,
             )
         )
