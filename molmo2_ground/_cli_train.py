@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molmo2_ground._cli_output import Bar, say
+from molmo2_ground._parser import whole_number
 
 if TYPE_CHECKING:
     from molmo2_ground.train.row_data import RowData
@@ -91,15 +93,18 @@ def _add_run(parser: argparse.ArgumentParser, *, steps: str, rows: str, tokens: 
     parser.add_argument(
         "--workers", metavar="N", type=int, default=0, help="processes that read media (default: 0, none)"
     )
-    parser.add_argument("--seed", metavar="N", type=int, help="of the examples and of dropout")
+    parser.add_argument("--seed", metavar="N", type=whole_number, help="of the examples and of dropout")
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers such as 2,1; got {text!r}") from None
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"expected numbers such as 2,1; got {text!r}")
+    return numbers
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -115,9 +120,11 @@ def _parts(text: str) -> tuple[str, ...]:
 def finetune(arguments: argparse.Namespace, loader: object) -> int:
     """`train finetune FOLDER...`: 0 when the checkpoint was written, 1 for bad rows, 130 when stopped."""
     from molmo2_ground.model.checkpoint import open_checkpoint
+    from molmo2_ground.model.molmo2 import chosen_device
     from molmo2_ground.train.finetune import FineTuning, fine_tune
     from molmo2_ground.train.row_data import open_folders
 
+    chosen_device(arguments.device)  # says what is wrong with it, before rows are read for minutes
     source = open_checkpoint(arguments.model)
     given: dict[str, Any] = {
         "steps": arguments.steps,

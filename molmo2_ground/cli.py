@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from molmo2_ground import (
     __version__,
@@ -33,6 +33,7 @@ from molmo2_ground import (
 )
 from molmo2_ground._cli_drawn import add_drawn_options, masks_of, segmenter_of, zones_of
 from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground._parser import BAD_USAGE, Parser
 from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 Loader = Callable[..., "Grounder"]
 
-DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 _TASKS = {
     "track": "follow objects through a video",
@@ -123,15 +124,8 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong; the usage, of many lines, is there for the asking."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
+    parser: argparse.ArgumentParser = Parser(
         prog="molmo2-ground",
         description="Ask a video or a picture where things are, in words.",
         epilog="Results go to stdout, everything else to stderr. "

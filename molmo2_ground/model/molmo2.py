@@ -210,11 +210,29 @@ def load_checkpoint(
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
-    """The device of a name; `auto` takes an accelerator when there is one."""
-    if device != "auto":
-        return torch.device(device)
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return torch.device("cpu") if found is None else found
+    """The device of a name; `auto` takes an accelerator when there is one.
+
+    Raises `ValueError` for a name that torch does not know, and a device that this machine has not.
+    """
+    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device == "auto":
+        return torch.device("cpu") if here is None else here
+    try:
+        named = torch.device(device)
+    except RuntimeError as error:  # a list of all that torch was ever built for
+        raise ValueError(
+            f"device is 'auto', 'cpu' or an accelerator's name such as 'cuda' or 'cuda:1'; got {device!r}"
+        ) from error
+    if named.type not in ("cpu", "meta"):
+        count = torch.accelerator.device_count() if here is not None and here.type == named.type else 0
+        if (named.index or 0) >= count:
+            has = (
+                f"{count} of {named.type}, counted from 0" if count else f"no {named.type} that torch can use"
+            )
+            raise ValueError(
+                f"there is no device {str(device)!r}: this machine has {has}; 'auto' takes what is there"
+            )
+    return named
 
 
 def chosen_numbers(dtype: str | torch.dtype, device: torch.device) -> tuple[torch.dtype, bool]:

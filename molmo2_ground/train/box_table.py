@@ -36,15 +36,17 @@ _YES, _NO = ("1", "true", "yes", "y", "t"), ("0", "false", "no", "n", "f", "")
 class LineProblem:
     """A line that cannot be used, and why; line counts from 1, the header included.
 
-    place: what it is called where there are no lines.
+    place: what it is called where there are no lines. more: of so many later lines the same is to be said.
     """
 
     line: int
     reason: str
     place: str = ""
+    more: int = 0
 
     def __str__(self) -> str:
-        return f"{self.place or f'line {self.line}'}: {self.reason}"
+        others = f" and {self.more:,} more" if self.more else ""
+        return f"{self.place or f'line {self.line}'}{others}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +92,16 @@ class BoxTable:
                 between = max(",;\t", key=head.count)
                 text.seek(0)
                 reader = csv.reader(text, delimiter=between)
-                columns = _columns(next(reader, []), file.name)
-                found = list(_read(reader, columns))
+                titles = next(reader, [])
+                found = list(_read(reader, _columns(titles, file.name), len(titles)))
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-        except (UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"{path} is no text in UTF-8: {_not_utf8(file)}. Save the table again as CSV in UTF-8, which "
+                "every spreadsheet offers."
+            ) from error
+        except csv.Error as error:
             raise SourceError(f"{path} is no table of text: {error}") from error
         return cls(
             lines=tuple(line for line in found if isinstance(line, BoxLine)),
@@ -102,14 +109,29 @@ class BoxTable:
         )
 
 
+def _not_utf8(file: Path) -> str:
+    """Where the first bytes are that are no UTF-8."""
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+        try:
+            line.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            return f"line {number} has the byte {line[error.start]:#04x}"
+    return "it has bytes of another kind"
+
+
 def _columns(head: Sequence[str], name: str) -> dict[str, int]:
-    """Where each known column stands; raises `SourceError` that lists what is missing."""
+    """Where each known column stands; raises `SourceError` for one that is missing or comes twice."""
     titles = [title.strip().lower().replace(" ", "_").replace("-", "_") for title in head]
     found = {}
     for column, names in COLUMNS.items():
-        at = next((titles.index(one) for one in names if one in titles), None)
-        if at is not None:
-            found[column] = at
+        places = [at for at, title in enumerate(titles) if title in names]
+        if len(places) > 1:
+            raise SourceError(
+                f"{name} has {len(places)} columns that may be {column}: "
+                f"{', '.join(titles[at] for at in places)}. Keep one, give the others another name."
+            )
+        if places:
+            found[column] = places[0]
     missing = [column for column in ("video", "object_id", "label", "left", "top") if column not in found]
     if "frame" not in found and "time_s" not in found:
         missing.append("time_s or frame")
@@ -124,14 +146,16 @@ def _columns(head: Sequence[str], name: str) -> dict[str, int]:
     return found
 
 
-def _read(reader: Iterator[list[str]], columns: Mapping[str, int]) -> Iterator[BoxLine | LineProblem]:
-    widest = max(columns.values())
+def _read(
+    reader: Iterator[list[str]], columns: Mapping[str, int], width: int
+) -> Iterator[BoxLine | LineProblem]:
     for cells in reader:
         number: int = reader.line_num  # type: ignore[attr-defined]  # csv's readers count; iterators do not
         if not any(cell.strip() for cell in cells):
             continue
-        if len(cells) <= widest:
-            yield LineProblem(line=number, reason=f"it has {len(cells)} cells; the header has {widest + 1}")
+        # One cell more or less may stand anywhere in the line, and all behind it in the wrong column.
+        if len(cells) != width:
+            yield LineProblem(line=number, reason=f"it has {len(cells)} cells; the header has {width}")
             continue
         try:
             yield _line(number, {column: cells[at].strip() for column, at in columns.items()})
@@ -143,6 +167,8 @@ def _line(number: int, cells: Mapping[str, str]) -> BoxLine:
     for column in ("video", "object_id", "label"):
         if not cells[column]:
             raise ValueError(f"{column} is empty")
+        if not "".join(cells[column].split()).isprintable():
+            raise ValueError(f"{column} is {cells[column]!r}; expected letters that can be shown")
     frame = None if not cells.get("frame") else _whole(cells["frame"], "frame")
     time_s = None if frame is not None or not cells.get("time_s") else _number(cells["time_s"], "time_s")
     if frame is None and time_s is None:

@@ -8,8 +8,6 @@ into the folder too, as links where the file system can.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,21 +15,21 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from molmo2_ground._parser import Parser, number_from_1, whole_number
 from molmo2_ground.errors import GroundError, SourceError
 from molmo2_ground.eval.suites.media import Shelf
 from molmo2_ground.eval.suites.records import BadRowError
 from molmo2_ground.sources.film_facts import FilmFacts
 from molmo2_ground.train.box_film import BoxFilm, GridMoment
 from molmo2_ground.train.box_table import BoxLine, BoxTable, LineProblem
+from molmo2_ground.train.converted import MEDIA_FOLDER, Converted, write_converted
+from molmo2_ground.train.problem_list import ProblemList
 from molmo2_ground.train.progress_line import ProgressLine
-from molmo2_ground.train.row_folder import write_rows
 from molmo2_ground.train.row_media import SAME_MOMENT_S
 from molmo2_ground.train.row_report import OnProgress, check_folder
 from molmo2_ground.train.rows import Annotation, Moment, Place, Row, TaskName
 from molmo2_ground.train.validate import lines as report_lines
-from molmo2_ground.train.validate import whole_number
 
-MEDIA_FOLDER = "media"
 # The joint fine-tuning stage shows 128 frames; a few are left for annotated moments off the grid.
 _CLIP_FRAMES = 120
 
@@ -65,30 +63,17 @@ class BoxOptions:
         return min(60.0, _CLIP_FRAMES / self.rate_fps) if self.max_clip_s is None else self.max_clip_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """What came of a table.
-
-    rows      of each video, by its name below the folder of videos. files: where each of them lies.
-    problems  lines that could not be used.
-    unnamed   videos of the folder that the table says nothing about: no row is made of them.
-    """
-
-    rows: dict[str, tuple[Row, ...]]
-    files: dict[str, Path]
-    problems: tuple[LineProblem, ...]
-    unnamed: tuple[str, ...] = ()
-
-
 def convert_boxes(
     table: str | Path,
     media: str | Path,
     *,
     options: BoxOptions | None = None,
+    without: Sequence[Path] = (),
     on_progress: OnProgress | None = None,
 ) -> Converted:
     """Make rows of a table of boxes; nothing is written. Media are named as `write_converted` places them.
 
+    without: folders whose files are not meant, though they lie below `media`: copies that were made before.
     Raises `SourceError` when the table or the folder of videos cannot be read at all.
     """
     chosen = options or BoxOptions()
@@ -96,7 +81,7 @@ def convert_boxes(
     folder = Path(media).expanduser()
     if not folder.is_dir():
         raise SourceError(f"there is no folder {folder}; expected the videos that {table} names")
-    shelf = Shelf.of_videos(folder)
+    shelf = Shelf.of_videos(folder, without=without)
     problems = list(read.problems)
     by_video, strangers = _by_video(read.lines, folder, shelf)
     problems += strangers
@@ -106,7 +91,7 @@ def convert_boxes(
         try:
             facts = FilmFacts.of(path)
         except SourceError as error:
-            problems += [LineProblem(line=line.line, reason=str(error)) for line in lines]
+            problems.append(_of_all(lines, error))
         else:
             name = path.relative_to(folder).as_posix()
             own = [_from_zero(line, chosen.first_frame) for line in lines]
@@ -151,14 +136,22 @@ def _by_video(
     lines: Sequence[BoxLine], folder: Path, shelf: Shelf
 ) -> tuple[dict[Path, list[BoxLine]], list[LineProblem]]:
     """Lines by the file that they are about, however they call it; and those about no file."""
+    by_name: dict[str, list[BoxLine]] = {}
+    for line in lines:
+        by_name.setdefault(line.video, []).append(line)
     by_video: dict[Path, list[BoxLine]] = {}
     problems = []
-    for line in lines:
+    for name, named in by_name.items():
         try:
-            by_video.setdefault(find_medium(folder, shelf, line.video), []).append(line)
+            by_video.setdefault(find_medium(folder, shelf, name), []).extend(named)
         except BadRowError as error:
-            problems.append(LineProblem(line=line.line, reason=str(error)))
-    return by_video, problems
+            problems.append(_of_all(named, error))
+    return {path: sorted(found, key=lambda line: line.line) for path, found in by_video.items()}, problems
+
+
+def _of_all(lines: Sequence[BoxLine], error: Exception) -> LineProblem:
+    """What is wrong with all lines of a video, said once."""
+    return LineProblem(line=lines[0].line, reason=str(error), more=len(lines) - 1)
 
 
 def _from_zero(line: BoxLine, first_frame: int) -> BoxLine:
@@ -173,6 +166,8 @@ def find_medium(folder: Path, shelf: Shelf, name: str) -> Path:
     parts = PurePosixPath(name.replace("\\", "/"))
     if ".." not in parts.parts and not parts.is_absolute() and (folder / parts).is_file():
         return folder / parts
+    if not shelf.has(parts.stem, parts.name):
+        raise BadRowError(f"no file is called {name} below {folder}, with or without its suffix")
     return shelf.find(parts.stem, parts.name, within=parts.parent.name)
 
 
@@ -264,26 +259,6 @@ def _area(place: Place) -> float:
     return (right - left) * (bottom - top)
 
 
-def write_converted(converted: Converted, out: str | Path, *, videos: Sequence[str]) -> int:
-    """Write rows.jsonl of these videos into a folder, and the videos beside it; returns how many rows."""
-    folder = Path(out).expanduser()
-    for name in videos:
-        _place(converted.files[name], folder / MEDIA_FOLDER / name)
-    return write_rows(folder, (row for name in videos for row in converted.rows[name]))
-
-
-def _place(source: Path, target: Path) -> None:
-    """Link a file to where it belongs, or copy it where the file system has no links."""
-    if target.exists() and target.samefile(source):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
 def split(videos: Sequence[str], *, holdout: int, seed: int) -> tuple[list[str], list[str]]:
     """Videos for training and `holdout` others, drawn by the seed; each in the order they came in."""
     if not 0 <= holdout < max(1, len(videos)):
@@ -301,7 +276,11 @@ def main(
     progress = ProgressLine(sys.stderr)
     try:
         converted = convert_boxes(
-            options.table, options.media, options=options_of(options), on_progress=progress.tell
+            options.table,
+            options.media,
+            options=options_of(options),
+            without=copies_of(options),
+            on_progress=progress.tell,
         )
         progress.clear()
         return finish(converted, options, progress, name=options.table.name)
@@ -334,12 +313,19 @@ def finish(
 
     name: what each problem begins with. noun: what the problems are of.
     """
-    for problem in converted.problems[: options.most]:
-        print(f"{'left out: ' if options.skip_bad else ''}{name} {problem}")
-    if len(converted.problems) > options.most:
-        print(f"… and {len(converted.problems) - options.most:,} more {noun} (--most shows more)")
-    if converted.problems and not options.skip_bad:
-        print(f"nothing was written: {len(converted.problems):,} {noun} cannot be used (--skip-bad goes on)")
+    told = ProblemList.of(
+        converted.problems,
+        most=options.most,
+        alike=options.alike,
+        front=f"{'left out: ' if options.skip_bad else ''}{name} ",
+    )
+    for line in told.lines:
+        print(line)
+    if told.untold:
+        print(f"… and {told.untold:,} more (--most and --alike show more)")
+    count = converted.problem_count
+    if count and not options.skip_bad:
+        print(f"nothing was written: {count:,} {noun} cannot be used (--skip-bad goes on)")
         return 1
     if converted.unnamed:
         listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")
@@ -352,34 +338,46 @@ def finish(
 
 def _write(converted: Converted, options: argparse.Namespace, progress: ProgressLine) -> int:
     kept, held = split(list(converted.rows), holdout=options.holdout, seed=options.seed)
-    folders = {options.out: kept}
+    folders = {options.out.expanduser(): kept}
     if held:
-        apart = options.holdout_out or options.out.with_name(f"{options.out.name}-holdout")
+        apart = _held_out(options)
         one, other = options.out.resolve(), apart.resolve()
         if one == other or one in other.parents or other in one.parents:
             raise ValueError(f"the rows kept apart need a folder of their own; got {apart} and {options.out}")
         folders[apart] = held
+    write_converted(converted, folders)
     status = 0
-    for folder, videos in folders.items():
-        write_converted(converted, folder, videos=videos)
+    for folder in folders:
         report = check_folder(folder, on_progress=progress.tell)
         progress.clear()
         print(f"{folder}:")
-        for line in report_lines(report, most=options.most):
+        for line in report_lines(report, most=options.most, alike=options.alike):
             print(f"  {line}")
         status = max(status, 0 if report.good else 1)
     return status
 
 
+def _held_out(options: argparse.Namespace) -> Path:
+    folder: Path = options.holdout_out or options.out.with_name(f"{options.out.name}-holdout")
+    return folder.expanduser()
+
+
+def copies_of(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Where an earlier run of the same command put its copies of the media."""
+    return options.out.expanduser() / MEDIA_FOLDER, _held_out(options) / MEDIA_FOLDER
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Make a folder of training rows of a CSV of boxes (docs/training-data.md).",
     )
     parser.add_argument("table", type=Path, help="the CSV, one box a line")
     add_options(parser)
     parser.add_argument("--normalised", action="store_true", help="boxes are shares of the picture, 0 to 1")
-    parser.add_argument("--first-frame", type=int, default=0, help="the number of the first frame (0)")
+    parser.add_argument(
+        "--first-frame", type=whole_number, default=0, help="the number of the first frame (0)"
+    )
     return parser
 
 
@@ -387,9 +385,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that makes rows of annotations and media."""
     parser.add_argument("--media", type=Path, required=True, help="the folder of the media that it names")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--holdout", type=int, default=0, metavar="N", help="keep N of them for evaluation")
+    parser.add_argument(
+        "--holdout", type=whole_number, default=0, metavar="N", help="keep N of them for evaluation"
+    )
     parser.add_argument("--holdout-out", type=Path, help="their folder (OUT-holdout)")
-    parser.add_argument("--seed", type=int, default=0, help="which are kept (0)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="which are kept (0)")
     parser.add_argument("--rate", type=float, default=2.0, help="at most so many moments a second (2)")
     parser.add_argument(
         "--whole-videos",
@@ -399,6 +399,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-clip", type=float, help="most seconds a row shows (60, or 120 frames)")
     parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used")
     parser.add_argument("--most", type=whole_number, default=20, metavar="N", help="print so many of it (20)")
+    parser.add_argument(
+        "--alike",
+        type=number_from_1,
+        default=3,
+        metavar="N",
+        help="of what differs in numbers alone, print so many (3)",
+    )
 
 
 if __name__ == "__main__":

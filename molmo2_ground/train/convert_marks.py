@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from molmo2_ground._parser import Parser
 from molmo2_ground.errors import GroundError, SourceError
 from molmo2_ground.eval.suites.media import Shelf
 from molmo2_ground.eval.suites.records import BadRowError
@@ -22,15 +23,15 @@ from molmo2_ground.sources.film_facts import FilmFacts
 from molmo2_ground.train.box_film import place_in_picture
 from molmo2_ground.train.box_table import BoxLine, LineProblem
 from molmo2_ground.train.convert_boxes import (
-    MEDIA_FOLDER,
     BoxOptions,
-    Converted,
     add_options,
+    copies_of,
     film_rows,
     find_medium,
     finish,
     options_of,
 )
+from molmo2_ground.train.converted import MEDIA_FOLDER, Converted
 from molmo2_ground.train.progress_line import ProgressLine
 from molmo2_ground.train.row_report import OnProgress
 from molmo2_ground.train.rows import Annotation, Moment, Row
@@ -44,6 +45,7 @@ def convert_marks(
     options: BoxOptions | None = None,
     label: str | None = None,
     hide_occluded: bool = False,
+    without: Sequence[Path] = (),
     on_progress: OnProgress | None = None,
 ) -> Converted:
     """Make rows of a file of annotations; nothing is written. `convert_boxes.write_converted` does.
@@ -51,7 +53,7 @@ def convert_marks(
     media: the folder of the videos and pictures that the file names; a file about one video may call it as it
     likes when there is one video in the folder. label: what the boxes of MOT text are of.
     hide_occluded: what is marked as occluded cannot be seen at all, and is never part of an answer; by
-    default it is seen in part, which is what CVAT means by it.
+    default it is seen in part, which is what CVAT means by it. without: as for `convert_boxes`.
     Frames between keyframes are filled in as the tool shows them. What is wrong with a medium or a mark comes
     with the rows. Raises `SourceError` when the file or the folder cannot be read at all.
     """
@@ -60,7 +62,8 @@ def convert_marks(
     folder = Path(media).expanduser()
     if not folder.is_dir():
         raise SourceError(f"there is no folder {folder}; expected the videos and pictures that {file} names")
-    videos, pictures = Shelf.of_videos(folder), Shelf.of_images(folder)
+    videos = Shelf.of_videos(folder, without=without)
+    pictures = Shelf.of_images(folder, without=without)
     rows: dict[str, tuple[Row, ...]] = {}
     files: dict[str, Path] = {}
     problems: list[LineProblem] = []
@@ -200,6 +203,7 @@ def main(
             options=options_of(options),
             label=options.label,
             hide_occluded=options.hide_occluded,
+            without=copies_of(options),
             on_progress=progress.tell,
         )
         progress.clear()
@@ -211,7 +215,7 @@ def main(
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Make a folder of training rows of an annotation tool's file (docs/formats.md).",
     )

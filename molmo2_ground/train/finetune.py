@@ -5,6 +5,7 @@ fine_tune(["street/rows"], model="tiny", out="street/model", settings=FineTuning
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,8 +42,10 @@ class FineTuning:
         """Stage 2 with these numbers; a tenth of the updates, at most 200, are warm-up."""
         if self.steps < 1 or self.tokens < 1:
             raise ValueError(f"steps and tokens are 1 or more; got {self.steps} and {self.tokens}")
-        if self.rate is not None and not self.rate > 0:
-            raise ValueError(f"the learning rate is over 0; got {self.rate}")
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise ValueError(f"the learning rate is a number over 0; got {self.rate}")
+        if self.seed < 0:
+            raise ValueError(f"the seed is 0 or more; got {self.seed}")
         recipe = stage2_joint()
         factor = 1.0 if self.rate is None else self.rate / recipe.rate_llm
         warmup = min(200, self.steps // 10)

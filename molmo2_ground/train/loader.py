@@ -263,7 +263,8 @@ class PackedLoader(Iterator[PackedBatch]):
     def _fail(self, failure: Failure) -> None:
         if not self.options.skip_failures:
             raise ExampleError(
-                f"{failure}; mend the data, or leave such examples out with skip_failures=True"
+                f"{str(failure).rstrip('.')}; mend the data, or leave such examples out (--skip-bad; "
+                "skip_failures in Python)"
             )
         self._failing += 1
         if self._failing > _MOST_FAILURES:

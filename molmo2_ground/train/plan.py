@@ -23,6 +23,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from molmo2_ground._parser import Parser
 from molmo2_ground.train.stages import StageConfig, Values, stage1_images, stage2_joint, stage3_long
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ def _or_none(value: float | None, how: str) -> str:
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m molmo2_ground.train.plan") -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = Parser(prog=prog, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", choices=("4B", "8B", "O-7B", "tiny"), default="4B")
     parser.add_argument("--values", choices=("paper", "released"), default="paper")

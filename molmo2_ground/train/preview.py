@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molmo2_ground._parser import Parser, number_from_1, whole_number
 from molmo2_ground.errors import GroundError
 from molmo2_ground.model.checkpoint import open_checkpoint
 from molmo2_ground.train.mixture import ExampleKey, example_rng
@@ -26,6 +27,7 @@ from molmo2_ground.train.row_preview import (
     TreeBuilder,
     find_row,
     preview_row,
+    repeated_ids,
     rows_to_show,
 )
 from molmo2_ground.train.tree import BranchWriter
@@ -89,7 +91,7 @@ def previews_of(
     progress: ProgressLine | None = None,
 ) -> list[RowPreview]:
     """Rows of a folder by number, each with the chance that `seed` gives it."""
-    made = []
+    made, repeated = [], repeated_ids(rows)
     for done, number in enumerate(numbers, start=1):
         key = ExampleKey(dataset=rows.folder.name, epoch=0, index=number)
         made.append(
@@ -100,6 +102,7 @@ def previews_of(
                 writer=writer,
                 rng=example_rng(seed, key),
                 sampling=sampling,
+                same_as=repeated.get(number, ""),
                 most_frames=most_frames,
             )
         )
@@ -131,20 +134,28 @@ def _left_out(lost: object) -> str:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Draw what the model will see of training rows, and what it must answer.",
     )
     parser.add_argument("folder", type=Path, help="with rows.jsonl, rows.parquet or rows-*.jsonl")
-    parser.add_argument("--rows", type=int, default=12, metavar="N", help="so many rows of the folder (12)")
+    parser.add_argument(
+        "--rows", type=number_from_1, default=12, metavar="N", help="so many rows of the folder (12)"
+    )
     parser.add_argument("--row", metavar="ID", help="this row alone")
     parser.add_argument("--out", type=Path, default=Path("preview.html"), help="the page (preview.html)")
     parser.add_argument("--png", type=Path, help="the first of the rows as a picture, too")
     parser.add_argument("--model", default="tiny", help="whose words: tiny, a folder, or a hub id (tiny)")
-    parser.add_argument("--seed", type=int, default=0, help="which of the ways to ask are drawn (0)")
-    parser.add_argument("--frames", type=int, default=12, metavar="N", help="draw so many frames a row (12)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="which of the ways to ask are drawn (0)")
     parser.add_argument(
-        "--max-frames", type=int, default=128, metavar="N", help="most frames that training will show (128)"
+        "--frames", type=number_from_1, default=12, metavar="N", help="draw so many frames a row (12)"
+    )
+    parser.add_argument(
+        "--max-frames",
+        type=number_from_1,
+        default=128,
+        metavar="N",
+        help="most frames that training will show (128)",
     )
     return parser
 

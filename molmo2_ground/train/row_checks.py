@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from molmo2_ground.eval.suites.records import BadRowError
 from molmo2_ground.train.row_media import SAME_MOMENT_S, clip_start_s
 from molmo2_ground.train.rows import TRACK_TASKS, WORD_TASKS, Annotation, Moment, Place, Row
 
 # The paper trains on at most so many points an example.
 MOST_POINTS = 60
+_MOST_REASONS = 2
 
 SizesPx = Sequence[tuple[int, int]]
 
@@ -37,6 +39,20 @@ def problems_of(row: Row, *, sizes_px: SizesPx | None = None) -> Iterator[str]:
             which = 0 if row.kind == "video" else moment.image
             size_px = sizes[which] if which < len(sizes) else None
             yield from _place_problems(moment, size_px, f"{where}.moments[{at}]")
+
+
+def hold_to_rules(row: Row, *, sizes_px: SizesPx | None = None) -> None:
+    """Raise `BadRowError` for what `problems_of` says, the first of it and how much more there is."""
+    reasons = list(problems_of(row, sizes_px=sizes_px))
+    if reasons:
+        left = len(reasons) - _MOST_REASONS
+        more = [f"and {left} more"] if left > 0 else []
+        raise BadRowError("; ".join(reasons[:_MOST_REASONS] + more))
+
+
+def same_id(place: str) -> str:
+    """What is wrong with a row whose id an earlier one has; place: of that one."""
+    return f"the row_id is also that of {place}"
 
 
 def cautions_of(row: Row) -> Iterator[str]:

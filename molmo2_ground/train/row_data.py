@@ -14,6 +14,7 @@ from molmo2_ground.model.resize_plan import resize_frame
 from molmo2_ground.train.example import CropRule
 from molmo2_ground.train.example_source import ExampleMaker, RowSource
 from molmo2_ground.train.mixture import Group, Member, Mixture
+from molmo2_ground.train.row_checks import hold_to_rules
 from molmo2_ground.train.row_folder import RowFolder
 from molmo2_ground.train.row_media import RowSampling, open_row_clip
 from molmo2_ground.train.row_tree import row_tree
@@ -141,6 +142,7 @@ def _open(
             f"the row shows {len(row.media)} pictures; this stage shows {max_images} at most: make several "
             "rows of it, or raise max_images"
         )
+    hold_to_rules(row)
     return open_row_clip(row, folder, sampling=sampling, resize=resize)
 
 

@@ -29,6 +29,8 @@ from molmo2_ground.train.rows import Row, row_of, text_of
 # Masks make rows large, and a group is the least that can be read of a Parquet file.
 _ROWS_A_GROUP = 32
 _PIECE_BYTES = 1 << 20
+ROW_FILES = ("rows.jsonl", "rows.parquet", "rows-*.jsonl", "rows-*.parquet")
+"""How files of rows are called."""
 
 
 class RowFolder:
@@ -203,11 +205,7 @@ def _without_nulls(value: Any) -> Any:
 def _row_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise SourceError(f"there is no folder {folder}; expected training rows: rows.jsonl beside its media")
-    found = sorted(
-        path
-        for pattern in ("rows.jsonl", "rows.parquet", "rows-*.jsonl", "rows-*.parquet")
-        for path in folder.glob(pattern)
-    )
+    found = sorted(path for pattern in ROW_FILES for path in folder.glob(pattern))
     if not found:
         raise SourceError(f"{folder} holds no rows; expected rows.jsonl, rows.parquet or rows-*.jsonl")
     kinds = {(path.suffix, path.stem == "rows") for path in found}

@@ -22,10 +22,11 @@ from molmo2_ground.render import Result as Drawable
 from molmo2_ground.render.text import clock
 from molmo2_ground.replay import derive
 from molmo2_ground.results import Points, Receipt, Tracks
+from molmo2_ground.train.row_checks import hold_to_rules, same_id
 from molmo2_ground.train.row_folder import RowFolder
 from molmo2_ground.train.row_media import RowSampling, open_row_clip
 from molmo2_ground.train.row_picture import draw_places, places_in
-from molmo2_ground.train.rows import Row
+from molmo2_ground.train.rows import Row, id_in, row_of
 from molmo2_ground.train.tree import IGNORE, Branch, BranchWriter, MessageTree, write_branches
 
 if TYPE_CHECKING:
@@ -115,19 +116,26 @@ def preview_row(
     writer: BranchWriter,
     rng: np.random.Generator,
     sampling: RowSampling | None = None,
+    same_as: str = "",
     width_px: int = 320,
     most_frames: int = 12,
 ) -> RowPreview:
     """Row `number` of a folder as it will be trained on; what is wrong with it is told, not raised.
 
     writer: turns the tree's branches into tokens, as the trainer does. width_px: of the pictures.
+    same_as: where an earlier row with the same id lies, which makes this one bad.
     most_frames: at most so many of the frames are drawn.
     """
     place = rows.place(number)
     row: Row | None = None
     try:
-        row = rows[number]
+        row = row_of(rows.text(number))  # what `rows[number]` raises names the place, and so does a preview
+        if same_as:
+            raise BadRowError(same_id(same_as))
+        hold_to_rules(row)
         clip = open_row_clip(row, rows.folder, sampling=sampling, resize=_reader_size)
+        if clip.frames and not row.size_px:
+            hold_to_rules(row, sizes_px=[(frame.width_px, frame.height_px) for frame in clip.frames])
         built = builder(row, clip, rng)
         branches = _branches(row, clip, built, writer, width_px=width_px)
     except (ValueError, GroundError) as error:
@@ -308,12 +316,20 @@ def rows_to_show(rows: RowFolder, count: int) -> list[int]:
     return _spread(range(len(rows)), count)
 
 
-def find_row(folder: RowFolder, row_id: str) -> int:
-    """The number of the row with this id; raises `BadRowError` when there is none."""
+def repeated_ids(folder: RowFolder) -> dict[int, str]:
+    """Rows by number whose id an earlier row has, and where that one lies."""
+    first: dict[str, int] = {}
+    repeated = {}
     for number in range(len(folder)):
-        try:
-            if folder[number].row_id == row_id:
-                return number
-        except BadRowError:
-            continue  # a row without an id that can be read is not the one; `validate` names it
+        row_id = id_in(folder.text(number))
+        if row_id and first.setdefault(row_id, number) != number:
+            repeated[number] = folder.place(first[row_id])
+    return repeated
+
+
+def find_row(folder: RowFolder, row_id: str) -> int:
+    """The number of the first row with this id, good or not; raises `BadRowError` when there is none."""
+    for number in range(len(folder)):
+        if id_in(folder.text(number)) == row_id:
+            return number
     raise BadRowError(f"no row of {folder.folder} has the id {row_id!r}")

@@ -5,7 +5,6 @@ All rows are checked first, which takes seconds; then the media that they name, 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,10 @@ from molmo2_ground.eval.suites.records import BadRowError
 from molmo2_ground.sources import probe
 from molmo2_ground.sources.images import is_animated, opened_image
 from molmo2_ground.sources.media import FilmFile, recognise
-from molmo2_ground.train.row_checks import cautions_of, problems_of, visible_places
+from molmo2_ground.train.row_checks import cautions_of, problems_of, same_id, visible_places
 from molmo2_ground.train.row_folder import RowFolder
 from molmo2_ground.train.row_media import RowSampling, part_of, row_times
-from molmo2_ground.train.rows import Row, row_of
+from molmo2_ground.train.rows import Row, id_in, row_of
 
 OnProgress = Callable[[str, int, int], None]
 # A folder in which everything is wrong is told by its first rows and a number.
@@ -165,12 +164,12 @@ class _Checking:
         try:
             row = row_of(text)
         except BadRowError as error:
-            self._problems.add(number, place, _id_in(text), str(error))
+            self._problems.add(number, place, id_in(text), str(error))
             return
         reasons = list(problems_of(row))
         first = self._places_by_id.setdefault(row.row_id, number)
         if first != number:
-            reasons.insert(0, f"the row_id is also that of {self._rows.place(first)}")
+            reasons.insert(0, same_id(self._rows.place(first)))
         for reason in reasons:
             self._problems.add(number, place, row.row_id, reason)
         for caution in cautions_of(row):
@@ -233,16 +232,6 @@ class _Checking:
             points=self._points,
             video_s=self._video_s,
         )
-
-
-def _id_in(text: str | bytes) -> str:
-    """The id of a row that is no good one otherwise, "" when it has none."""
-    try:
-        fields = json.loads(text)
-    except ValueError:
-        return ""
-    row_id = fields.get("row_id") if isinstance(fields, dict) else None
-    return row_id if isinstance(row_id, str) else ""
 
 
 def _medium(path: Path) -> _Medium:

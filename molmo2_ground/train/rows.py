@@ -6,6 +6,7 @@ player shows it, (0, 0) the outer corner of the top left one; seconds count from
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
@@ -142,6 +143,16 @@ def row_of(text: str | bytes) -> Row:
         return Row.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise BadRowError("; ".join(_reasons(error))) from error
+
+
+def id_in(text: str | bytes) -> str:
+    """The id of a row that may be no good one otherwise, "" when it has none."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return ""
+    row_id = fields.get("row_id") if isinstance(fields, dict) else None
+    return row_id if isinstance(row_id, str) else ""
 
 
 def text_of(row: Row) -> str:

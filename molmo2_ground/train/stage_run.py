@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from molmo2_ground import __version__
+from molmo2_ground.errors import TrainingError
 from molmo2_ground.eval.candidate import files_digest
 from molmo2_ground.model.checkpoint import load_network, open_checkpoint
 from molmo2_ground.model.molmo2 import chosen_device
@@ -232,6 +233,8 @@ def _plan(stage: StageConfig, options: RunOptions) -> RunPlan:
 def _check_folders(out: Path, work: Path) -> None:
     """Before anything runs: a checkpoint that cannot be written at the end would cost all of it."""
     check_target(out)
+    if work.exists() and not work.is_dir():
+        raise TrainingError(f"{work} is a file; expected a folder for snapshots and log (--work names it)")
     if out.resolve() in (work.resolve(), *work.resolve().parents):
         raise ValueError(
             f"the run's files need a folder outside the checkpoint's; got {work} for {out} (--work names it)"

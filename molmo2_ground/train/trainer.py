@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 BatchT = TypeVar("BatchT", bound=TrainBatch)
 
 STOPPED_FILE = "stopped.json"
+_MOST_DIFFERENCES = 4
+_BRIEF = 40  # letters; digests of files are longer
 _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -373,9 +375,11 @@ def _compare(snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
     saved = snapshot.state["identity"]
     differences = list(_differences(saved, identity, ""))
     if differences:
+        left = len(differences) - _MOST_DIFFERENCES
+        named = "; ".join(differences[:_MOST_DIFFERENCES] + ([f"and {left} more"] if left > 0 else []))
         raise TrainingError(
-            f"{snapshot.folder} is of another run: {'; '.join(differences[:4])}. Go on with the settings it "
-            "was made with, or start in another work folder."
+            f"{snapshot.folder} is of another run: {named}. Go on with the settings it was made with, or "
+            "start in another work folder (--work)."
         )
 
 
@@ -383,5 +387,17 @@ def _differences(saved: Any, now: Any, name: str) -> Iterator[str]:
     if isinstance(saved, dict) and isinstance(now, dict):
         for key in sorted(saved.keys() | now.keys()):
             yield from _differences(saved.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+        for number, (one, other) in enumerate(zip(saved, now, strict=True)):
+            yield from _differences(one, other, f"{name}[{number}]")
     elif saved != now:
-        yield f"{name} was {json.dumps(saved)}, is {json.dumps(now)}"
+        yield f"{name} was {_briefly(saved)}, is {_briefly(now)}"
+
+
+def _briefly(value: Any) -> str:
+    """A value in a few letters: what is large says no more than how large."""
+    if isinstance(value, dict | list) and len(json.dumps(value)) > _BRIEF:
+        return f"a list of {len(value)}"
+    if isinstance(value, str) and len(value) > _BRIEF:
+        return f"{value[:8]}…"
+    return "not set" if value is None else json.dumps(value)

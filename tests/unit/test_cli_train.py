@@ -41,16 +41,30 @@ def test_the_parts_on_the_command_line_are_the_recipe_s() -> None:
         (["finetune", "rows", "--out", "x", "--freeze", "vit,head"], "vit, connector, llm"),
         (["finetune", "rows", "--out", "x", "--freeze", "vit,connector,llm"], "one or two"),
         (["finetune", "rows", "--out", "x", "--rates", "a"], "expected numbers such as 2,1"),
+        (["finetune", "rows", "--out", "x", "--rates", "nan"], "expected numbers such as 2,1; got 'nan'"),
+        (
+            ["finetune", "rows", "--out", "x", "--seed", "-1"],
+            "expected a whole number of 0 or more; got '-1'",
+        ),
         (["stage4", "data", "--out", "x"], "stage4"),
         (["validate"], "folder"),
         (["plan", "--model", "9B"], "9B"),
+        (["plan", "--utilisation", "2"], "--utilisation must be over 0"),
+        (["validate", "rows", "--workers", "0"], "--workers: expected a whole number of 1 or more; got '0'"),
+        (["preview", "rows", "--frames", "-1"], "--frames: expected a whole number of 1 or more"),
+        (["preview", "rows", "--rows", "0"], "--rows: expected a whole number of 1 or more; got '0'"),
+        (["preview", "rows", "--seed", "x"], "--seed: expected a whole number of 0 or more; got 'x'"),
+        (["convert-boxes", "boxes.csv"], "required: --media, --out"),
+        (["convert", "yolo", "file", "--media", "m", "--out", "o"], "invalid choice: 'yolo'"),
     ],
 )
 def test_wrong_usage_is_told_and_exits_with_2(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *words]) == 2
-    assert said in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert line.endswith(" --help")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +79,19 @@ def test_wrong_usage_is_told_and_exits_with_2(
         (["finetune", "rows", "--out", "x", "--work", "x"], 2, "outside the checkpoint's; got x for x"),
         (["finetune", "rows", "--out", "x", "--work", "x/run"], 2, "outside the checkpoint's"),
         (["finetune", "rows", "--out", "rows"], 1, "holds other things"),
+        (
+            ["finetune", "rows", "--out", "x", "--lr", "inf"],
+            2,
+            "the learning rate is a number over 0; got inf",
+        ),
+        (
+            ["finetune", "rows", "--out", "x", "--lr", "nan"],
+            2,
+            "the learning rate is a number over 0; got nan",
+        ),
+        (["finetune", "rows", "--out", "x", "--work", "rows/clip.mp4"], 1, "clip.mp4 is a file; expected a"),
+        (["finetune", "rows", "--out", "x", "--device", "foo"], 2, "device is 'auto', 'cpu' or"),
+        (["finetune", "rows", "--out", "x", "--device", "cuda:99"], 2, "there is no device 'cuda:99'"),
         (["stage1", "rows", "--out", "x"], 1, "none of the"),
         (["stage2", "rows", "--out", "x", "--steps", "0"], 2, "steps"),
     ],

@@ -20,26 +20,34 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 class Shelf:
-    """The media files below a folder, found by name without suffix. Headers are opened once each."""
+    """The media files below a folder, found by name without suffix. Headers are opened once each.
 
-    def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
+    without: folders below it whose files are left alone.
+    """
+
+    def __init__(self, folder: Path, suffixes: Sequence[str], *, without: Sequence[Path] = ()) -> None:
         self.folder = folder
         self._suffixes = tuple(suffixes)
+        self._without = {path.resolve() for path in without}
 
     @classmethod
-    def of_videos(cls, folder: Path) -> Shelf:
+    def of_videos(cls, folder: Path, *, without: Sequence[Path] = ()) -> Shelf:
         """The videos below a folder."""
-        return cls(folder, _VIDEO_SUFFIXES)
+        return cls(folder, _VIDEO_SUFFIXES, without=without)
 
     @classmethod
-    def of_images(cls, folder: Path) -> Shelf:
+    def of_images(cls, folder: Path, *, without: Sequence[Path] = ()) -> Shelf:
         """The pictures below a folder."""
-        return cls(folder, _IMAGE_SUFFIXES)
+        return cls(folder, _IMAGE_SUFFIXES, without=without)
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All of the files, in the order of their names."""
         return tuple(sorted(path for paths in self._by_stem.values() for path in paths))
+
+    def has(self, *names: str) -> bool:
+        """Whether any file is called by one of these names."""
+        return any(name in self._by_stem for name in names)
 
     def find(self, *names: str, within: str = "") -> Path:
         """The file called by the first of these names that there is; raises `BadRowError`.
@@ -82,7 +90,12 @@ class Shelf:
     @functools.cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
+        root = self.folder.resolve()
+        # Where the shelf itself lies in such a folder, its files are meant.
+        without = {folder for folder in self._without if root in folder.parents}
         for path in sorted(self.folder.rglob("*")):
+            if without and not without.isdisjoint((root / path.relative_to(self.folder)).parents):
+                continue
             if path.suffix.lower() in self._suffixes and path.is_file():
                 found.setdefault(path.stem, []).append(path)
         return found

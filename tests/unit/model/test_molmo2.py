@@ -15,6 +15,7 @@ from molmo2_ground.clip import Clip
 from molmo2_ground.errors import PromptTooLongError
 from molmo2_ground.model import Molmo2, load_checkpoint
 from molmo2_ground.model.inputs import Media
+from molmo2_ground.model.molmo2 import chosen_device
 
 KINDS = ["qwen", "olmo"]
 
@@ -180,3 +181,22 @@ def test_nothing_is_logged_while_answering(model: Molmo2, caplog: pytest.LogCapt
     caplog.set_level(logging.DEBUG, logger="molmo2_ground")
     model.generate(model.build_inputs(MEDIA["images"], "Hi."), max_new_tokens=2)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("foo", "device is 'auto', 'cpu' or an accelerator's name .*; got 'foo'", id="unknown"),
+        pytest.param("cuda:x", "got 'cuda:x'", id="no-number"),
+        pytest.param("cuda:99", "there is no device 'cuda:99': this machine has", id="not-here"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        chosen_device(name)
+
+
+def test_a_device_has_a_name_or_is_chosen() -> None:
+    assert chosen_device("cpu") == torch.device("cpu")
+    assert chosen_device(torch.device("cpu")) == torch.device("cpu")
+    assert chosen_device("auto").type in ("cpu", "cuda", "mps", "xpu")

@@ -100,7 +100,13 @@ def test_what_stands_between_cells_is_found_out(tmp_path: Path, between: str) ->
         pytest.param(
             "clip.mp4,4,9,cat,10,10,30,30", "is called 'cat' here and 'dog' in line 2", id="two-labels"
         ),
-        pytest.param("gone.mp4,0,1,dog,10,10,30,30", "no file is called gone or gone.mp4", id="no-file"),
+        pytest.param(
+            "sub\\gone,0,1,dog,10,10,30,30", "no file is called sub\\gone below", id="no-file-in-a-folder"
+        ),
+        pytest.param("clip.mp4,0,1,dog,10,10,30,30,x", "it has 9 cells; the header has 8", id="long"),
+        pytest.param("clip.mp4,0,1,do\0g,10,10,30,30", "label is 'do\\x00g'; expected letters", id="nul"),
+        pytest.param("clip.mp4,0,\x1b[1m,dog,10,10,30,30", "object_id is '\\x1b[1m'", id="escape"),
+        pytest.param("gone.mp4,0,1,dog,10,10,30,30", "no file is called gone.mp4 below", id="no-file"),
     ],
 )
 def test_a_bad_line_is_named(media: Shelf, tmp_path: Path, line: str, reason: str) -> None:
@@ -118,6 +124,8 @@ def test_a_bad_line_is_named(media: Shelf, tmp_path: Path, line: str, reason: st
         ),
         pytest.param("", "its header is empty", id="nothing"),
         pytest.param("video,object_id,label,x,y,w,h\n", "no column time_s or frame", id="no-time"),
+        pytest.param(HEAD + ",X1", "has 2 columns that may be left: left, x1", id="two-of-one-meaning"),
+        pytest.param(HEAD + ",label", "has 2 columns that may be label: label, label", id="one-twice"),
     ],
 )
 def test_a_table_without_its_columns(tmp_path: Path, text: str, words: str) -> None:
@@ -129,7 +137,10 @@ def test_a_table_without_its_columns(tmp_path: Path, text: str, words: str) -> N
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(SourceError, match="no table of text"):
+    with pytest.raises(SourceError, match=r"line 1 has the byte 0x89. Save the table again as CSV in UTF-8"):
+        BoxTable.read(tmp_path / "boxes.csv")
+    (tmp_path / "boxes.csv").write_bytes(HEAD.encode() + "\nclip,0,1,caf\u00e9,1,1,9,9".encode("latin-1"))
+    with pytest.raises(SourceError, match="line 2 has the byte 0xe9"):
         BoxTable.read(tmp_path / "boxes.csv")
 
 
@@ -341,6 +352,30 @@ def test_one_video_under_two_names_is_one_row(media: Shelf, tmp_path: Path) -> N
     made = convert_boxes(table(tmp_path / "boxes.csv", *lines), clips(media, tmp_path / "videos"))
     assert made.problems == ()
     assert [len(rows) for rows in made.rows.values()] == [1]
+
+
+@pytest.mark.parametrize("write", ["damaged", "missing"])
+def test_what_is_wrong_with_a_video_is_said_once(media: Shelf, tmp_path: Path, write: str) -> None:
+    videos = clips(media, tmp_path / "videos", "clip.mp4")
+    if write == "damaged":
+        (videos / "bad.mp4").write_text("no video")
+    lines = [*every_frame("bad.mp4"), *every_frame(), *every_frame("bad.mp4", object_id="2")]
+    made = convert_boxes(table(tmp_path / "boxes.csv", *lines), videos)
+    (problem,) = made.problems
+    assert str(problem).startswith("line 2 and 23 more: ")
+    assert made.problem_count == 24
+    assert list(made.rows) == ["clip.mp4"]
+
+
+def test_copies_of_an_earlier_run_are_no_media(
+    media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips(media, tmp_path / "videos", "a.mp4", "b.mp4")
+    table(tmp_path / "boxes.csv", *every_frame("a"), *every_frame("b"))
+    words = [str(tmp_path / "boxes.csv"), "--media", str(tmp_path), "--out", str(tmp_path / "out")]
+    for _ in range(2):
+        assert main([*words, "--holdout", "1"]) == 0
+        assert "left out" not in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- the command

@@ -100,3 +100,13 @@ def test_frames_and_pictures_over_the_stage_s_number_are_an_error_of_the_row(roo
     assert isinstance(failure, Failure)
     assert "row b" in str(failure)
     assert "more than the 2 frames that are shown" in failure.reason
+
+
+def test_a_row_that_the_validator_refuses_is_an_error_of_the_row(media: Shelf, tmp_path: Path) -> None:
+    row_folder(media, tmp_path / "rows", track_row(media=("../rows/clip.mp4",)))
+    data = open_folders([tmp_path / "rows"])
+    stage = replace(stage2_joint(), mixture=data.mixture)
+    maker = row_maker(data, stage, codec=CODEC, flags=FLAGS, context_tokens=4096)
+    made = maker.try_make(ExampleKey(dataset="rows", epoch=0, index=0))
+    assert isinstance(made, Failure)
+    assert "a path below the folder of the rows" in made.reason

@@ -211,11 +211,24 @@ def test_an_answer_that_gives_no_place_is_a_caution(
     assert any(caution in line for line in branch.cautions), branch.cautions
 
 
+def with_box(place: Place) -> Row:
+    where = Annotation(task=("point",), label="dog", moments=moments((0.0, 0.5, 1.0), place))
+    return track_row(annotations=(where,))
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
         pytest.param(track_row(media=("gone.mp4",)), "gone.mp4", id="no-file"),
-        pytest.param(track_row(size_px=((1, 1),)), "the row says 1 x 1", id="size"),
+        pytest.param(track_row(size_px=((9, 9),), annotations=(WORDS,)), "the row says 9 x 9", id="size"),
+        pytest.param(track_row(media=("../clip.mp4",)), "a path below the folder of the rows", id="outside"),
+        pytest.param(track_row(media=("/tmp/clip.mp4",)), "a path below the folder", id="absolute"),
+        pytest.param(track_row(media=(), size_px=()), "media names 0 files", id="no-media"),
+        pytest.param(with_box(box(1, 10, 10, side=-5)), "inside out or empty", id="inside-out"),
+        pytest.param(with_box(box(1, -10)), "leaves the picture of 96 x 64 pixels", id="negative"),
+        pytest.param(
+            with_box(box(1, -10)).model_copy(update={"size_px": ()}), "leaves the picture", id="no-size"
+        ),
     ],
 )
 def test_a_row_that_cannot_be_shown_says_why(
@@ -224,6 +237,24 @@ def test_a_row_that_cannot_be_shown_says_why(
     preview = preview_of(row_folder(media, tmp_path, row), writer)
     assert problem in preview.problem
     assert preview.branches == ()
+
+
+def test_a_row_says_its_place_once(media: Shelf, tmp_path: Path, writer: BranchWriter) -> None:
+    folder = row_folder(media, tmp_path, track_row())
+    (folder / "rows.jsonl").write_text('{"row_id": "odd", "lable": 1}\n')
+    preview = preview_of(folder, writer)
+    assert preview.place == "rows.jsonl line 1"
+    assert "line 1" not in preview.problem
+    assert "lable is unknown" in preview.problem
+    assert find_row(RowFolder(folder), "odd") == 0
+
+
+def test_the_second_row_of_an_id_is_a_bad_one(media: Shelf, tmp_path: Path, writer: BranchWriter) -> None:
+    folder = row_folder(media, tmp_path, track_row("a"), track_row("b"))
+    (folder / "rows.jsonl").write_text((folder / "rows.jsonl").read_text().replace('"b"', '"a"'))
+    first, second = previews_of(RowFolder(folder), [0, 1], middles, writer=writer)
+    assert first.problem == ""
+    assert second.problem == "the row_id is also that of rows.jsonl line 1"
 
 
 def test_chance_comes_from_the_seed_and_the_row(media: Shelf, tmp_path: Path, writer: BranchWriter) -> None:

@@ -329,7 +329,14 @@ def test_the_command(media: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("problem: rows.jsonl line 1 (0): clip_s is 2 to 1 s")
     assert out[2].startswith("… and ")
-    assert out[2].endswith(" more problems (--most shows more)")
+    assert out[2].endswith(" more problems (--most and --alike show more)")
+    assert main([str(bad), "--most", "20", "--alike", "1"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[1] == "… and 4 more like it"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "rows.jsonl").touch()
+    assert main([str(tmp_path / "empty")]) == 2
+    assert "holds files of rows, and no row in them" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
 

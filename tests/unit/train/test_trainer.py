@@ -182,7 +182,16 @@ def test_time_that_is_up_stops_the_run_with_a_snapshot(tmp_path: Path, straight:
     [
         pytest.param({"plan": replace(PLAN, seed=4)}, "seed was 3, is 4", id="seed"),
         pytest.param({"plan": replace(PLAN, accumulate=1)}, "accumulate was 2, is 1", id="accumulate"),
-        pytest.param({"identity": {"stage": "two"}}, 'stage was null, is "two"', id="stage"),
+        pytest.param({"identity": {"stage": "two"}}, 'stage was not set, is "two"', id="stage"),
+        pytest.param(
+            {
+                "identity": {
+                    f"set{i}": {"rows": "f" * 64, "names": ["a", "b", "c", "d"] * 9} for i in range(6)
+                }
+            },
+            r"run: set0 was not set, is a list of 2; .*set3 was not set, is a list of 2; and 2 more\. Go on",
+            id="large-values",
+        ),
         pytest.param(
             {"peak_rate": 2e-2},
             r"groups.rest.peak_rate was 0.01, is 0.00\d+; optimizer.groups.table.peak_rate was 0.03",
