@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molmo2_ground._amount import amount
 from molmo2_ground._cli_output import say
 
 if TYPE_CHECKING:
     from molmo2_ground.export import Result
     from molmo2_ground.grounder import Grounder
     from molmo2_ground.results import Masks
+    from molmo2_ground.sources.film_facts import FilmFacts
 
 Loader = Callable[..., "Grounder"]
 
@@ -108,7 +110,8 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
 def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None, tuple[str, ...]]:
     """How many frames a video has, or what pictures are called.
 
-    Raises `SourceError` for a video that cannot be read, `ValueError` for other media than the result's.
+    Raises `SourceError` for a video that cannot be read, `ValueError` for other media than the result's: of
+    another size, too short, or with its frames at other times.
     """
     if not paths:
         return None, ()
@@ -125,7 +128,30 @@ def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None,
             f"{paths[0]} has {facts.size_px[0]} x {facts.size_px[1]} pixels, and the result is of "
             f"{receipt.size_px[0]} x {receipt.size_px[1]}; name the video that was asked about"
         )
+    _check_times(result, facts, name=str(paths[0]))
     return len(facts.times_s), ()
+
+
+def _check_times(result: Result | Masks, facts: FilmFacts, *, name: str) -> None:
+    """Raises `ValueError` when the result's frames are none of this video's, by number or by time."""
+    from molmo2_ground.export import marks_of
+    from molmo2_ground.sources.film_facts import SAME_TIME_S
+
+    media = marks_of(result)
+    last = media.frames[-1] if media.frames else 0
+    if last >= len(facts.times_s):
+        raise ValueError(
+            f"{name} has {amount(len(facts.times_s), 'frame')}, and the result goes up to frame {last}, "
+            "counted from 0; name the video that was asked about"
+        )
+    for frame, time_s in media.times_s.items():
+        there_s = float(facts.times_s[frame])
+        # Marks that were imported by a rate, such as 30 for 29.97, drift by less than a hundredth.
+        if abs(time_s - there_s) > max(2 * facts.half_frame_s, there_s / 100) + SAME_TIME_S:
+            raise ValueError(
+                f"{name} shows frame {frame} at {there_s:.2f} s, and the result has it at {time_s:.2f} s; "
+                "name the video that was asked about"
+            )
 
 
 def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:
@@ -133,7 +159,7 @@ def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:
 
     files = picture_files(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
     if len(files) < count:
-        raise ValueError(f"the result is of {count} pictures; got {len(files)} files")
+        raise ValueError(f"the result is of {amount(count, 'picture')}; got {amount(len(files), 'file')}")
     names = tuple(file.name for file in files)
     return names if len(set(names)) == len(names) else tuple(str(file) for file in files)
 

@@ -11,7 +11,8 @@ from molmo2_ground import _cli_export, _cli_import
 from molmo2_ground.cli import main
 from molmo2_ground.export import FORMATS, READERS, read_masks, read_result, write_result
 from molmo2_ground.results import Points, Tracks
-from tests.made_marks import masks, points_on_pictures, tracks
+from tests.made_marks import FPS, SIZE_PX, masks, points_on_pictures, tracks
+from tests.media import write_video
 
 FOLDERS = {"davis", "trackeval", "trackeval-truth"}
 NEEDS_MASKS = {"mots", "davis", "youtube-vis"}
@@ -101,6 +102,34 @@ def test_what_cannot_be_exported_gives_one_line(
     assert message in said
 
 
+@pytest.mark.parametrize(
+    ("film", "message"),
+    [
+        pytest.param({"frame_count": 16}, "", id="the-video"),
+        pytest.param({"frame_count": 90}, "", id="longer"),
+        pytest.param({"frame_count": 16, "fps": 10.01}, "", id="rounded-rate"),
+        pytest.param({"frame_count": 15}, "has 15 frames, and the result goes up to frame 15", id="short"),
+        pytest.param(
+            {"frame_count": 90, "fps": 30},
+            "shows frame 5 at 0.17 s, and the result has it at 0.50 s",
+            id="another-rate",
+        ),
+    ],
+)
+def test_a_video_is_the_one_that_was_asked_about(
+    film: dict[str, float], message: str, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, out = tmp_path / "film.mp4", tmp_path / "out.txt"
+    rate = film.get("fps", FPS)
+    write_video(video, size_px=SIZE_PX, times_s=[frame / rate for frame in range(int(film["frame_count"]))])
+    words = ["export", "mot", str(result), "--radius-px", "3", "--media", str(video)]
+    assert main([*words, "-o", str(out), "--quiet"]) == (2 if message else 0)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == (1 if message else 0)
+    assert message in said
+    assert out.exists() == (not message)
+
+
 def test_pictures_are_called_as_their_files_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(points_on_pictures(), tmp_path / "result.json")
     folder = tmp_path / "shelf"
@@ -113,7 +142,7 @@ def test_pictures_are_called_as_their_files_are(tmp_path: Path, capsys: pytest.C
     assert [image["file_name"] for image in images] == ["1.jpg", "2.jpg", "10.jpg"]
     capsys.readouterr()
     assert main([*words, str(folder / "1.jpg")]) == 2
-    assert "of 3 pictures; got 1 files" in capsys.readouterr().err
+    assert "of 3 pictures; got 1 file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["replay", "view"])
