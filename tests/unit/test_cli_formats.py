@@ -239,6 +239,23 @@ def test_what_cannot_be_imported_gives_one_line(
     assert not out.exists()
 
 
+def test_places_outside_the_picture_are_told_both_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gt.txt").write_text("1,1,1,1,2,2\n2,1,-9,1,2,2\n3,1,90,1,2,2\n")
+    out, table = tmp_path / "out.json", tmp_path / "out.csv"
+    words = ["--label", "car", "--size", "9x9", "--fps", "1", "-o", str(out)]
+    assert main(["import", "mot", str(tmp_path / "gt.txt"), *words]) == 0
+    assert "note: 2 places outside the picture left out; the first, object 1" in capsys.readouterr().err
+    found = read_result(out)
+    assert isinstance(found, Tracks)
+    (sample,) = found[0].samples
+    beyond = found[0].model_copy(update={"samples": (sample.model_copy(update={"x_px": -4.0}),)})
+    write_result(found.model_copy(update={"tracks": (beyond,)}), out)
+    assert main(["export", "csv", str(out), "-o", str(table)]) == 0
+    assert "note: object 1: its place is outside the picture in frame 0" in capsys.readouterr().err
+
+
 def test_one_of_several_media_can_be_picked(tmp_path: Path) -> None:
     frame = {"width": 9, "height": 9, "frame_id": 3, "file_name": "x.jpg"}
     document = {
