@@ -210,11 +210,32 @@ def load_checkpoint(
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
-    """The device of a name; `auto` takes an accelerator when there is one."""
-    if device != "auto":
-        return torch.device(device)
+    """The device of a name; `auto` takes an accelerator when there is one.
+
+    Raises `ValueError` for a name that torch does not know, and for a device that is not there.
+    """
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return torch.device("cpu") if found is None else found
+    if device == "auto":
+        return torch.device("cpu") if found is None else found
+    there = (
+        () if found is None else tuple(f"{found.type}:{i}" for i in range(torch.accelerator.device_count()))
+    )
+    try:
+        chosen = torch.device(device)
+        if found is not None and chosen.type == found.type:
+            # Asked by number: making anything there would open the device, which a process that only plans
+            # or starts others must not.
+            usable = f"{chosen.type}:{chosen.index or 0}" in there
+        else:
+            torch.empty(1, device=chosen)
+            usable = chosen.type != "meta"
+    except (RuntimeError, AssertionError):  # torch's words for both list all that it was ever made for
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"device must be 'auto' or one that is here: {', '.join(('cpu', *there))}; got '{device}'"
+        )
+    return chosen
 
 
 def chosen_numbers(dtype: str | torch.dtype, device: torch.device) -> tuple[torch.dtype, bool]:
