@@ -231,8 +231,8 @@ def test_a_coco_file_of_pictures_is_read(tmp_path: Path) -> None:
     assert point.point_px == (5, 6)
     assert (skeleton.point_px, skeleton.box_px) == (None, (1, 1, 3, 3))
     assert media.left_out == (
-        "1 times: crowds are of no single object",
-        "1 times: an annotation without a mask, a point or a box",
+        "1 time: crowds are of no single object",
+        "1 time: an annotation without a mask, a point or a box",
     )
 
 
@@ -242,7 +242,7 @@ def test_a_coco_file_of_pictures_is_read(tmp_path: Path) -> None:
         pytest.param([], "expected a list of images", id="a-list"),
         pytest.param({"images": 3}, "expected a list of images", id="no-list"),
         pytest.param(coco_document(images=[{"id": 1}]), "the field 'width' is missing", id="no-size"),
-        pytest.param(coco_document(categories=[]), "the field 3 is missing", id="no-category"),
+        pytest.param(coco_document(categories=[]), "there is no category 3", id="no-category"),
         pytest.param(coco_document(images=[]), "there is no image 9", id="no-image"),
         pytest.param(
             coco_document(
