@@ -73,6 +73,10 @@ def test_points_alone_give_one_line_that_says_what_to_do(
         pytest.param(["coco", "{result}", "-o", "{result}"], 2, "is the result itself", id="over-itself"),
         pytest.param(["coco", "{result}", "-o", "{folder}"], 1, "is a folder", id="a-folder"),
         pytest.param(["coco", "{result}", "-o", "no/where"], 1, "does not exist", id="no-folder"),
+        pytest.param(
+            ["coco", "{result}", "--masks", "{masks}", "-o", "{masks}"], 2, "is the masks", id="over-masks"
+        ),
+        pytest.param(["davis", "{masks}", "-o", "-"], 2, "cannot go to stdout", id="folder-to-stdout"),
         pytest.param(["davis", "{masks}", "-o", "{folder}"], 1, "choose another folder", id="full-folder"),
         pytest.param(["cvat", "{result}", "-o", "x", "--radius-px", "3"], 2, "holds no boxes", id="radius"),
         pytest.param(
@@ -207,6 +211,11 @@ def test_pictures_go_to_label_studio_and_come_back(tmp_path: Path) -> None:
             ["mot", "{mot}", "--label", "car", "--size", "9x9", "--fps", "0"], 2, "above 0", id="rate-0"
         ),
         pytest.param(["cvat", "{mot}"], 1, "no annotation file of CVAT", id="wrong-format"),
+        pytest.param(["label-studio", "{none}"], 1, "about no video and no picture", id="nothing"),
+        pytest.param(["coco", "{one}"], 1, "annotation 4: there is no category 7", id="no-category"),
+        pytest.param(["coco", "{bare}"], 1, "annotation 4: the field 'image_id' is missing", id="no-image"),
+        pytest.param(["coco", "{two}", "--masks-out", "-"], 2, "cannot go to stdout", id="masks-to-stdout"),
+        pytest.param(["coco", "{two}", "--masks-out", "{two}"], 2, "is the source itself", id="over-itself"),
         pytest.param(["coco", "{two}", "--fps", "2"], 2, "about 2 media: a, b", id="two-media"),
         pytest.param(["coco", "{two}", "--pick", "c"], 2, "called 'c'", id="not-there"),
         pytest.param(["coco", "{two}", "--label", "c"], 2, "says itself", id="label"),
@@ -230,7 +239,11 @@ def test_what_cannot_be_imported_gives_one_line(
         "categories": [{"id": 1, "name": "car"}],
     }
     (tmp_path / "two.json").write_text(json.dumps(document))
-    places = {"mot": str(tmp_path / "x.txt"), "two": str(tmp_path / "two.json")}
+    (tmp_path / "none.json").write_text("[]")
+    for name, fields in {"one": {"image_id": 1}, "bare": {}}.items():
+        wrong = {"id": 4, "category_id": 7, **fields}
+        (tmp_path / f"{name}.json").write_text(json.dumps({**document, "annotations": [wrong]}))
+    places = {path.stem: str(path) for path in tmp_path.iterdir()} | {"mot": str(tmp_path / "x.txt")}
     out = tmp_path / "out.json"
     assert main(["import", *(word.format(**places) for word in words), "-o", str(out)]) == code
     printed, said = capsys.readouterr()
@@ -254,6 +267,18 @@ def test_places_outside_the_picture_are_told_both_ways(
     write_result(found.model_copy(update={"tracks": (beyond,)}), out)
     assert main(["export", "csv", str(out), "-o", str(table)]) == 0
     assert "note: object 1: its place is outside the picture in frame 0" in capsys.readouterr().err
+
+
+def test_files_go_to_stdout(result: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    file, back = tmp_path / "coco.json", tmp_path / "back.json"
+    assert main(["export", "coco", str(result), "-o", str(file), "--quiet"]) == 0
+    capfdbinary.readouterr()
+    assert main(["export", "coco", str(result), "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == file.read_bytes()
+    assert main(["import", "coco", str(file), "-o", str(back), "--quiet"]) == 0
+    capfdbinary.readouterr()
+    assert main(["import", "coco", str(file), "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == back.read_bytes()
 
 
 def test_one_of_several_media_can_be_picked(tmp_path: Path) -> None:
