@@ -407,8 +407,8 @@ def _replay(arguments: argparse.Namespace, loader: Loader | None) -> int:
         raise SourceError(f"{arguments.result} cannot be replayed: {error}") from error
     except LookupError as error:
         raise SourceError(
-            f"{arguments.result} cannot be replayed: its receipt's lists do not fit each other; expected a file "
-            "as molmo2-ground wrote it"
+            f"{arguments.result} cannot be replayed: its receipt's lists do not fit each other; expected "
+            "a file as molmo2-ground wrote it"
         ) from error
     _print_result(derived, as_json=False, quiet=True)
     different = differences(result, derived)

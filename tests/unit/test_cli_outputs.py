@@ -10,6 +10,8 @@ import pytest
 from molmo2_ground._cli_output import check_folder, check_written, named_path
 from molmo2_ground.cli import main
 from molmo2_ground.errors import SourceError
+from molmo2_ground.export import write_result
+from tests.made_marks import receipt, tracks
 from tests.media import Shelf, constant_rate
 
 
@@ -49,6 +51,20 @@ def test_what_cannot_be_written_gives_one_line(
     assert message in err
     assert os.listdir(tmp_path) == []
     assert video.read_bytes() == before
+
+
+def test_a_receipt_whose_windows_were_emptied_cannot_be_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"frame_times_s": (), "shown_times_s": (), "frame_source_indices": ()}
+    window = receipt(raw_text="There are none.", **times)
+    write_result(
+        tracks().model_copy(update={"receipt": receipt(windows=(window, window))}), tmp_path / "a.json"
+    )
+    assert main(["replay", str(tmp_path / "a.json")]) == 1
+    said = capsys.readouterr().err
+    assert "cannot be replayed: its receipt's lists do not fit each other" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_a_demo_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
