@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground._amount import amount
+from molmo2_ground._cli_output import Bar, check_folder, named_path, one_line, say
 from molmo2_ground.errors import GroundError, SourceError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def add_parser(
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=named_path,
         default=Path("molmo2-ground-batch"),
         help="where the result files go; a clip whose result is there is not asked again, whatever options "
         "it was made with (default: %(default)s)",
@@ -69,6 +70,7 @@ def add_parser(
 def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`batch`: 0 when every clip has its result, 1 when one has none."""
     query = _query(arguments)
+    check_folder("--out", arguments.out)
     jobs = jobs_of(_listed(arguments.media), arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     left, there, failures = [], 0, 0
@@ -91,10 +93,11 @@ def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
             for found in _asked(left, query, arguments, loader, of=len(jobs), before=there + failures):
                 done, failures = done + found, failures + (not found)
     except KeyboardInterrupt:
-        say(f"\n{done + there} of {len(jobs)} results are in {arguments.out}; the same command goes on")
+        say(f"\nresults in {arguments.out}: {done + there} of {len(jobs)}; the same command goes on")
         raise
     if not arguments.quiet:
-        say(f"{len(jobs)} clips: {done} done, {there} there before, {failures} failed; {arguments.out}")
+        clips = amount(len(jobs), "clip")
+        say(f"{clips}: {done} done, {there} there before, {failures} failed; {arguments.out}")
     return 1 if failures else 0
 
 
@@ -151,7 +154,7 @@ def _found_words(result: Result) -> str:
     if isinstance(result, Count):
         return f"{result.value} counted"
     if isinstance(result, Answer):
-        return f"{len(result.text)} letters"
+        return amount(len(result.text), "letter")
     return f"{len(result)} found"
 
 

@@ -83,10 +83,10 @@ def _looked_at(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Fin
     """What `look` finds; when it cannot look at all, that is the finding."""
     try:
         yield from look()
-    except GroundError as error:
-        yield Finding(state="failed", what=what, words=one_line(error))
     except Exception as error:  # an examination goes on: a broken library is what it is there to show
-        yield Finding(state="failed", what=what, words=f"{type(error).__name__}: {one_line(error)}")
+        ours = isinstance(error, GroundError) or type(error) is ValueError
+        words = one_line(error) if ours else f"{type(error).__name__}: {one_line(error)}"
+        yield Finding(state="failed", what=what, words=words)
 
 
 def _requirements() -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molmo2_ground._cli_output import Bar, say
+from molmo2_ground._cli_output import Bar, named_path, say
 
 if TYPE_CHECKING:
     from molmo2_ground.analytics import Line, Zone
@@ -28,7 +28,10 @@ def add_drawn_options(parser: argparse.ArgumentParser) -> None:
         "(default: region)",
     )
     parser.add_argument(
-        "--masks-json", metavar="FILE", type=Path, help="write the masks' result file; goes with --masks"
+        "--masks-json",
+        metavar="FILE",
+        type=named_path,
+        help="write the masks' result file; goes with --masks",
     )
     parser.add_argument(
         "--zones", metavar="FILE", type=Path, help="draw the zones and lines of a zone file in -o FILE"

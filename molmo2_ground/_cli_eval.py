@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground._amount import amount
+from molmo2_ground._cli_output import Bar, check_folder, named_path, say
 from molmo2_ground.errors import SourceError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def add_parser(
     compare = suites.add_parser("compare", help="two runs of one suite side by side", parents=[common])
     compare.add_argument("first", metavar="A", type=Path, help="the folder of a run")
     compare.add_argument("second", metavar="B", type=Path, help="the folder of another")
-    compare.add_argument("--report", metavar="FILE", type=Path, help="write the comparison as a page")
+    compare.add_argument("--report", metavar="FILE", type=named_path, help="write the comparison as a page")
     compare.add_argument(
         "--data", metavar="FOLDER", type=Path, help="the suite's data, for pictures and pooled scores"
     )
@@ -85,7 +86,7 @@ def _add_suite(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--report",
         metavar="DIR",
-        type=Path,
+        type=named_path,
         default=Path(f"molmo2-ground-eval-{name}"),
         help="where answers, scores and reports go; the same folder again goes on with what it holds "
         "(default: %(default)s)",
@@ -111,6 +112,7 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
     bar.tell("checking", 0.0, "every row of the data")
     try:
         suite = _suite(arguments.suite, arguments)
+        _check_suite(arguments.report, suite)
         problems = suite.check(on_progress=functools.partial(_tell, bar, "checking"))
     finally:
         bar.clear()
@@ -146,16 +148,32 @@ def run_suite(arguments: argparse.Namespace, loader: Loader | None) -> int:
             say(f"wrote {page}")
     failed = sum(row.status == "failed" for row in run.rows)
     if failed:
-        say(f"{failed} of {len(run.rows)} examples could not be asked; the report says why")
+        say(f"{failed} of {amount(len(run.rows), 'example')} could not be asked; the report says why")
     return 1 if failed else 0
 
 
 def _check_folder(folder: Path) -> None:
     """Before anything is read, which may take an hour: raises `SourceError` when answers cannot go there."""
-    taken = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-    if not taken.is_dir():
+    from molmo2_ground.eval.record import holds_run
+
+    check_folder("--report", folder)
+    if folder.is_dir() and any(folder.iterdir()) and not holds_run(folder):
         raise SourceError(
-            f"--report {folder}: {taken} is a file; expected a folder, new or of an earlier run"
+            f"--report {folder} holds other things than a run; expected a folder that is new, empty or of an "
+            "earlier run"
+        )
+
+
+def _check_suite(folder: Path, suite: Suite) -> None:
+    """Raises `SourceError` when the folder holds another suite's run: its scores would be written over."""
+    from molmo2_ground.eval.record import CARD, read_run
+
+    if not (folder / CARD).exists():
+        return
+    there = read_run(folder).card.suite
+    if there != suite.name:
+        raise SourceError(
+            f"--report {folder} holds a run of the suite {there}; choose another folder for {suite.name}"
         )
 
 
@@ -191,7 +209,7 @@ def _say_problems(problems: tuple[Problem, ...]) -> None:
     for problem in problems[:_MOST_SAID]:
         say(f"bad row {problem.row}: {' '.join(problem.reason.split())}")
     if len(problems) > _MOST_SAID:
-        say(f"… and {len(problems) - _MOST_SAID} more bad rows")
+        say(f"… and {amount(len(problems) - _MOST_SAID, 'more bad row')}")
 
 
 def _candidate(arguments: argparse.Namespace, loader: Loader | None) -> Candidate:
@@ -256,16 +274,32 @@ def compare_runs(arguments: argparse.Namespace, loader: Loader | None) -> int:
 
 
 def _suite_of(run: Run, arguments: argparse.Namespace) -> Suite | None:
-    """The suite that a run was made with, to draw its examples; None when its data is not at hand."""
-    if run.card.suite in _TOYS:
-        arguments.clips = -(-run.card.examples // _toy(run.card.suite).per_clip)
-        return _suite(run.card.suite, arguments)
-    if arguments.data is None or run.card.suite not in (*DATASETS, ROWS):
+    """The suite that a run was made with, to draw its examples; None when its data is not at hand.
+
+    Raises `SourceError` when --data names something else than the run's data.
+    """
+    name = run.card.suite
+    if name in _TOYS:
+        if arguments.data is not None:
+            raise ValueError(f"--data is for suites that have data; {name} makes its clips itself")
+        arguments.clips = -(-run.card.examples // _toy(name).per_clip)
+        return _suite(name, arguments)
+    if name not in (*DATASETS, ROWS):
+        if not arguments.quiet:
+            say(f"the page has no pictures: {name} is no suite of this command")
+        return None
+    if arguments.data is None:
         if not arguments.quiet:
             say("the page has no pictures; name the suite's data with --data to have them")
         return None
-    try:
-        return _suite(run.card.suite, arguments)
-    except SourceError as error:
-        say(f"the page has no pictures: {one_line(error)}")
-        return None
+    from molmo2_ground.eval.suites.dataset import DatasetSuite
+
+    # Read once for the check and once for the page: a suite keeps what it has read.
+    first = _suite(name, arguments)
+    assert isinstance(first, DatasetSuite)
+    if not first.is_of({row.key for row in run.rows}):
+        raise SourceError(
+            f"--data {arguments.data} is not what {run.folder} was asked about: its first usable row is none "
+            f"of the {amount(len(run.rows), 'example')} there; expected the data of {name} as it was then"
+        )
+    return _suite(name, arguments)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molmo2_ground._cli_output import say
+from molmo2_ground._amount import amount
+from molmo2_ground._cli_output import STDOUT, named_path, say
 
 if TYPE_CHECKING:
     from molmo2_ground.export import Result
     from molmo2_ground.grounder import Grounder
     from molmo2_ground.results import Masks
+    from molmo2_ground.sources.film_facts import FilmFacts
 
 Loader = Callable[..., "Grounder"]
 
@@ -45,14 +51,18 @@ def add_parser(
     about = "the vision tower and the connector as one ONNX graph, for --vision onnx:DIR and other programs"
     vision = parts.add_parser("vision", help=about, description=about, parents=[common])
     vision.add_argument("model", metavar="MODEL", help="tiny, a folder or a hub id")
-    vision.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where the files go")
+    vision.add_argument(
+        "-o", "--out", metavar="DIR", type=named_path, required=True, help="where the files go"
+    )
     vision.set_defaults(call=export_vision)
     about = (
         "the picture encoder and the mask decoder of SAM 2 as ONNX graphs, for load_sam2 and other programs"
     )
     masks = parts.add_parser("segmenter", help=about, description=about, parents=[common])
     masks.add_argument("name", metavar="NAME", help="sam2.1-hiera-tiny and its like, a hub id or a folder")
-    masks.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where the files go")
+    masks.add_argument(
+        "-o", "--out", metavar="DIR", type=named_path, required=True, help="where the files go"
+    )
     masks.set_defaults(call=export_segmenter)
 
 
@@ -60,7 +70,9 @@ def _add_format(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "result", metavar="RESULT.json", type=Path, help="what --json wrote: points, tracks, a count or masks"
     )
-    parser.add_argument("-o", "--out", metavar="PATH", type=Path, required=True, help="what is written")
+    parser.add_argument(
+        "-o", "--out", metavar="PATH", required=True, help="what is written; - writes a file to stdout"
+    )
     parser.add_argument("--masks", metavar="MASKS.json", type=Path, help="the masks made from the result")
     parser.add_argument(
         "--radius-px", metavar="N", type=float, help="where boxes are needed: half the side of one at a point"
@@ -84,18 +96,19 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
     result = read_any(arguments.result)
     frame_count, image_names = _about_media(arguments.media, result)
     masks = None if arguments.masks is None else read_masks(arguments.masks)
-    if arguments.out.exists() and arguments.out.is_file() and arguments.out.samefile(arguments.result):
-        raise ValueError(f"{arguments.out} is the result itself; choose another name")
-    written = write_as(
-        arguments.format,
-        result,
-        arguments.out,
-        masks=masks,
-        radius_px=arguments.radius_px,
-        frame_count=frame_count,
-        image_names=image_names,
-    )
-    print(written.path)
+    _check_out(arguments)
+    with _place(arguments.out) as path:
+        written = write_as(
+            arguments.format,
+            result,
+            path,
+            masks=masks,
+            radius_px=arguments.radius_px,
+            frame_count=frame_count,
+            image_names=image_names,
+        )
+    if arguments.out != STDOUT:
+        print(written.path)
     if not arguments.quiet:
         say(f"marks: {written.marks}")
         for line in written.left_out[:_MOST_SAID]:
@@ -105,10 +118,40 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
     return 0
 
 
+def _check_out(arguments: argparse.Namespace) -> None:
+    """Raises `ValueError` when what is written would replace what is read, or cannot go to stdout."""
+    from molmo2_ground.export import FORMATS as WRITERS
+
+    if arguments.out == STDOUT and WRITERS[arguments.format].folder:
+        raise ValueError(f"{arguments.format} is a folder of files and cannot go to stdout; give -o a name")
+    out = Path(arguments.out)
+    if arguments.out == STDOUT or not out.is_file():
+        return
+    read = {"result": arguments.result, "masks": arguments.masks}
+    for what, file in (*read.items(), *(("media", file) for file in arguments.media)):
+        if file is not None and out.samefile(file):
+            raise ValueError(f"{out} is the {what} itself; choose another name")
+
+
+@contextmanager
+def _place(out: str) -> Iterator[Path]:
+    """Where to write: the path itself, or for stdout a file that goes there once it is whole."""
+    if out != STDOUT:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="molmo2-ground-") as folder:
+        file = Path(folder) / "out"
+        yield file
+        sys.stdout.flush()
+        with file.open("rb") as whole:
+            shutil.copyfileobj(whole, sys.stdout.buffer)
+
+
 def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None, tuple[str, ...]]:
     """How many frames a video has, or what pictures are called.
 
-    Raises `SourceError` for a video that cannot be read, `ValueError` for other media than the result's.
+    Raises `SourceError` for a video that cannot be read, `ValueError` for other media than the result's: of
+    another size, too short, or with its frames at other times.
     """
     if not paths:
         return None, ()
@@ -118,14 +161,37 @@ def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None,
     from molmo2_ground.sources.film_facts import FilmFacts
 
     if len(paths) > 1:
-        raise ValueError(f"the result is of one video; got {len(paths)} files")
+        raise ValueError(f"the result is of one video; got {amount(len(paths), 'file')}")
     facts = FilmFacts.of(paths[0])
     if facts.size_px != receipt.size_px:
         raise ValueError(
             f"{paths[0]} has {facts.size_px[0]} x {facts.size_px[1]} pixels, and the result is of "
             f"{receipt.size_px[0]} x {receipt.size_px[1]}; name the video that was asked about"
         )
+    _check_times(result, facts, name=str(paths[0]))
     return len(facts.times_s), ()
+
+
+def _check_times(result: Result | Masks, facts: FilmFacts, *, name: str) -> None:
+    """Raises `ValueError` when the result's frames are none of this video's, by number or by time."""
+    from molmo2_ground.export import marks_of
+    from molmo2_ground.sources.film_facts import SAME_TIME_S
+
+    media = marks_of(result)
+    last = media.frames[-1] if media.frames else 0
+    if last >= len(facts.times_s):
+        raise ValueError(
+            f"{name} has {amount(len(facts.times_s), 'frame')}, and the result goes up to frame {last}, "
+            "counted from 0; name the video that was asked about"
+        )
+    for frame, time_s in media.times_s.items():
+        there_s = float(facts.times_s[frame])
+        # Marks that were imported by a rate, such as 30 for 29.97, drift by less than a hundredth.
+        if abs(time_s - there_s) > max(2 * facts.half_frame_s, there_s / 100) + SAME_TIME_S:
+            raise ValueError(
+                f"{name} shows frame {frame} at {there_s:.2f} s, and the result has it at {time_s:.2f} s; "
+                "name the video that was asked about"
+            )
 
 
 def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:
@@ -133,7 +199,7 @@ def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:
 
     files = picture_files(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
     if len(files) < count:
-        raise ValueError(f"the result is of {count} pictures; got {len(files)} files")
+        raise ValueError(f"the result is of {amount(count, 'picture')}; got {amount(len(files), 'file')}")
     names = tuple(file.name for file in files)
     return names if len(set(names)) == len(names) else tuple(str(file) for file in files)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molmo2_ground._cli_output import say
+from molmo2_ground._amount import amount
+from molmo2_ground._cli_output import STDOUT, check_written, named_path, say
+from molmo2_ground.errors import SourceError
 
 if TYPE_CHECKING:
     from molmo2_ground.export import MarkedMedia
@@ -34,8 +37,9 @@ def add_parser(
     for name, about in FORMATS.items():
         own = formats.add_parser(name, help=about, description=about, parents=[common])
         own.add_argument("file", metavar="FILE", type=Path)
-        own.add_argument("-o", "--out", metavar="RESULT.json", type=Path, required=True)
-        own.add_argument("--masks-out", metavar="MASKS.json", type=Path, help="write its masks there")
+        words = "what is written; - writes it to stdout"
+        own.add_argument("-o", "--out", metavar="RESULT.json", required=True, help=words)
+        own.add_argument("--masks-out", metavar="MASKS.json", type=named_path, help="write its masks there")
         own.add_argument("--media", metavar="VIDEO", type=Path, help="the video: its size and times count")
         own.add_argument("--fps", metavar="N", type=float, help="frames a second, without the video")
         own.add_argument("--size", metavar="WIDTHxHEIGHT", type=_size, help="of the video, without it")
@@ -55,11 +59,13 @@ def import_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`import FORMAT FILE -o RESULT.json`: tracks of a video, points on pictures."""
     from dataclasses import replace
 
-    from molmo2_ground.export import read_from, settled, to_masks, to_points, to_tracks, write_result
+    from molmo2_ground.export import dumps, read_from, settled, to_masks, to_points, to_tracks, write_result
     from molmo2_ground.sources.film_facts import FilmFacts
 
     if arguments.fps is not None and not arguments.fps > 0:
         raise ValueError(f"--fps is above 0 frames a second; got {arguments.fps:g}")
+    file = None if arguments.out == STDOUT else arguments.out
+    check_written((file, arguments.masks_out), (arguments.file, arguments.media))
     found = read_from(arguments.format, arguments.file, label=arguments.label)
     media = _picked(found, arguments.pick, file=arguments.file)
     film = None
@@ -77,22 +83,29 @@ def import_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
         write_result(masks, arguments.masks_out)
     made = to_tracks if media.kind == "video" else to_points
     result = made(media, origin=origin)
-    write_result(result, arguments.out)
-    print(arguments.out)
+    if arguments.out == STDOUT:
+        sys.stdout.buffer.write(dumps(result).encode() + b"\n")
+    else:
+        write_result(result, arguments.out)
+        print(arguments.out)
     if not arguments.quiet:
         noun = "tracks" if media.kind == "video" else "points"
-        say(f"{noun}: {len(result)}, of {len(media.marks)} marks in {media.name}")
+        say(f"{noun}: {len(result)}, of {amount(len(media.marks), 'mark')} in {media.name}")
         for line in result.receipt.notes:
             say(f"note: {line}")
     return 0
 
 
 def _picked(found: Sequence[MarkedMedia], name: str | None, *, file: Path) -> MarkedMedia:
-    """The one medium of the file, or the one of this name. Raises `ValueError`."""
+    """The one medium of the file, or the one of this name. Raises `ValueError`, `SourceError` for none."""
+    if not found:
+        raise SourceError(f"{file} is about no video and no picture; expected one with what is marked in it")
     names = [media.name for media in found]
     if name is not None:
         matching = [media for media in found if name in (media.name, Path(media.name).stem)]
-        if len(matching) != 1:
+        if not matching:
+            raise ValueError(f"nothing in {file} is called {name!r}; it has {', '.join(names)}")
+        if len(matching) > 1:
             raise ValueError(
                 f"{len(matching)} media of {file} are called {name!r}; it has {', '.join(names)}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from molmo2_ground._amount import amount
 from molmo2_ground.results import Answer, Count, Point, Points, Receipt, Sample, Track, Tracks
 
 Result = Points | Tracks | Count | Answer
@@ -45,14 +46,15 @@ def _remarks_of(receipt: Receipt) -> Iterator[str]:
     for line in receipt.notes:
         yield f"note: {line}"
     if receipt.joins:
-        yield f"joined from {len(receipt.windows)} windows; the receipt says which object is which, and why"
+        windows = amount(len(receipt.windows), "window")
+        yield f"joined from {windows}; the receipt says which object is which, and why"
 
 
 def _track_line(track: Track) -> str:
     first, last = track.first, track.last
     return (
         f"#{track.object_id} {track.label}: {_sample_words(first)} to {_sample_words(last)}, "
-        f"{len(track.samples)} samples"
+        f"{amount(len(track.samples), 'sample')}"
     )
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from molmo2_ground.errors import SourceError
+
+STDOUT = "-"
 
 _BAR_CELLS = 24
 
@@ -21,6 +29,40 @@ def one_line(error: BaseException) -> str:
         about = "" if error.filename is None else f"{error.filename}: "
         return " ".join(f"{about}{error.strerror}".split())
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def named_path(text: str) -> Path:
+    """The type of an option for an output that is a file or a folder, and cannot go to stdout as `-`."""
+    if text == STDOUT:
+        raise argparse.ArgumentTypeError("it cannot go to stdout; give a name, or ./- for one called -")
+    return Path(text)
+
+
+def check_written(files: Iterable[str | Path | None], sources: Iterable[str | Path | None]) -> None:
+    """Find out before the work that a file cannot be written, or would be written over a source.
+
+    None is an option that was not given. Raises `ValueError`.
+    """
+    chosen = [Path(path) for path in files if path is not None]
+    there = [path for path in sources if path is not None and os.path.exists(path)]
+    for path in chosen:
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
+        if path.is_dir():
+            raise ValueError(f"cannot write {path}: it is a folder, expected the name of a file")
+        if path.exists() and any(path.samefile(source) for source in there):
+            raise ValueError(f"{path} is the source itself; choose another name")
+    if len({path.absolute() for path in chosen}) < len(chosen):
+        raise ValueError("two outputs have the same name; choose different ones")
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Before the work: raises `SourceError` when what `option` names is no folder, and cannot become one."""
+    taken = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if taken.exists() and not taken.is_dir():
+        raise SourceError(
+            f"{option} {folder}: {taken} is a file; expected a folder, new or of an earlier run"
+        )
 
 
 class Bar:

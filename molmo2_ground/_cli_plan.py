@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molmo2_ground._cli_output import say
+from molmo2_ground._amount import amount
+from molmo2_ground._cli_output import STDOUT, check_written, say
 
 if TYPE_CHECKING:
     from molmo2_ground.planning import Plan
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace, loader: object) -> int:
     from molmo2_ground.grounder import plan
 
     paths: list[str] = arguments.media
+    check_written((None if arguments.json == STDOUT else arguments.json,), paths)
     plan_ = plan(
         paths[0] if len(paths) == 1 else paths,
         _query(arguments),
@@ -60,13 +62,13 @@ def run(arguments: argparse.Namespace, loader: object) -> int:
         dtype=arguments.dtype,
         calibrate=not arguments.no_calibrate,
     )
-    if arguments.json == "-":
+    if arguments.json == STDOUT:
         sys.stdout.buffer.write(plan_.json_text().encode() + b"\n")
     else:
         for line in lines(plan_):
             print(line)
     sys.stdout.flush()
-    if arguments.json not in (None, "-"):
+    if arguments.json not in (None, STDOUT):
         from molmo2_ground._atomic import atomic_path
 
         with atomic_path(Path(arguments.json)) as unfinished:
@@ -102,8 +104,8 @@ def lines(plan: Plan) -> Iterator[str]:
     looks = len(plan.tokens.prompts)
     each = f", at most {max(plan.tokens.prompts):,} a window" if looks > 1 else ""
     about = "" if plan.tokens.exact else "about "
-    yield f"prompt   {about}{plan.tokens.prompt_total:,} tokens{each}"
-    yield f"answer   about {plan.tokens.answers:,} tokens, for {plan.tokens.answers_basis}"
+    yield f"prompt   {about}{amount(plan.tokens.prompt_total, 'token')}{each}"
+    yield f"answer   about {amount(plan.tokens.answers, 'token')}, for {plan.tokens.answers_basis}"
     memory = plan.memory
     parts = {
         "weights": memory.weights_bytes,

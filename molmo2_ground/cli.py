@@ -31,8 +31,9 @@ from molmo2_ground import (
     _cli_stream,
     _cli_train,
 )
+from molmo2_ground._amount import amount
 from molmo2_ground._cli_drawn import add_drawn_options, masks_of, segmenter_of, zones_of
-from molmo2_ground._cli_output import Bar, one_line, say
+from molmo2_ground._cli_output import STDOUT, Bar, check_folder, check_written, named_path, one_line, say
 from molmo2_ground._parser import BAD_USAGE, Parser
 from molmo2_ground.errors import GroundError, Interrupted, SourceError
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 Loader = Callable[..., "Grounder"]
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+_MOST_SAID = 10
 
 _TASKS = {
     "track": "follow objects through a video",
@@ -143,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo", help="make a toy street clip and track the red car in it", parents=[runner]
     )
-    demo.add_argument("--out", metavar="DIR", type=Path, default=Path("molmo2-ground-demo"))
+    demo.add_argument("--out", metavar="DIR", type=named_path, default=Path("molmo2-ground-demo"))
     demo.set_defaults(call=_demo)
     replay = commands.add_parser(
         "replay",
@@ -155,7 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     view = commands.add_parser("view", help="show a result file as a page in the browser", parents=[common])
     view.add_argument("result", metavar="RESULT.json", type=Path)
     view.add_argument("media", metavar="MEDIA", nargs="?", help="default: the source that the result names")
-    view.add_argument("--out", metavar="FILE", type=Path, help="write the page there and open no browser")
+    view.add_argument(
+        "--out", metavar="FILE", type=named_path, help="write the page there and open no browser"
+    )
     view.set_defaults(call=_view)
     _cli_plan.add_parser(commands, runner=runner, place=_place)
     _cli_eval.add_parser(commands, runner=runner, common=common)
@@ -197,9 +202,11 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
     words = "a video" if task == "track" else "a video, images or a folder of images"
     parser.add_argument("media", metavar="MEDIA", nargs=several, help=words)
     parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
-    parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the annotated video or picture")
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", type=named_path, help="write the annotated video or picture"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the result file; - writes it to stdout")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write the result as a page")
+    parser.add_argument("--html", metavar="FILE", type=named_path, help="write the result as a page")
     add_drawn_options(parser)
     parser.add_argument("--max-new-tokens", metavar="N", type=int, help="longest answer, in tokens")
     parser.add_argument(
@@ -266,7 +273,7 @@ def _ask(arguments: argparse.Namespace, loader: Loader | None) -> int:
             bar.clear()
             say(f"\nmolmo2-ground: {stop}; objects kept: {len(result)} (Ctrl-C again drops them)")
         bar.clear()
-        _print_result(result, as_json=arguments.json == "-", quiet=arguments.quiet)
+        _print_result(result, as_json=arguments.json == STDOUT, quiet=arguments.quiet)
         _write_outputs(result, media, arguments, bar, segmenter=segmenter, zones=zones)
     finally:
         bar.clear()
@@ -302,18 +309,8 @@ def _load(arguments: argparse.Namespace, loader: Loader | None) -> Grounder:
 
 def _check_outputs(arguments: argparse.Namespace, media: Sequence[str]) -> None:
     """Find out before the work that a file cannot be written. Raises `ValueError`."""
-    json_file = Path(arguments.json) if arguments.json not in (None, "-") else None
-    named = (arguments.out, json_file, arguments.html, arguments.masks_json)
-    files = [path for path in named if path is not None]
-    for path in files:
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
-        if path.is_dir():
-            raise ValueError(f"cannot write {path}: it is a folder, expected the name of a file")
-        if path.exists() and any(os.path.exists(m) and path.samefile(m) for m in media):
-            raise ValueError(f"{path} is the source itself; choose another name")
-    if len({path.absolute() for path in files}) < len(files):
-        raise ValueError("two outputs have the same name; choose different ones")
+    json_file = None if arguments.json == STDOUT else arguments.json
+    check_written((arguments.out, json_file, arguments.html, arguments.masks_json), media)
     if arguments.out is not None:
         from molmo2_ground.render.picture import PICTURE_SUFFIXES
         from molmo2_ground.render.video import VIDEO_SUFFIXES
@@ -353,7 +350,7 @@ def _write_outputs(
         if not arguments.quiet:
             say(f"wrote {path}")
 
-    if arguments.json not in (None, "-"):
+    if arguments.json not in (None, STDOUT):
         from molmo2_ground.export import write_result
 
         write_result(result, arguments.json)
@@ -402,10 +399,18 @@ def _replay(arguments: argparse.Namespace, loader: Loader | None) -> int:
         derived = derive(result.receipt)
     except ValueError as error:
         raise SourceError(f"{arguments.result} cannot be replayed: {error}") from error
+    except LookupError as error:
+        raise SourceError(
+            f"{arguments.result} cannot be replayed: its receipt's lists do not fit each other; expected "
+            "a file as molmo2-ground wrote it"
+        ) from error
     _print_result(derived, as_json=False, quiet=True)
     different = differences(result, derived)
-    for line in different:
+    for line in different[:_MOST_SAID]:
         say(f"differs: {line}")
+    if len(different) > _MOST_SAID:
+        more = amount(len(different) - _MOST_SAID, "more difference")
+        say(f"differs: {more} like these")
     if not different and not arguments.quiet:
         say("the receipt gives the same objects as the file")
     return FAILED if different else DONE
@@ -420,6 +425,7 @@ def _view(arguments: argparse.Namespace, loader: Loader | None) -> int:
 
     result = read_result(arguments.result)
     media = arguments.media or _source_of(result, beside=arguments.result)
+    check_written((arguments.out,), (arguments.result, media))
     if media is None and not arguments.quiet:
         say(f"{result.receipt.source} is not here, so the page has no pictures; name the file to have them")
     page = arguments.out or Path(tempfile.mkdtemp(prefix="molmo2-ground-")) / f"{arguments.result.stem}.html"
@@ -439,6 +445,7 @@ def _source_of(result: Result, *, beside: Path) -> Path | None:
 def _demo(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground._cli_demo import make_demo
 
+    check_folder("--out", arguments.out)
     return (
         DONE if make_demo(arguments.out, lambda: _load(arguments, loader), quiet=arguments.quiet) else FAILED
     )

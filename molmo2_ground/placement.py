@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from molmo2_ground._amount import amount
 from molmo2_ground.answer import Element, Group, ParsedAnswer, ParsedPoint, RawAnswer
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import AnswerError
@@ -274,12 +275,19 @@ class _Placer:
             recipe=receipt.recipe,
             timings_ms=receipt.timings_ms,
         )
-        return AnswerError(
-            f"no place could be read from the model's answer; expected points or "
-            f'"There are none.", got {text!r}.{why} '
-            f"Ask in other words or with another model; the whole text is in err.answer.text.",
-            answer=raw,
-        )
+        expected = f'expected points or "There are none.", got {text!r}.{why}'
+        if raw.stop_reason == "length":
+            words = (
+                f"the model's answer was cut off after {amount(raw.tokens_out, 'token')}, before a place "
+                f"could be read; {expected} Allow a longer answer (max_new_tokens, --max-new-tokens), or ask "
+                "in other words."
+            )
+        else:
+            words = (
+                f"no place could be read from the model's answer; {expected} Ask in other words or with "
+                "another model."
+            )
+        return AnswerError(words, answer=raw)
 
     def _note(self, note: str) -> None:
         # A receipt that is replayed has its notes already.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from molmo2_ground.eval.groups import Group
-from molmo2_ground.eval.words import between, percent
+from molmo2_ground.eval.words import between, examples, percent
 from molmo2_ground.viewer.markup import escaped
 
 _WIDTH, _HEIGHT = 460, 270
@@ -102,7 +102,7 @@ def whisker(value: float, low: float, high: float) -> str:
 def _told(group: Group) -> str:
     return (
         f"{group.label}: {percent(group.value)}, between {between(group.low, group.high)}, "
-        f"{group.examples} examples"
+        f"{examples(group.examples)}"
     )
 
 

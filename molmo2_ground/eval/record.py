@@ -124,6 +124,11 @@ def _line(row: Row) -> str:
     return json.dumps(dataclasses.asdict(row), separators=(",", ":")) + "\n"
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run, or what one that was stopped has left of it."""
+    return any((folder / name).exists() for name in (CARD, SCORES, PREDICTIONS))
+
+
 def read_run(folder: str | Path) -> Run:
     """Read what `write_run` wrote. Raises `SourceError` when the folder holds no finished run."""
     folder = Path(folder)

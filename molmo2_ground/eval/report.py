@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from molmo2_ground._amount import amount
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.eval import plots
 from molmo2_ground.eval.example import Suite
@@ -104,7 +105,8 @@ def _account(run: Run) -> Iterator[str]:
     if counted["failed"]:
         yield f"{counted['failed']} could not be asked and are in none of the figures."
     if run.card.left_out:
-        yield f"{len(run.card.left_out)} bad rows of the dataset were left out."
+        count = len(run.card.left_out)
+        yield f"{amount(count, 'bad row')} of the dataset {'was' if count == 1 else 'were'} left out."
 
 
 def _made(run: Run) -> Iterator[str]:
@@ -115,7 +117,7 @@ def _made(run: Run) -> Iterator[str]:
     frames = (
         "as many frames as the model reads"
         if settings.max_frames is None
-        else (f"at most {settings.max_frames} frames")
+        else (f"at most {amount(settings.max_frames, 'frame')}")
     )
     mode = (
         "the likeliest word each time (greedy)"
@@ -320,5 +322,5 @@ def _every_example(run: Run) -> str:
     listed = table(("Example", "Question", "Score", "Status"), rows) + _and_more(len(run.rows))
     scores = [row.scores[name] for row in run.scored if (name := run.main_score(row)) is not None]
     middle = f", the median scores {percent(statistics.median(scores))}" if scores else ""
-    body = foldable(f"{len(run.rows)} examples{middle}", listed)
+    body = foldable(f"{examples(len(run.rows))}{middle}", listed)
     return f"<section><h2>Every example</h2>{body}</section>"

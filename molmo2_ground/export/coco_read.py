@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.export.read_marks import Drawn, assembled, read_json
 from molmo2_ground.export.shapes import check_picture, mask_of_outlines
 from molmo2_ground.results import MaskFlag, State
 from molmo2_ground.rle import Rle
+
+Found = TypeVar("Found")
 
 _FRAME_NAMES = ("frame_id", "frame_index")
 _TRACK_NAMES = ("track_id", "instance_id")
@@ -56,13 +59,12 @@ def _media(document: Mapping[str, Any], *, name: str) -> Iterator[MarkedMedia]:
     drawn: dict[object, list[Drawn]] = {image.medium: [] for image in images.values()}
     left_out: dict[str, int] = {}
     for annotation in document.get("annotations") or ():
-        image = images.get(annotation["image_id"])
-        if image is None:
-            raise ValueError(f"annotation {annotation.get('id')}: there is no image {annotation['image_id']}")
         try:
+            image = _named(images, annotation["image_id"], "image")
             mark = _mark(annotation, image, labels)
-        except ValueError as error:
-            raise ValueError(f"annotation {annotation.get('id')}: {error}") from error
+        except (ValueError, KeyError) as error:
+            words = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"annotation {annotation.get('id')}: {words}") from error
         if isinstance(mark, str):
             left_out[mark] = left_out.get(mark, 0) + 1
             continue
@@ -70,7 +72,7 @@ def _media(document: Mapping[str, Any], *, name: str) -> Iterator[MarkedMedia]:
         key = ("alone", annotation["id"]) if track is None else ("track", track)
         kept = track if isinstance(track, int) and track >= 0 else None
         drawn[image.medium].append(Drawn(name=key, kept=kept, mark=mark))
-    lines = tuple(f"{count} times: {reason}" for reason, count in left_out.items())
+    lines = tuple(f"{amount(count, 'time')}: {reason}" for reason, count in left_out.items())
     for medium, found in drawn.items():
         own = [image for image in images.values() if image.medium == medium]
         yield _medium(own, found, videos.get(medium), name=name, left_out=lines)
@@ -136,6 +138,12 @@ def _medium(
     )
 
 
+def _named(known: Mapping[Any, Found], number: Any, what: str) -> Found:
+    if number not in known:
+        raise ValueError(f"there is no {what} {number}")
+    return known[number]
+
+
 def _track(annotation: Mapping[str, Any]) -> Any:
     extra = annotation.get("attributes")
     for fields in (annotation, extra if isinstance(extra, dict) else {}):
@@ -152,7 +160,7 @@ def _mark(annotation: Mapping[str, Any], image: _Image, labels: Mapping[Any, str
     extra = annotation.get("attributes")
     mark = Mark(
         object_id=0,
-        label=labels[annotation["category_id"]],
+        label=_named(labels, annotation["category_id"], "category"),
         frame=image.frame,
         time_s=image.time_s,
         state=_state(annotation),

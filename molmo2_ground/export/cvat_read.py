@@ -16,6 +16,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.cvat import OBJECT, STATE
 from molmo2_ground.export.marks import TO_THE_END, Mark, MarkedMedia
@@ -203,7 +204,7 @@ class _Reader:
             raise ValueError(f"{where}: <{shape.tag}>: {error}") from error
 
     def media(self) -> Iterator[MarkedMedia]:
-        left_out = tuple(f"{count} times: {reason}" for reason, count in self._left_out.items())
+        left_out = tuple(f"{amount(count, 'time')}: {reason}" for reason, count in self._left_out.items())
         for task in self._tasks.values():
             if task.kind == "images":
                 yield _pictures(task, left_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from molmo2_ground.export.coco import write_coco
@@ -13,6 +13,7 @@ from molmo2_ground.export.csv_table import write_csv
 from molmo2_ground.export.cvat import write_cvat
 from molmo2_ground.export.cvat_read import read_cvat
 from molmo2_ground.export.davis import write_davis
+from molmo2_ground.export.inside import is_inside
 from molmo2_ground.export.json_lines import write_json_lines
 from molmo2_ground.export.label_studio import write_label_studio
 from molmo2_ground.export.label_studio_read import read_label_studio
@@ -21,7 +22,7 @@ from molmo2_ground.export.mot import write_mot
 from molmo2_ground.export.mot_read import read_mot
 from molmo2_ground.export.mots import write_mots
 from molmo2_ground.export.trackeval_folder import write_tracker_folder, write_truth_folder
-from molmo2_ground.export.written import Written
+from molmo2_ground.export.written import Written, counted
 from molmo2_ground.export.youtube_vis import write_youtube_vis
 from molmo2_ground.results import Masks
 
@@ -114,7 +115,7 @@ def write_as(
 
     masks: those that were made from the result. radius_px: of the box around a point without a mask.
     frame_count, image_names: how many frames the video has, what the pictures are called; a result does not
-    know either.
+    know either. A place outside the picture is written as it is and named.
     Raises `ValueError` for a format that is not among them, and what the format's writer raises.
     """
     if format_name not in FORMATS:
@@ -123,7 +124,13 @@ def write_as(
     if radius_px is not None and not chosen.takes_radius:
         raise ValueError(f"{format_name} holds no boxes, so a radius has no use there")
     media = marks_of(result, masks=masks, frame_count=frame_count, image_names=image_names)
-    return chosen.write(media, path, radius_px)
+    written = chosen.write(media, path, radius_px)
+    beyond = [
+        ("its place is outside the picture", mark.object_id, mark.frame)
+        for mark in media.marks
+        if not is_inside(mark, media.size_of(mark.frame))
+    ]
+    return replace(written, left_out=(*written.left_out, *counted(beyond)))
 
 
 def read_from(format_name: str, path: Path, *, label: str | None = None) -> tuple[MarkedMedia, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from molmo2_ground.export.inside import inside
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.results import Mask as ResultMask
 from molmo2_ground.results import Masks, Point, Points, Receipt, Sample, Track, Tracks
@@ -16,8 +17,10 @@ def to_tracks(media: MarkedMedia, *, origin: str) -> Tracks:
     """Marks of a video as tracks; of a box the middle, of a mask one of its pixels near its middle.
 
     origin: where the marks come from, in words, for the receipt: `CVAT XML 1.1, street.xml`.
-    Raises `ValueError` for marks without times (`settled` gives them).
+    What lies outside the picture is left out, and a note of the receipt says so (`inside`).
+    Raises `ValueError` for marks without times (`settled` gives them), `SourceError` when all lie outside.
     """
+    media = inside(media)
     tracks = []
     for object_id, label in media.labels.items():
         samples = tuple(
@@ -31,7 +34,12 @@ def to_tracks(media: MarkedMedia, *, origin: str) -> Tracks:
 
 
 def to_points(media: MarkedMedia, *, origin: str) -> Points:
-    """Marks of pictures as points, picture by picture."""
+    """Marks of pictures as points, picture by picture.
+
+    What lies outside its picture is left out, and a note of the receipt says so (`inside`). Raises
+    `SourceError` when all do.
+    """
+    media = inside(media)
     points = []
     for mark in media.marks:
         place = place_of(mark)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.label_studio import IMAGE, VIDEO
 from molmo2_ground.export.marks import TO_THE_END, Mark, MarkedMedia
@@ -50,7 +51,7 @@ def read_label_studio(path: str | os.PathLike[str]) -> tuple[MarkedMedia, ...]:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             words = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
             raise SourceError(f"{path}: task {number}: {words}") from error
-    lines = tuple(f"{count} times: {reason}" for reason, count in left_out.items())
+    lines = tuple(f"{amount(count, 'time')}: {reason}" for reason, count in left_out.items())
     found = [*videos, *([_together(pictures, name=Path(path).stem)] if pictures else [])]
     return tuple(replace(media, left_out=lines) for media in found)
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Literal
 
+from molmo2_ground._amount import amount
 from molmo2_ground.results import Answer, Count, Mask, MaskFlag, Masks, Points, Receipt, State, Tracks
 from molmo2_ground.rle import Rle
 
@@ -203,7 +204,8 @@ def marks_of(
 
     An answer's points and tracks are different objects: the points are numbered after the tracks.
     frame_count: frames of the video, where somebody has read it. image_names: what the pictures are called.
-    Raises `ValueError` for masks of other pictures, or two places of one object in one frame.
+    Raises `ValueError` for masks of other pictures, two places of one object in one frame, or frames beyond
+    the video's.
     """
     if isinstance(result, Masks):
         if masks is not None:
@@ -238,6 +240,11 @@ def _media_of(receipt: Receipt, marks: tuple[Mark, ...], *, frame_count: int | N
     times_s = looked_at | {mark.frame: mark.time_s for mark in marks if mark.time_s is not None}
     video = bool(receipt.frame_times_s) or any(mark.time_s is not None for mark in marks)
     frames = sorted({*receipt.frame_source_indices, *(mark.frame for mark in marks)})
+    if frame_count is not None and frames and frames[-1] >= frame_count:
+        raise ValueError(
+            f"the video of the result has {amount(frame_count, 'frame')}, and the result goes up to frame "
+            f"{frames[-1]}, counted from 0; say how many frames the video that was asked about has"
+        )
     if frames and any(mark.state != "observed" for mark in marks):
         # Whoever carries objects from frame to frame looks at all of them.
         carried = [mark.frame for mark in marks]

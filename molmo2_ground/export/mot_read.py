@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.export.read_marks import collected
 
 _FEWEST_COLUMNS = 6
+_BOX = ("left", "top", "width", "height")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +40,25 @@ def read_mot(path: str | os.PathLike[str], *, label: str | None = None) -> tuple
     file = Path(path)
     around = _around(file)
     names = _names(file)
-    marks, ignored = [], 0
+    marks, ignored, seen = [], 0, dict[tuple[int, int], int]()
     for line, cells in _lines(file):
         try:
             mark = _mark(cells, label=label, names=names)
+            before = seen.setdefault((mark.frame, mark.object_id), line)
+            if before != line:
+                raise ValueError(
+                    f"object {mark.object_id} has a box in frame {mark.frame + 1} already, in line {before}; "
+                    "expected one"
+                )
         except ValueError as error:
             raise SourceError(f"{path} line {line}: {error}") from error
         if _is_truth(file) and len(cells) > 6 and float(cells[6]) == 0:
             ignored += 1
             continue
         marks.append(mark)
-    lines = (f"{ignored} times: a box that the truth says is not to be considered",) if ignored else ()
+    lines = (
+        (f"{amount(ignored, 'time')}: a box that the truth says is not to be considered",) if ignored else ()
+    )
     try:
         return (
             MarkedMedia(
@@ -84,15 +94,17 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _mark(cells: list[str], *, label: str | None, names: tuple[str, ...]) -> Mark:
     if len(cells) < _FEWEST_COLUMNS:
-        raise ValueError(f"expected frame,id,left,top,width,height, parted by commas; got {len(cells)} cells")
+        raise ValueError(
+            f"expected frame,id,left,top,width,height, parted by commas; got {amount(len(cells), 'cell')}"
+        )
     frame, object_id = (_whole(cells[at], name) for at, name in enumerate(("frame", "id")))
-    left, top, width, height = (_number(cell) for cell in cells[2:6])
+    left, top, width, height = (_number(cells[at], name) for at, name in enumerate(_BOX, start=2))
     if frame < 1 or object_id < 0:
         raise ValueError(
             f"frames count from 1 and objects have numbers; got frame {frame}, object {object_id}"
         )
     if not (width > 0 and height > 0):
-        raise ValueError(f"the box is {width:g} x {height:g} pixels")
+        raise ValueError(f"a box has a width and a height above 0 pixels; got {width:g} x {height:g}")
     return Mark(
         object_id=object_id,
         label=_label(cells, label, names),
@@ -147,18 +159,18 @@ def _names(file: Path) -> tuple[str, ...]:
         raise SourceError(f"{place} cannot be read: {error}") from error
 
 
-def _number(cell: str) -> float:
+def _number(cell: str, name: str) -> float:
     try:
         value = float(cell)
     except ValueError:
-        raise ValueError(f"{cell!r} is no number") from None
+        raise ValueError(f"{name} is {cell!r}; expected a number") from None
     if not abs(value) < 1e9:
-        raise ValueError(f"{cell!r} is no place in a picture")
+        raise ValueError(f"{name} is {cell!r}; expected a number below a thousand million")
     return value
 
 
 def _whole(cell: str, name: str) -> int:
-    value = _number(cell)
+    value = _number(cell, name)
     if value != int(value):
         raise ValueError(f"{name} is {cell!r}; expected a whole number")
     return int(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import SourceError
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.sources.film_facts import FilmFacts
@@ -41,7 +42,8 @@ def settled(
     late = next((mark for mark in media.marks if mark.frame >= count), None)
     if late is not None:
         raise SourceError(
-            f"{media.name} has a mark in frame {late.frame}, counted from 0, and the video has {count} frames"
+            f"{media.name} has a mark in frame {late.frame}, counted from 0, and the video has "
+            f"{amount(count, 'frame')}"
         )
     frames = tuple(frame for frame in media.frames if frame < count)
     times_s = {frame: float(film.times_s[frame]) for frame in frames}

@@ -212,27 +212,30 @@ def load_checkpoint(
 def chosen_device(device: str | torch.device) -> torch.device:
     """The device of a name; `auto` takes an accelerator when there is one.
 
-    Raises `ValueError` for a name that torch does not know, and a device that this machine has not.
+    Raises `ValueError` for a name that torch does not know, and for a device that is not there.
     """
-    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if device == "auto":
-        return torch.device("cpu") if here is None else here
+        return torch.device("cpu") if found is None else found
+    there = (
+        () if found is None else tuple(f"{found.type}:{i}" for i in range(torch.accelerator.device_count()))
+    )
     try:
-        named = torch.device(device)
-    except RuntimeError as error:  # a list of all that torch was ever built for
+        chosen = torch.device(device)
+        if found is not None and chosen.type == found.type:
+            # Asked by number: making anything there would open the device, which a process that only plans
+            # or starts others must not.
+            usable = f"{chosen.type}:{chosen.index or 0}" in there
+        else:
+            torch.empty(1, device=chosen)
+            usable = chosen.type != "meta"
+    except (RuntimeError, AssertionError):  # torch's words for both list all that it was ever made for
+        usable = False
+    if not usable:
         raise ValueError(
-            f"device is 'auto', 'cpu' or an accelerator's name such as 'cuda' or 'cuda:1'; got {device!r}"
-        ) from error
-    if named.type not in ("cpu", "meta"):
-        count = torch.accelerator.device_count() if here is not None and here.type == named.type else 0
-        if (named.index or 0) >= count:
-            has = (
-                f"{count} of {named.type}, counted from 0" if count else f"no {named.type} that torch can use"
-            )
-            raise ValueError(
-                f"there is no device {str(device)!r}: this machine has {has}; 'auto' takes what is there"
-            )
-    return named
+            f"device must be 'auto' or one that is here: {', '.join(('cpu', *there))}; got '{device}'"
+        )
+    return chosen
 
 
 def chosen_numbers(dtype: str | torch.dtype, device: torch.device) -> tuple[torch.dtype, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from molmo2_ground._amount import amount
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.render import Timeline, colour_of
 from molmo2_ground.render.style import Style
@@ -25,7 +26,7 @@ def paths(timeline: Timeline, size_px: tuple[int, int], *, ground: RgbArray | No
     width_px, height_px = size_px
     parts = [
         f'<svg class="paths" viewBox="0 0 {width_px} {height_px}" role="img" '
-        f'aria-label="Paths of {len(timeline.object_ids)} objects in the picture">',
+        f'aria-label="Paths of {amount(len(timeline.object_ids), "object")} in the picture">',
         f'<rect class="ground" width="{width_px}" height="{height_px}"/>',
     ]
     if ground is not None:

@@ -79,7 +79,7 @@ def test_track_prints_one_line_an_object(video: str, capsys: pytest.CaptureFixtu
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "#1 the red car: 0.0 s (48, 16) to 1.0 s (67, 16), 3 samples",
-        "#2 the red car: 1.0 s (10, 6) to 1.0 s (10, 6), 1 samples",
+        "#2 the red car: 1.0 s (10, 6) to 1.0 s (10, 6), 1 sample",
     ]
     assert err == ""
 
@@ -275,7 +275,9 @@ def test_debug_shows_where_it_failed(image: str) -> None:
 
 def test_an_unreadable_answer_exits_1(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["point", image, "mugs"], loader=Model("I see mugs.")) == 1
-    assert "'I see mugs.'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "'I see mugs.'" in said
+    assert "err." not in said
 
 
 def test_a_bad_file_is_told_before_a_model_is_loaded(
@@ -348,6 +350,19 @@ def test_replay_of_a_changed_file_exits_1(result_file: Path, capsys: pytest.Capt
     assert "object 1 sample 1 x_px is 47.0 in the file and 48.0 from the receipt" in capsys.readouterr().err
 
 
+def test_replay_of_an_emptied_file_says_the_first_differences_and_how_many(
+    result_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(result_file.read_text())
+    result_file.write_text(json.dumps({**document, "tracks": []}))
+    capsys.readouterr()
+    assert main(["replay", str(result_file)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 11
+    assert said[0] == "differs: object 1 label is not in the file, and the receipt gives it"
+    assert said[-1].endswith("more differences like these")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -395,6 +410,10 @@ def test_view_writes_the_page_where_it_is_told(
     assert main(["view", str(result_file), video, "--out", str(page)]) == 0
     assert capsys.readouterr() == (f"{page}\n", "")
     with_pictures = page.stat().st_size
+    before = result_file.read_bytes()
+    assert main(["view", str(result_file), video, "--out", str(result_file)]) == 2
+    assert "is the source itself" in capsys.readouterr().err
+    assert result_file.read_bytes() == before
     assert main(["view", str(result_file), "--out", str(page)]) == 0
     assert "is not here, so the page has no pictures" in capsys.readouterr().err
     assert page.stat().st_size < with_pictures

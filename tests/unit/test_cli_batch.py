@@ -62,6 +62,17 @@ def test_every_clip_of_a_list_gets_a_result_file(folder: Path, capsys: pytest.Ca
     assert found.receipt.source == "one.mp4"
 
 
+@pytest.mark.parametrize("out", ["one.mp4", "one.mp4/found"])
+def test_a_file_where_the_results_would_go_is_told_before_a_model_is_loaded(
+    out: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Recorded(TRACKS)
+    assert main(["batch", "two.mp4", "the red car", "--out", out], loader=model) == 1
+    expected = "one.mp4 is a file; expected a folder, new or of an earlier run"
+    assert capsys.readouterr().err == f"molmo2-ground: --out {out}: {expected}\n"
+    assert model.loaded == 0
+
+
 @pytest.mark.slow
 def test_a_clip_that_fails_is_named_and_the_others_go_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
@@ -127,7 +138,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     command = ["batch", "one.mp4", "two.mp4", "three.mp4", "the red car", "--out", "found"]
     assert main(command, loader=Recorded(TRACKS, stops_at=2)) == 130
     err = capsys.readouterr().err
-    assert "2 of 3 results are in found; the same command goes on" in err
+    assert "results in found: 2 of 3; the same command goes on" in err
     assert sorted(path.name for path in (folder / "found").iterdir()) == ["one.json", "two.json"]
     model = Recorded(TRACKS)
     assert main(command, loader=model) == 0

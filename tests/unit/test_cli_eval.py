@@ -144,7 +144,7 @@ def test_bad_rows_are_told_before_anything_is_asked(
     assert err.splitlines()[-1].startswith("nothing was asked")
     assert not (tmp_path / "out").exists()
     assert main([*arguments, "--skip-bad"], loader=says_none) == 0
-    assert "1 bad rows of the dataset were left out." in (tmp_path / "out" / "report.md").read_text()
+    assert "1 bad row of the dataset was left out." in (tmp_path / "out" / "report.md").read_text()
 
 
 @pytest.mark.slow
@@ -185,6 +185,45 @@ def test_a_report_goes_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     for place in (tmp_path / "taken", tmp_path / "taken" / "below"):
         assert main(toy(place), loader=says_none) == 1
         assert f"{tmp_path / 'taken'} is a file; expected a folder" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "report.md").write_text("mine")
+    assert main(toy(tmp_path), loader=says_none) == 1
+    assert "holds other things than a run" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.slow
+def test_a_run_of_another_suite_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(FakeSuite(count=2), finder(), tmp_path)
+    card = (tmp_path / "run.json").read_bytes()
+    assert main(toy(tmp_path), loader=says_none) == 1
+    assert "holds a run of the suite" in capsys.readouterr().err
+    assert (tmp_path / "run.json").read_bytes() == card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["video-point", "mevis"])
+def test_data_of_something_else_is_told_when_runs_are_compared(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, other, out = tmp_path / "data", tmp_path / "other", tmp_path / "out"
+    for folder in (data, other):
+        folder.mkdir()
+        MAKERS[name](folder)
+    assert main(["eval", name, "--data", str(data), "--report", str(out)], loader=says_none) == 0
+    assert main(["eval", "compare", str(out), str(out), "--data", str(data)]) == 0
+    rows = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+    renamed = [json.dumps(row | {"key": f"x{row['key']}"}) for row in rows]
+    (out / "scores.jsonl").write_text("\n".join(renamed))
+    capsys.readouterr()
+    assert main(["eval", "compare", str(out), str(out), "--data", str(other)]) == 1
+    said = capsys.readouterr().err
+    assert f"--data {other} is not what {out} was asked about" in said
+    assert len(said.splitlines()) == 1
+    assert main(["eval", "compare", str(out), str(out), "--data", str(tmp_path / "gone")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from molmo2_ground import _cli_export, _cli_import
 from molmo2_ground.cli import main
 from molmo2_ground.export import FORMATS, READERS, read_masks, read_result, write_result
 from molmo2_ground.results import Points, Tracks
-from tests.made_marks import masks, points_on_pictures, tracks
+from tests.made_marks import FPS, SIZE_PX, masks, points_on_pictures, tracks
+from tests.media import write_video
 
 FOLDERS = {"davis", "trackeval", "trackeval-truth"}
 NEEDS_MASKS = {"mots", "davis", "youtube-vis"}
@@ -72,6 +73,10 @@ def test_points_alone_give_one_line_that_says_what_to_do(
         pytest.param(["coco", "{result}", "-o", "{result}"], 2, "is the result itself", id="over-itself"),
         pytest.param(["coco", "{result}", "-o", "{folder}"], 1, "is a folder", id="a-folder"),
         pytest.param(["coco", "{result}", "-o", "no/where"], 1, "does not exist", id="no-folder"),
+        pytest.param(
+            ["coco", "{result}", "--masks", "{masks}", "-o", "{masks}"], 2, "is the masks", id="over-masks"
+        ),
+        pytest.param(["davis", "{masks}", "-o", "-"], 2, "cannot go to stdout", id="folder-to-stdout"),
         pytest.param(["davis", "{masks}", "-o", "{folder}"], 1, "choose another folder", id="full-folder"),
         pytest.param(["cvat", "{result}", "-o", "x", "--radius-px", "3"], 2, "holds no boxes", id="radius"),
         pytest.param(
@@ -101,6 +106,34 @@ def test_what_cannot_be_exported_gives_one_line(
     assert message in said
 
 
+@pytest.mark.parametrize(
+    ("film", "message"),
+    [
+        pytest.param({"frame_count": 16}, "", id="the-video"),
+        pytest.param({"frame_count": 90}, "", id="longer"),
+        pytest.param({"frame_count": 16, "fps": 10.01}, "", id="rounded-rate"),
+        pytest.param({"frame_count": 15}, "has 15 frames, and the result goes up to frame 15", id="short"),
+        pytest.param(
+            {"frame_count": 90, "fps": 30},
+            "shows frame 5 at 0.17 s, and the result has it at 0.50 s",
+            id="another-rate",
+        ),
+    ],
+)
+def test_a_video_is_the_one_that_was_asked_about(
+    film: dict[str, float], message: str, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, out = tmp_path / "film.mp4", tmp_path / "out.txt"
+    rate = film.get("fps", FPS)
+    write_video(video, size_px=SIZE_PX, times_s=[frame / rate for frame in range(int(film["frame_count"]))])
+    words = ["export", "mot", str(result), "--radius-px", "3", "--media", str(video)]
+    assert main([*words, "-o", str(out), "--quiet"]) == (2 if message else 0)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == (1 if message else 0)
+    assert message in said
+    assert out.exists() == (not message)
+
+
 def test_pictures_are_called_as_their_files_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(points_on_pictures(), tmp_path / "result.json")
     folder = tmp_path / "shelf"
@@ -113,7 +146,7 @@ def test_pictures_are_called_as_their_files_are(tmp_path: Path, capsys: pytest.C
     assert [image["file_name"] for image in images] == ["1.jpg", "2.jpg", "10.jpg"]
     capsys.readouterr()
     assert main([*words, str(folder / "1.jpg")]) == 2
-    assert "of 3 pictures; got 1 files" in capsys.readouterr().err
+    assert "of 3 pictures; got 1 file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["replay", "view"])
@@ -178,6 +211,11 @@ def test_pictures_go_to_label_studio_and_come_back(tmp_path: Path) -> None:
             ["mot", "{mot}", "--label", "car", "--size", "9x9", "--fps", "0"], 2, "above 0", id="rate-0"
         ),
         pytest.param(["cvat", "{mot}"], 1, "no annotation file of CVAT", id="wrong-format"),
+        pytest.param(["label-studio", "{none}"], 1, "about no video and no picture", id="nothing"),
+        pytest.param(["coco", "{one}"], 1, "annotation 4: there is no category 7", id="no-category"),
+        pytest.param(["coco", "{bare}"], 1, "annotation 4: the field 'image_id' is missing", id="no-image"),
+        pytest.param(["coco", "{two}", "--masks-out", "-"], 2, "cannot go to stdout", id="masks-to-stdout"),
+        pytest.param(["coco", "{two}", "--masks-out", "{two}"], 2, "is the source itself", id="over-itself"),
         pytest.param(["coco", "{two}", "--fps", "2"], 2, "about 2 media: a, b", id="two-media"),
         pytest.param(["coco", "{two}", "--pick", "c"], 2, "called 'c'", id="not-there"),
         pytest.param(["coco", "{two}", "--label", "c"], 2, "says itself", id="label"),
@@ -201,13 +239,46 @@ def test_what_cannot_be_imported_gives_one_line(
         "categories": [{"id": 1, "name": "car"}],
     }
     (tmp_path / "two.json").write_text(json.dumps(document))
-    places = {"mot": str(tmp_path / "x.txt"), "two": str(tmp_path / "two.json")}
+    (tmp_path / "none.json").write_text("[]")
+    for name, fields in {"one": {"image_id": 1}, "bare": {}}.items():
+        wrong = {"id": 4, "category_id": 7, **fields}
+        (tmp_path / f"{name}.json").write_text(json.dumps({**document, "annotations": [wrong]}))
+    places = {path.stem: str(path) for path in tmp_path.iterdir()} | {"mot": str(tmp_path / "x.txt")}
     out = tmp_path / "out.json"
     assert main(["import", *(word.format(**places) for word in words), "-o", str(out)]) == code
     printed, said = capsys.readouterr()
     assert (printed, len(said.splitlines())) == ("", 1)
     assert message in said
     assert not out.exists()
+
+
+def test_places_outside_the_picture_are_told_both_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gt.txt").write_text("1,1,1,1,2,2\n2,1,-9,1,2,2\n3,1,90,1,2,2\n")
+    out, table = tmp_path / "out.json", tmp_path / "out.csv"
+    words = ["--label", "car", "--size", "9x9", "--fps", "1", "-o", str(out)]
+    assert main(["import", "mot", str(tmp_path / "gt.txt"), *words]) == 0
+    assert "note: 2 places outside the picture left out; the first, object 1" in capsys.readouterr().err
+    found = read_result(out)
+    assert isinstance(found, Tracks)
+    (sample,) = found[0].samples
+    beyond = found[0].model_copy(update={"samples": (sample.model_copy(update={"x_px": -4.0}),)})
+    write_result(found.model_copy(update={"tracks": (beyond,)}), out)
+    assert main(["export", "csv", str(out), "-o", str(table)]) == 0
+    assert "note: object 1: its place is outside the picture in frame 0" in capsys.readouterr().err
+
+
+def test_files_go_to_stdout(result: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    file, back = tmp_path / "coco.json", tmp_path / "back.json"
+    assert main(["export", "coco", str(result), "-o", str(file), "--quiet"]) == 0
+    capfdbinary.readouterr()
+    assert main(["export", "coco", str(result), "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == file.read_bytes()
+    assert main(["import", "coco", str(file), "-o", str(back), "--quiet"]) == 0
+    capfdbinary.readouterr()
+    assert main(["import", "coco", str(file), "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == back.read_bytes()
 
 
 def test_one_of_several_media_can_be_picked(tmp_path: Path) -> None:

@@ -91,7 +91,11 @@ def test_wrong_usage_is_told_and_exits_with_2(
         ),
         (["finetune", "rows", "--out", "x", "--work", "rows/clip.mp4"], 1, "clip.mp4 is a file; expected a"),
         (["finetune", "rows", "--out", "x", "--device", "foo"], 2, "device is 'auto', 'cpu' or"),
-        (["finetune", "rows", "--out", "x", "--device", "cuda:99"], 2, "there is no device 'cuda:99'"),
+        (
+            ["finetune", "rows", "--out", "x", "--device", "cuda:99"],
+            2,
+            "device must be 'auto' or one that is here: cpu",
+        ),
         (["stage1", "rows", "--out", "x"], 1, "none of the"),
         (["stage2", "rows", "--out", "x", "--steps", "0"], 2, "steps"),
     ],

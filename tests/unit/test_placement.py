@@ -232,6 +232,14 @@ def test_a_count_of_tracks_counts_objects() -> None:
     assert sorted((p.object_id, p.x_norm) for p in found.points) == [(1, 0.1), (2, 0.29)]
 
 
+def test_an_answer_that_was_cut_off_before_a_place_says_so() -> None:
+    with pytest.raises(
+        AnswerError, match=r"cut off after 7 tokens, before a place .*--max-new-tokens"
+    ) as caught:
+        points("I", VIDEO, stop_reason="length")
+    assert "err." not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["There are none.", "There are no cars.", "0", "No tracks available."])
 def test_found_none_is_an_answer(text: str) -> None:
     assert len(points(text, VIDEO)) == 0
@@ -242,7 +250,7 @@ def test_found_none_is_an_answer(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        pytest.param("", "no place could be read", id="empty"),
+        pytest.param("", "place could be read from the|cut off after 7 tokens, before a place", id="empty"),
         pytest.param("A quiet street.", "A quiet street", id="prose"),
         pytest.param("There are 3 cars.", "There are 3", id="number-without-points"),
         pytest.param('<points coords="0.0 1 10', "cut off", id="cut-before-the-first-point"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -111,6 +111,15 @@ class DatasetSuite(ABC):
     def examples(self) -> Sequence[Example]:
         """The rows that can be used, in the order of the files."""
         return self._all()[0]
+
+    def is_of(self, keys: Collection[str]) -> bool:
+        """Whether the first row that can be used is one of these examples; no further row is read."""
+        for _, read in _counted(self._rows()).each:
+            try:
+                return read().key in keys
+            except (ValueError, SourceError):  # a bad row, which `check` tells
+                continue
+        return False
 
     def prepare(self, example: Example, folder: Path) -> Path:
         """The file to open for this example."""

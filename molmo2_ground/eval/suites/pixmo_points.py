@@ -22,7 +22,7 @@ from molmo2_ground.eval.suites.dataset import (
     tagged,
 )
 from molmo2_ground.eval.suites.media import Shelf, image_size
-from molmo2_ground.eval.suites.records import BadRowError, Record
+from molmo2_ground.eval.suites.records import BadRowError, Record, in_picture
 from molmo2_ground.query import Query
 from molmo2_ground.rle import Rle
 
@@ -66,14 +66,14 @@ def _example(row: Record, shelf: Shelf) -> Example:
     path, label = picture_of(row, shelf), row.text("label")
     size_px = image_size(path)
     masks = [_mask(rows, size_px, number) for number, rows in enumerate(row.items("masks"), start=1)]
-    points = [(point.number("x"), point.number("y")) for point in row.records("points")]
+    points = [_point(point, size_px, number) for number, point in enumerate(row.records("points"), start=1)]
     if points and len(points) != len(masks):
         raise BadRowError(f"there are {len(points)} points and {len(masks)} masks")
     frames = [
         TruthFrame(
             time_s=None,
             source_index=0,
-            xy_px=(points[i][0] * size_px[0] / 100, points[i][1] * size_px[1] / 100) if points else None,
+            xy_px=points[i] if points else None,
             mask=mask,
         )
         for i, mask in enumerate(masks)
@@ -86,6 +86,12 @@ def _example(row: Record, shelf: Shelf) -> Example:
     )
     key = f"{path.stem}:{label}"
     return tagged(Example(key=key, media=path, query=Query.point(label.lower()), truth=truth))
+
+
+def _point(point: Record, size_px: tuple[int, int], number: int) -> tuple[float, float]:
+    """A place in pixels, of one in hundredths of the picture."""
+    xy_px = point.number("x") * size_px[0] / 100, point.number("y") * size_px[1] / 100
+    return in_picture(xy_px, size_px, f"point {number}")
 
 
 def _mask(rows: object, size_px: tuple[int, int], number: int) -> Rle:

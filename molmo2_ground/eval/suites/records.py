@@ -17,6 +17,8 @@ _TABLE_SUFFIXES = (".parquet", ".jsonl", ".json")
 # Masks make rows large, those of true and false above all: a handful at once keep memory flat.
 _ROWS_AT_ONCE = 4
 _LARGEST = 1e12
+# Places that were rounded on the way may lie up to a pixel beyond the edge.
+_EDGE_PX = 1.0
 
 
 class BadRowError(ValueError):
@@ -139,6 +141,14 @@ def pair(value: Any, what: str) -> tuple[float, float]:
         if all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9 for v in (x, y)):
             return float(x), float(y)
     raise BadRowError(f"{what} is {_shortly(value)}; expected two numbers [x, y]")
+
+
+def in_picture(xy_px: tuple[float, float], size_px: tuple[int, int], what: str) -> tuple[float, float]:
+    """The place when it lies in a picture of (width, height) pixels; else raises `BadRowError`."""
+    if all(-_EDGE_PX <= value <= most + _EDGE_PX for value, most in zip(xy_px, size_px, strict=True)):
+        return xy_px
+    (x, y), (width, height) = xy_px, size_px
+    raise BadRowError(f"{what} is at ({x:g}, {y:g}), outside the picture of {width} x {height} pixels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

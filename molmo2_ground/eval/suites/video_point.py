@@ -21,7 +21,7 @@ from molmo2_ground.eval.suites.dataset import (
     tagged,
 )
 from molmo2_ground.eval.suites.media import Shelf
-from molmo2_ground.eval.suites.records import BadRowError, Record, pair
+from molmo2_ground.eval.suites.records import BadRowError, Record, in_picture
 from molmo2_ground.query import Query
 
 # Frames are numbered, and times are written, in half seconds.
@@ -94,7 +94,7 @@ def _example(row: Record, shelf: Shelf) -> Example:
 def _frames(
     point: Record, time_s: float, masks: object, size_px: tuple[int, int], number: int
 ) -> tuple[TruthFrame, ...]:
-    xy_px = pair([point.number("x"), point.number("y")], f"point {number}")
+    xy_px = in_picture((point.number("x"), point.number("y")), size_px, f"point {number}")
     own = round(time_s * ANNOTATION_FPS)
     at = {own: TruthFrame(time_s=time_s, source_index=own, xy_px=xy_px)}
     for item in Record({"masks": masks}).records("masks"):

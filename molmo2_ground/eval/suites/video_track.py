@@ -24,7 +24,7 @@ from molmo2_ground.eval.suites.dataset import (
     tracked_truth,
 )
 from molmo2_ground.eval.suites.media import Shelf
-from molmo2_ground.eval.suites.records import BadRowError, Record, pair
+from molmo2_ground.eval.suites.records import BadRowError, Record, in_picture, pair
 from molmo2_ground.query import Query
 from molmo2_ground.rle import Rle
 
@@ -116,6 +116,7 @@ def _visible(
             mask = mask if mask.area_px else None
         point = points[index] if index < len(points) else None
         if index in asked and (point is not None or mask is not None):
-            xy_px = None if point is None else pair(point, f"the point of object {name} at frame {index}")
+            what = f"the point of object {name} at frame {index}"
+            xy_px = None if point is None else in_picture(pair(point, what), size_px, what)
             found[index] = xy_px, mask
     return found

@@ -69,7 +69,7 @@ def test_the_markdown_holds_every_figure(run: Run) -> None:
     assert "48 questions about 24 files were put to the model finder." in text
     assert "In 6 of the answers nothing could be read" in text
     assert "2 could not be asked and are in none of the figures." in text
-    assert "1 bad rows of the dataset were left out." in text
+    assert "1 bad row of the dataset was left out." in text
     assert re.search(r"\(`f1`\) \|.*\| 23 \| 23 \|", text)
     assert re.search(r"\(`readable`\) \|.*\| 46 \| 23 \|", text)
     heads = [line.count("|") for line in text.splitlines() if line.startswith("|")]

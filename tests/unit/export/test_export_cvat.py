@@ -265,7 +265,7 @@ def test_a_file_of_cvats_own_is_read(tmp_path: Path) -> None:
     assert media.labels == {1: "car", 2: "person", 3: "wheel", 4: "wheel", 5: "sign"}
     (sign,) = media.of(5)
     assert sign.box_px == pytest.approx((13, 7, 17, 17))
-    assert media.left_out == ("1 times: shapes <polyline> have no place in points, boxes or masks",)
+    assert media.left_out == ("1 time: shapes <polyline> have no place in points, boxes or masks",)
 
 
 def test_numbers_of_somebody_else_are_not_taken_for_ours(tmp_path: Path) -> None:

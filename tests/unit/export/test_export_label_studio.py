@@ -208,7 +208,7 @@ def test_an_export_of_their_own_is_read(tmp_path: Path) -> None:
     ]
     assert media.marks[0].box_px == (20, 10, 70, 70)
     assert media.marks[2].box_px == pytest.approx((-40, 10, 20, 60))
-    assert media.left_out == ("1 times: results of type 'choices' have no place in points, boxes or masks",)
+    assert media.left_out == ("1 time: results of type 'choices' have no place in points, boxes or masks",)
 
 
 def test_outlines_and_boxes_on_pictures_are_read(tmp_path: Path) -> None:

@@ -88,19 +88,21 @@ def test_a_truth_is_read_with_what_lies_around_it(tmp_path: Path) -> None:
         (0, 4, "car", (10, 20, 15, 26)),
         (2, 4, "car", (11, 20, 16, 26)),
     ]
-    assert media.left_out == ("1 times: a box that the truth says is not to be considered",)
+    assert media.left_out == ("1 time: a box that the truth says is not to be considered",)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         pytest.param("1,1,1,1,2", "line 1: expected frame,id", id="too-few-columns"),
-        pytest.param("1,1,1,1,2,x", "line 1: 'x' is no number", id="no-number"),
+        pytest.param("1,1,1,1,2,x", "line 1: height is 'x'; expected a number", id="no-number"),
         pytest.param("0,1,1,1,2,2", "frames count from 1", id="frame-0"),
         pytest.param("1.5,1,1,1,2,2", "frame is '1.5'", id="half-a-frame"),
-        pytest.param("1,1,1,1,0,2", "the box is 0 x 2", id="no-width"),
-        pytest.param("1,1,1,1,2,2\n1,1,1,1,2,2", "object 1 is drawn twice in frame 0", id="twice"),
-        pytest.param("1,1,nan,1,2,2", "no place in a picture", id="nan"),
+        pytest.param("1,1,1,1,0,2", "above 0 pixels; got 0 x 2", id="no-width"),
+        pytest.param(
+            "1,1,1,1,2,2\n1,1,1,1,2,2", "line 2: object 1 has a box in frame 1 already, in line 1", id="twice"
+        ),
+        pytest.param("1,1,nan,1,2,2", "left is 'nan'; expected a number", id="nan"),
         pytest.param("a b c", "line 1", id="words"),
     ],
 )

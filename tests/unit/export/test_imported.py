@@ -111,6 +111,49 @@ def test_the_receipt_says_that_no_model_was_asked() -> None:
         derive(receipt)
 
 
+@pytest.mark.parametrize(
+    ("place", "xy_px", "note"),
+    [
+        pytest.param({"box_px": (-2, 4, 6, 10)}, (2, 7), "", id="a-box-sticks-out"),
+        pytest.param(
+            {"box_px": (-10, 4, 6, 10)},
+            (3, 7),
+            "1 box with the middle outside the picture cut to the part in it; object 1 in frame 4",
+            id="its-middle-too",
+        ),
+        pytest.param(
+            {"box_px": (50, 4, 60, 10)},
+            None,
+            "left out; object 1 in frame 4, counted from 0, is at (55, 7) of 48 x 32",
+            id="all-of-it",
+        ),
+        pytest.param({"point_px": (3, 33)}, None, "1 place outside the picture left out", id="a-point"),
+        pytest.param({"point_px": (48.004, 0)}, (48.004, 0), "", id="rounding-at-the-edge"),
+    ],
+)
+def test_a_place_outside_the_picture_is_left_out_and_told(
+    place: dict[str, Any], xy_px: tuple[float, float] | None, note: str
+) -> None:
+    one = Mark(object_id=1, label="car", frame=4, **place)
+    other = Mark(object_id=2, label="car", frame=4, point_px=(1, 1))
+    settled_media = settled(drawn(one, other), film=film())
+    found = to_tracks(settled_media, origin="x")
+    places = [(sample.x_px, sample.y_px) for track in found for sample in track.samples]
+    assert places == ([] if xy_px is None else [xy_px]) + [(1, 1)]
+    assert sum("picture" in line for line in found.receipt.notes) == bool(note)
+    assert note in " ".join(found.receipt.notes)
+    pictures = replace(settled_media, kind="images", frames=(0, 1, 2, 3, 4), times_s={})
+    points = to_points(pictures, origin="x")
+    assert [(point.x_px, point.y_px) for point in points] == places
+    assert points.receipt.notes == found.receipt.notes
+
+
+def test_annotations_of_a_picture_of_another_size_are_told() -> None:
+    marks = [replace(BOX, frame=frame, box_px=(100, 100, 120, 120)) for frame in (2, 3)]
+    with pytest.raises(SourceError, match="none of 2 places lies in the picture; the first, obj"):
+        to_tracks(settled(drawn(*marks), film=film()), origin="x")
+
+
 def test_a_place_of_a_mask_lies_on_it() -> None:
     ring = disc(20, 16, 9) & ~disc(20, 16, 6)
     mark = Mark(object_id=1, label="ring", frame=0, mask=Rle.encode(ring))
@@ -188,8 +231,8 @@ def test_a_coco_file_of_pictures_is_read(tmp_path: Path) -> None:
     assert point.point_px == (5, 6)
     assert (skeleton.point_px, skeleton.box_px) == (None, (1, 1, 3, 3))
     assert media.left_out == (
-        "1 times: crowds are of no single object",
-        "1 times: an annotation without a mask, a point or a box",
+        "1 time: crowds are of no single object",
+        "1 time: an annotation without a mask, a point or a box",
     )
 
 
@@ -199,7 +242,7 @@ def test_a_coco_file_of_pictures_is_read(tmp_path: Path) -> None:
         pytest.param([], "expected a list of images", id="a-list"),
         pytest.param({"images": 3}, "expected a list of images", id="no-list"),
         pytest.param(coco_document(images=[{"id": 1}]), "the field 'width' is missing", id="no-size"),
-        pytest.param(coco_document(categories=[]), "the field 3 is missing", id="no-category"),
+        pytest.param(coco_document(categories=[]), "there is no category 3", id="no-category"),
         pytest.param(coco_document(images=[]), "there is no image 9", id="no-image"),
         pytest.param(
             coco_document(

@@ -64,6 +64,8 @@ def test_what_cannot_be_marks() -> None:
         marks_of(Tracks(tracks=(twice,), receipt=receipt()))
     with pytest.raises(ValueError, match="made from this result"):
         marks_of(Tracks(tracks=(), receipt=receipt(size_px=(10, 10))), masks=masks())
+    with pytest.raises(ValueError, match="has 15 frames, and the result goes up to frame 15"):
+        marks_of(tracks(), frame_count=15)
     with pytest.raises(ValueError, match="given twice"):
         marks_of(masks(), masks=masks())
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from molmo2_ground.errors import CheckpointError
 from molmo2_ground.model import load_checkpoint
 from molmo2_ground.model.checkpoint import TINY_FOLDER, locate, open_checkpoint
+from molmo2_ground.model.molmo2 import chosen_device
 from molmo2_ground.model.random_checkpoint import write_random_checkpoint
 
 
@@ -179,6 +180,12 @@ def test_numbers_are_of_the_wanted_kind(dtype: Any, expected: torch.dtype, folde
 def test_other_kinds_of_numbers_are_refused(dtype: Any, folders: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="dtype must be"):
         load_checkpoint(folders["qwen"], device="cpu", dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["foo", "", "cuda:99", "cpu:x", "meta"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match=r"device must be 'auto' or one that is here: cpu.*; got '"):
+        chosen_device(device)
 
 
 @pytest.mark.slow

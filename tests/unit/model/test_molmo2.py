@@ -183,19 +183,6 @@ def test_nothing_is_logged_while_answering(model: Molmo2, caplog: pytest.LogCapt
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        pytest.param("foo", "device is 'auto', 'cpu' or an accelerator's name .*; got 'foo'", id="unknown"),
-        pytest.param("cuda:x", "got 'cuda:x'", id="no-number"),
-        pytest.param("cuda:99", "there is no device 'cuda:99': this machine has", id="not-here"),
-    ],
-)
-def test_a_device_that_is_not_there_is_told(name: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        chosen_device(name)
-
-
 def test_a_device_has_a_name_or_is_chosen() -> None:
     assert chosen_device("cpu") == torch.device("cpu")
     assert chosen_device(torch.device("cpu")) == torch.device("cpu")

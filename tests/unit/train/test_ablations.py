@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from molmo2_ground.eval.compare import compare
 from molmo2_ground.eval.runner import evaluate
 from molmo2_ground.model import load_checkpoint
+from molmo2_ground.model.checkpoint import open_checkpoint
 from molmo2_ground.train import ablations
 from molmo2_ground.train.ablations import ARMS, RECIPE, told
 from molmo2_ground.train.tiny import CLIPS, STAGES, Text
@@ -24,6 +28,7 @@ from tests.fake_suite import FakeSuite, finder
 
 BY_NAME = {arm.name: arm for arm in ARMS}
 TEXT = Text.build()
+TINY = open_checkpoint("tiny").folder
 
 
 def test_every_arm_but_the_recipe_changes_one_thing() -> None:
@@ -115,6 +120,7 @@ def test_the_table_names_every_arm_and_says_what_changed(tmp_path: Path) -> None
         ("--clips", "0", "--clips: a suite has at least one clip; got 0"),
         ("--scale", "0", "--scale must be above 0; got 0"),
         ("--minutes", "-1", "--minutes must be above 0; got -1"),
+        ("--start", "nowhere", "--start: no checkpoint 'nowhere'"),
     ],
 )
 def test_bad_options_are_named_before_anything_runs(
@@ -124,6 +130,35 @@ def test_bad_options_are_named_before_anything_runs(
         ablations.main(["--work", str(tmp_path), f"{option}={value}"])
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_knows_other_words_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shutil.copytree(TINY, tmp_path / "other")
+    words = json.loads((tmp_path / "other" / "tokenizer.json").read_text())
+    words["added_tokens"][-1]["content"] = "<other>"
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(words))
+    with pytest.raises(SystemExit):
+        ablations.main(["--work", str(tmp_path / "work"), "--start", str(tmp_path / "other")])
+    assert "as the bundled `tiny` is; " in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.slow
+def test_arms_go_on_from_a_finished_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--work", str(tmp_path), "--device", "cpu", "--workers", "0", "--threads", "1"]
+    suite = ToySuite(2)
+    suite.settings = replace(suite.settings, max_new_tokens=12)
+    command += ["--arms", "one-way", "--start", "tiny"]
+    assert ablations.main(command, stages=small_tiny.STAGES, suite=suite) == 0
+    assert "2 steps an arm onward from `tiny` (cpu)" in capsys.readouterr().out
+    finished = load_file(TINY / "model.safetensors")
+    begun = load_file(tmp_path / "one-way" / f"{STAGES[0].name}.safetensors")
+    table = finished["model.transformer.wte.embedding"]
+    assert torch.equal(begun["model.language_model.embed_tokens.weight"][: len(table)], table.float())
+    names = {path.stem for path in (tmp_path / "one-way").glob("*.safetensors")}
+    assert names == {STAGES[0].name, STAGES[-1].name}
 
 
 @pytest.mark.slow

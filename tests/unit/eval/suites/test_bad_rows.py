@@ -110,6 +110,14 @@ SENTENCE = ("sentences", "videos", "v1", "expressions", "0")
         pytest.param(
             "video-point",
             made.video_point,
+            _set(0, "points", 1, "x", to=98),
+            "val.jsonl line 1",
+            "point 2 is at (98, ",
+            id="point-outside-the-picture",
+        ),
+        pytest.param(
+            "video-point",
+            made.video_point,
             _set(0, to=7),
             "val.jsonl line 1",
             "the line is 7; expected fields by name",
@@ -170,6 +178,14 @@ SENTENCE = ("sentences", "videos", "v1", "expressions", "0")
             "test.jsonl line 1",
             "20 frames are annotated; clip_0001.mp4 has 12",
             id="more-truth-than-video",
+        ),
+        pytest.param(
+            "video-track",
+            made.video_track,
+            _set(0, "points", 0, "points", 0, to=[5, -9]),
+            "test.jsonl line 1",
+            "the point of object 5 at frame 0 is at (5, -9), outside the picture of 96 x 64 pixels",
+            id="track-outside-the-picture",
         ),
         pytest.param(
             "video-track",
@@ -290,6 +306,14 @@ SENTENCE = ("sentences", "videos", "v1", "expressions", "0")
             "test.jsonl line 1",
             "mask 1: its rows differ in length",
             id="pixmo-ragged-mask",
+        ),
+        pytest.param(
+            "pixmo-points",
+            made.pixmo_points,
+            _set(0, "points", 0, "y", to=140),
+            "test.jsonl line 1",
+            "outside the picture",
+            id="pixmo-point-outside-the-picture",
         ),
         pytest.param(
             "pixmo-count",
