@@ -50,7 +50,7 @@ def test_nonsense_is_an_unreadable_answer_not_a_crash(
     out, err = capfd.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
-    assert "no place could be read" in err
+    assert "before a place could be read" in err
 
 
 @pytest.mark.slow
