@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from molmo2_ground._amount import amount
+
 if TYPE_CHECKING:
     from molmo2_ground.live.update import Look, Update, WatchEvent
     from molmo2_ground.sources.feeds.waiting_room import Totals
@@ -55,5 +57,5 @@ def nothing_line(totals: Totals, *, trouble: str, name: str) -> str:
         return f"no picture came from {name}{f': {trouble}' if trouble else ''}"
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.dropped.items()) if count)
     became = f"none could be used: {counts}" if counts else "none was used"
-    pictures = "1 picture" if totals.received == 1 else f"{totals.received} pictures"
-    return f"{pictures} came from {name}, {became}{f'; {trouble}' if trouble else ''}"
+    came = f"{amount(totals.received, 'picture')} came from {name}, {became}"
+    return f"{came}; {trouble}" if trouble else came

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
@@ -18,6 +17,7 @@ from molmo2_ground.live.sampled_window import LIVE_WINDOW_S
 from molmo2_ground.live.stream import Stream
 from molmo2_ground.live.token_budget import TokenBudget
 from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
+from molmo2_ground.live.wanted import NUMBER, WHOLE, WORDS, Wanted
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.masks.segmenter import Segmenter
 from molmo2_ground.messages.header import StampClock
@@ -126,37 +126,27 @@ def open_stream(
     )
 
 
-# What is wanted of each kind of option, and the kinds that show it.
-_NUMBER, _WHOLE, _WORDS = ("a number", (Real,)), ("a whole number", (int,)), ("words", (str,))
-_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("fps", "carry_fps", "max_age_s", "valid_s", "grace_s", "look_every_s"), _NUMBER),
-    **dict.fromkeys(("window_s", "tokens_per_minute", "speed"), _NUMBER),
-    **dict.fromkeys(("name", "clock", "device"), _WORDS),
-    "capacity": _WHOLE,
-    "loop": ("True or False", (bool,)),
-    "clips": ("a folder or a ClipRing", (str, os.PathLike, ClipRing)),
-    "watch_rules": ("a Rules", (Rules,)),
-    "feed_options": ("a dict of FFmpeg's options", (Mapping,)),
-    "timeouts": ("a Timeouts", (Timeouts,)),
-    "backoff": ("a Backoff", (Backoff,)),
-    "decoding": ("a Decoding", (Decoding,)),
-    "clocks": ("a Clocks", (Clocks,)),
+_WANTED: Mapping[str, Wanted] = {
+    **dict.fromkeys(("fps", "max_age_s", "valid_s", "grace_s", "look_every_s", "window_s"), NUMBER),
+    **dict.fromkeys(("carry_fps", "tokens_per_minute", "speed"), NUMBER.or_nothing()),
+    **dict.fromkeys(("clock", "device"), WORDS),
+    "name": WORDS.or_nothing(),
+    "capacity": WHOLE,
+    "loop": Wanted("True or False", (bool,)),
+    "clips": Wanted("a folder or a ClipRing", (str, os.PathLike, ClipRing), or_none=True),
+    "watch_rules": Wanted("a Rules", (Rules,), or_none=True),
+    "feed_options": Wanted("a dict of FFmpeg's options", (Mapping,), or_none=True),
+    "timeouts": Wanted("a Timeouts", (Timeouts,), or_none=True),
+    "backoff": Wanted("a Backoff", (Backoff,), or_none=True),
+    "decoding": Wanted("a Decoding", (Decoding,), or_none=True),
+    "clocks": Wanted("a Clocks", (Clocks,), or_none=True),
 }
-_MAY_BE_NONE = {
-    "carry_fps", "tokens_per_minute", "speed", "name", "clips", "watch_rules", "feed_options", "timeouts",
-    "backoff", "decoding", "clocks",
-}  # fmt: skip
 
 
 def _check_kinds(options: StreamOptions) -> None:
     for option, value in options.items():
-        if option not in _KINDS or (value is None and option in _MAY_BE_NONE):
-            continue
-        wanted, kinds = _KINDS[option]
-        # To Python, True is a number.
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            none = ", or None" if option in _MAY_BE_NONE else ""
-            raise ValueError(f"{option} is {wanted}{none}; got {value!r}")
+        if option in _WANTED:
+            _WANTED[option].check(option, value)
     carry = options.get("carry", "flow")
     if not isinstance(carry, str) and not hasattr(carry, "start"):
         raise ValueError(f"carry is 'flow', 'none', a segmenter's name or a segmenter; got {carry!r}")

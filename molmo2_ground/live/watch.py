@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Literal, get_args
 
 from molmo2_ground.analytics.line import Direction, Line
 from molmo2_ground.analytics.zone import Zone
+from molmo2_ground.live.wanted import NUMBER, WHOLE, WORDS, Wanted
 from molmo2_ground.query import Query, in_sentence
 
 WatchKind = Literal[
@@ -18,6 +18,19 @@ WatchKind = Literal[
 
 _WITH_ZONE = ("enters", "leaves", "stays")
 _COUNTS = ("count_at_least", "count_at_most")
+
+_WANTED: Mapping[str, Wanted] = {
+    "name": WORDS,
+    "question": WORDS,
+    "label": WORDS,
+    "zone": Wanted("a Zone", (Zone,)),
+    "line": Wanted("a Line", (Line,)),
+    "number": WHOLE,
+    "seconds": NUMBER,
+    "debounce_s": NUMBER,
+    "cooldown_s": NUMBER,
+}
+_ALWAYS = ("name", "debounce_s", "cooldown_s")  # of the others, None is what a kind of watch does without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +64,9 @@ class Watch:
     def __post_init__(self) -> None:
         if self.kind not in get_args(WatchKind):
             raise ValueError(f"a watch is one of {', '.join(get_args(WatchKind))}; got {self.kind!r}")
-        self._check_kinds()
+        for what, wanted in _WANTED.items():
+            if (given := getattr(self, what)) is not None or what in _ALWAYS:
+                wanted.check(f"a watch's {what}", given)
         if not self.name:
             raise ValueError("a watch has a name; got an empty one")
         self._check("zone", self.zone, needed=self.kind in _WITH_ZONE, allowed=self.kind in _COUNTS)
@@ -68,27 +83,6 @@ class Watch:
             value: float | None = getattr(self, what)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{what} is a number of seconds from 0; got {value}")
-
-    def _check_kinds(self) -> None:
-        number, words = ("a number", (Real,)), ("words", (str,))
-        wanted: dict[str, tuple[str, tuple[type, ...]]] = {
-            "name": words,
-            "question": words,
-            "label": words,
-            "zone": ("a Zone", (Zone,)),
-            "line": ("a Line", (Line,)),
-            "number": ("a whole number", (Integral,)),
-            "seconds": number,
-            "debounce_s": number,
-            "cooldown_s": number,
-        }
-        for what, (kind, types) in wanted.items():
-            value = getattr(self, what)
-            if value is None and what not in ("name", "debounce_s", "cooldown_s"):
-                continue
-            # To Python, True is a number.
-            if not isinstance(value, types) or isinstance(value, bool):
-                raise ValueError(f"a watch's {what} is {kind}; got {value!r}")
 
     def _check(self, what: str, value: object, *, needed: bool = False, allowed: bool = False) -> None:
         if needed and value is None:

@@ -21,6 +21,7 @@ from molmo2_ground.train.preview_page import write_preview, write_preview_pictur
 from molmo2_ground.train.progress_line import ProgressLine
 from molmo2_ground.train.row_folder import RowFolder
 from molmo2_ground.train.row_media import RowSampling
+from molmo2_ground.train.row_options import add_folder
 from molmo2_ground.train.row_preview import (
     BuiltRow,
     RowPreview,
@@ -138,7 +139,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         description="Draw what the model will see of training rows, and what it must answer.",
     )
-    parser.add_argument("folder", type=Path, help="with rows.jsonl, rows.parquet or rows-*.jsonl")
+    add_folder(parser)
     parser.add_argument(
         "--rows", type=number_from_1, default=12, metavar="N", help="so many rows of the folder (12)"
     )
@@ -149,13 +150,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=whole_number, default=0, help="which of the ways to ask are drawn (0)")
     parser.add_argument(
         "--frames", type=number_from_1, default=12, metavar="N", help="draw so many frames a row (12)"
-    )
-    parser.add_argument(
-        "--max-frames",
-        type=number_from_1,
-        default=128,
-        metavar="N",
-        help="most frames that training will show (128)",
     )
     return parser
 

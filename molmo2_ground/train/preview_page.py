@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from molmo2_ground._amount import amount
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.eval.page import film, write_page
 from molmo2_ground.eval.pictures import Picture
@@ -69,7 +70,7 @@ def _about(preview: RowPreview) -> str:
     if preview.frames:
         shown = len(preview.pictures)
         part = f", {shown} of them below" if shown < preview.frames else ""
-        facts.append(f"{preview.frames} frame{'' if preview.frames == 1 else 's'} shown to the model{part}")
+        facts.append(f"{amount(preview.frames, 'frame')} shown to the model{part}")
     return " · ".join(facts)
 
 

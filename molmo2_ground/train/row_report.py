@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import SourceError
 from molmo2_ground.eval.suites.media import image_size
 from molmo2_ground.eval.suites.records import BadRowError
@@ -75,8 +76,8 @@ class RowReport:
         tasks = ", ".join(f"{name} {count}" for name, count in self.annotations.items())
         film = f", {_span(self.video_s)} of video" if self.video_s else ""
         return (
-            f"{_counted(self.rows, 'row')}, {_counted(self.media, 'medium', 'media')}, "
-            f"annotations: {tasks or 'none'}; {_counted(self.points, 'point')}{film}"
+            f"{amount(self.rows, 'row')}, {amount(self.media, 'medium', several='media')}, "
+            f"annotations: {tasks or 'none'}; {amount(self.points, 'point')}{film}"
         )
 
 
@@ -84,10 +85,6 @@ def _span(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds / 3600:,.1f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

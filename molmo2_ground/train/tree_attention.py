@@ -1,4 +1,4 @@
-"""Attention of message trees, split into prefix and slots: in fused kernels, on CPUs that take bf16 plainly.
+"""Attention of message trees, split into prefix and slots: fused kernels, or plain products for bf16 on CPUs.
 
 Equal to one long row under `model.attention.attention_rule` (a test holds it), without the scores between
 branches that the rule forbids anyway. Shapes: B trees, H heads, P prefix tokens, K slots, S tokens a slot,

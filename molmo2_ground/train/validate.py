@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from molmo2_ground._amount import amount
 from molmo2_ground._parser import Parser, number_from_1, whole_number
 from molmo2_ground.errors import GroundError
 from molmo2_ground.train.problem_list import ProblemList
 from molmo2_ground.train.progress_line import ProgressLine
 from molmo2_ground.train.row_media import RowSampling
+from molmo2_ground.train.row_options import add_folder
 from molmo2_ground.train.row_report import RowReport, check_folder
 
 
@@ -68,8 +69,9 @@ def lines(report: RowReport, *, most: int, alike: int, media: bool = True) -> li
     if report.good:
         said.append("every row can be used" + ("" if media else "; the media were not opened"))
     else:
-        count = "1 problem" if report.problem_count == 1 else f"{report.problem_count:,} problems"
-        said.append(f"{count}: mend these rows, or take them out, and check again")
+        said.append(
+            f"{amount(report.problem_count, 'problem')}: mend these rows, or take them out, and check again"
+        )
     return said
 
 
@@ -78,7 +80,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         description="Check a folder of training rows and the media beside them (docs/training-data.md).",
     )
-    parser.add_argument("folder", type=Path, help="with rows.jsonl, rows.parquet or rows-*.jsonl")
+    add_folder(parser)
     parser.add_argument(
         "--most", type=whole_number, default=20, metavar="N", help="print so many problems (20)"
     )
@@ -92,13 +94,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--no-media", action="store_true", help="look at the rows alone, not at their files")
     parser.add_argument(
         "--workers", type=number_from_1, default=1, metavar="N", help="files opened at a time (1)"
-    )
-    parser.add_argument(
-        "--max-frames",
-        type=number_from_1,
-        default=128,
-        metavar="N",
-        help="most frames that training will show (128)",
     )
     return parser
 

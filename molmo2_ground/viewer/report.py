@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from molmo2_ground._amount import amount
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground.render import Result, Tile, Timeline, tiles
 from molmo2_ground.render.text import clock
@@ -110,7 +111,7 @@ def _end_s(timeline: Timeline) -> float:
 def _head(result: Result) -> str:
     receipt = result.receipt
     looked = len(receipt.frame_source_indices)
-    about = [receipt.source, f"{looked} frame{'' if looked == 1 else 's'} looked at", receipt.model_id]
+    about = [receipt.source, f"{amount(looked, 'frame')} looked at", receipt.model_id]
     notes = "".join(f"<li>{escaped(line)}</li>" for line in cautions(result))
     return (
         f'<header><p class="kind">{escaped(_TASKS.get(receipt.task, receipt.task))}</p>'

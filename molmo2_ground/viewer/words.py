@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from molmo2_ground._amount import amount
 from molmo2_ground.render import Result, Timeline
 from molmo2_ground.render.text import clock
 from molmo2_ground.results import Answer, Count, Points, Tracks
@@ -30,8 +31,7 @@ def cautions(result: Result) -> tuple[str, ...]:
     if report.repeats_cut:
         said.append(f"The answer repeated itself; {_number(report.repeats_cut, 'repeat')} left out.")
     if report.rejected:
-        pieces = "1 piece" if len(report.rejected) == 1 else f"{len(report.rejected)} pieces"
-        said.append(f"{pieces} of the answer could not be used; see below.")
+        said.append(f"{amount(len(report.rejected), 'piece')} of the answer could not be used; see below.")
     if isinstance(result, Count) and not result.agrees:
         said.append(f"The text says {result.stated}, but {_number(result.value, 'place')} pointed at.")
     said += [f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in (*receipt.lost, *receipt.notes) if line]

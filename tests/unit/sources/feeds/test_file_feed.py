@@ -11,6 +11,7 @@ from PIL import Image
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.feeds import Ingest, Timeouts, open_feed
+from molmo2_ground.sources.feeds.capture import Capture
 from molmo2_ground.sources.feeds.failures import RefusedError
 from molmo2_ground.sources.feeds.file_feed import FileFeed
 from tests.media import (
@@ -30,6 +31,14 @@ START_NS = 1_790_000_000_000_000_000
 CLOCKS = Clocks(unix_ns=lambda: START_NS)
 
 
+def until_it_ends(ingest: Ingest) -> list[Capture]:
+    captures = []
+    while not ingest.ended:
+        capture = ingest.take(10)
+        captures += [capture] if capture else []
+    return captures
+
+
 def test_pictures_are_stamped_by_the_start_and_their_own_times(media: Shelf) -> None:
     feed = FileFeed(media(variable_rate), speed=None, clocks=CLOCKS)
     arrivals = list(feed.connect(Timeouts()).arrivals())
@@ -45,10 +54,7 @@ def test_pictures_are_stamped_by_the_start_and_their_own_times(media: Shelf) -> 
 def test_at_a_speed_pictures_come_when_they_are_due_and_are_stamped_so(media: Shelf, speed: float) -> None:
     path = media(constant_rate)
     with Ingest(open_feed(path, speed=speed), policy="every") as ingest:
-        captures = []
-        while not ingest.ended:
-            capture = ingest.take(10)
-            captures += [capture] if capture else []
+        captures = until_it_ends(ingest)
     assert len(captures) == FRAME_COUNT
     for a, b in pairwise(captures):
         assert (b.stamp_ns - a.stamp_ns) / 1e9 == pytest.approx(0.1 / speed, abs=1e-6)
@@ -103,10 +109,7 @@ def test_damaged_pictures_are_left_out_and_counted_as_of_a_camera(
     media: Shelf, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Ingest(open_feed(media(damaged_middle), speed=None), policy="block") as ingest:
-        captures = []
-        while not ingest.ended:
-            capture = ingest.take(10)
-            captures += [capture] if capture else []
+        captures = until_it_ends(ingest)
     totals = ingest.totals
     assert set(totals.dropped) == {"damaged"}
     assert totals.received == 60 == len(captures) + totals.dropped["damaged"]
@@ -128,10 +131,7 @@ def test_what_cannot_be_decoded_at_a_films_ends_is_counted(media: Shelf, tmp_pat
     path = tmp_path / "hurt.mp4"
     path.write_bytes(without_packets(media(rolling), hurt))
     with Ingest(open_feed(path, speed=None), policy="block") as ingest:
-        captures = []
-        while not ingest.ended:
-            capture = ingest.take(10)
-            captures += [capture] if capture else []
+        captures = until_it_ends(ingest)
     totals = ingest.totals
     assert set(totals.dropped) == {"damaged"}
     assert totals.received == 60 == len(captures) + totals.dropped["damaged"]
