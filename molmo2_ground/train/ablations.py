@@ -30,6 +30,7 @@ import torch
 from tokenizers import Tokenizer
 
 from molmo2_ground._atomic import atomic_path
+from molmo2_ground._parser import Parser
 from molmo2_ground.errors import GroundError
 from molmo2_ground.eval.candidate import checkpoint_candidate
 from molmo2_ground.eval.compare import Difference, compare
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 SHOWN = ("track_f1", "identity", "point_f1", "count", "count_close", "count_f1", "none", "colour")
 """Scores of `ToySuite` in the table; the rest is in each arm's own report."""
 _SHARED = "shared"
+_STUDY_FILE = "study.json"
 
 
 def _same_text(text: Text) -> Text:
@@ -287,20 +289,46 @@ def main(
         start=start,
         asking=options.asking,
     )
-    length = (
-        f"{options.minutes:g} minutes of training an arm"
-        if options.minutes is not None
-        else f"{sum(stage.steps for stage in stages[1:])} steps an arm"
-    )
-    asked = f"{study.suite.clips} held-out clips of the toy street"
-    begun = "" if start is None else f" onward from `{options.start}`"
-    how = f"{length}{begun} ({run.device.type}), seed {options.seed}; {asked}."
+    trained = _trained_how(study, options)
+    if problem := _of_another_study(study.work, trained):
+        parser.error(f"--work {problem}")
+    how = f"{trained}; {study.suite.clips} held-out clips of the toy street."
     table = study_arms(study, arms, how=how)
     if table is None:
         print(f"stopped; the same command goes on from {options.work}", file=sys.stderr)
         return STOPPED
     print(table, end="")
     return 0
+
+
+def _trained_how(study: Study, options: argparse.Namespace) -> str:
+    length = (
+        f"{study.minutes:g} minutes of training an arm"
+        if study.minutes is not None
+        else f"{sum(stage.steps for stage in study.stages[1:])} steps an arm"
+    )
+    begun = "" if study.start is None else f" onward from `{options.start}`"
+    return f"{length}{begun} ({study.run.device.type}), seed {study.run.seed}"
+
+
+def _of_another_study(work: Path, trained: str) -> str:
+    """Why a folder's arms do not belong to this study, "" when they do; a new folder is marked as this one's.
+
+    Finished arms are taken as they are, so the table would say of them how they were not trained.
+    """
+    file = work / _STUDY_FILE
+    if not file.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as unfinished:
+            unfinished.write_text(json.dumps({"trained": trained}) + "\n", encoding="utf-8")
+        return ""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))["trained"]
+    except (ValueError, KeyError, TypeError):
+        return f"{work}: {_STUDY_FILE} cannot be read; name another folder"
+    if before == trained:
+        return ""
+    return f"{work} holds arms of another study ({before}), this one is {trained}; name another folder"
 
 
 def _arms(parser: argparse.ArgumentParser, wanted: str | None) -> list[Arm]:
@@ -313,7 +341,7 @@ def _arms(parser: argparse.ArgumentParser, wanted: str | None) -> list[Arm]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.ablations", description=__doc__)
+    parser = Parser(prog="python -m molmo2_ground.train.ablations", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", type=Path, default=Path("runs/ablations"), help="everything goes in here")
     parser.add_argument(

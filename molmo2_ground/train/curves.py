@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import Any
 
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground._optional import require
+from molmo2_ground._parser import Parser
 from molmo2_ground.train.logbook import LOG_FILE, read_lines
 
 CURVES_FILE = "curves.png"
@@ -91,7 +91,7 @@ def _draw_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.curves", description=__doc__)
+    parser = Parser(prog="python -m molmo2_ground.train.curves", description=__doc__)
     parser.add_argument("work", type=Path, help="work folder of a run")
     work = parser.parse_args(arguments).work
     drawn = draw_curves(work)

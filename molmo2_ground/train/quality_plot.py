@@ -24,6 +24,7 @@ from typing import Any, get_args
 
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground._optional import require
+from molmo2_ground._parser import Parser
 from molmo2_ground.errors import GroundError, SourceError
 from molmo2_ground.eval.candidate import Candidate, checkpoint_candidate
 from molmo2_ground.train.toy_score import SuiteName, figures, score
@@ -248,7 +249,7 @@ def _times(at: str, count: int) -> list[float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.quality_plot", description=__doc__)
+    parser = Parser(prog="python -m molmo2_ground.train.quality_plot", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "checkpoints",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_model
 
+from molmo2_ground._parser import Parser
 from molmo2_ground.model.text_codec import TextCodec
 from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
 from molmo2_ground.train.tiny_model import new_model
@@ -242,7 +243,7 @@ def begin(
 
 def main(arguments: list[str] | None = None, *, stages: Sequence[Stage] | None = None) -> int:
     """The command line; `stages`: exactly these in place of the recipe's."""
-    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.tiny", description=__doc__)
+    parser = Parser(prog="python -m molmo2_ground.train.tiny", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for snapshots")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny/checkpoint"), help="the finished model")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from molmo2_ground._parser import Parser
 from molmo2_ground.eval.candidate import checkpoint_candidate
 from molmo2_ground.eval.runner import evaluate
 from molmo2_ground.train.toy_suite import ToySuite
@@ -190,7 +191,7 @@ def main(arguments: Sequence[str] | None = None, *, candidate: Candidate | None 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m molmo2_ground.train.toy_score", description=__doc__)
+    parser = Parser(prog="python -m molmo2_ground.train.toy_score", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", default="tiny", help="tiny, a folder or a hub id (default: tiny)")
     parser.add_argument(

@@ -159,6 +159,12 @@ def test_arms_go_on_from_a_finished_model(tmp_path: Path, capsys: pytest.Capture
     assert torch.equal(begun["model.language_model.embed_tokens.weight"][: len(table)], table.float())
     names = {path.stem for path in (tmp_path / "one-way").glob("*.safetensors")}
     assert names == {STAGES[0].name, STAGES[-1].name}
+    # Finished arms are taken as they are: under other settings the table would tell an untruth of them.
+    with pytest.raises(SystemExit):
+        ablations.main([*command, "--seed", "3"], stages=small_tiny.STAGES, suite=suite)
+    told_of = capsys.readouterr().err
+    assert told_of.count("\n") == 1
+    assert "holds arms of another study (2 steps an arm onward from `tiny` (cpu), seed 0)" in told_of
 
 
 @pytest.mark.slow
