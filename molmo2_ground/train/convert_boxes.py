@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from molmo2_ground._amount import amount
 from molmo2_ground._parser import Parser, number_from_1, whole_number
 from molmo2_ground.errors import GroundError, SourceError
 from molmo2_ground.eval.suites.media import Shelf
@@ -307,11 +308,11 @@ def finish(
     progress: ProgressLine,
     *,
     name: str,
-    noun: str = "lines",
+    noun: str = "line",
 ) -> int:
     """Say what cannot be used, write the rows unless something is wrong, and check them; the exit status.
 
-    name: what each problem begins with. noun: what the problems are of.
+    name: what each problem begins with. noun: what each problem is of.
     """
     told = ProblemList.of(
         converted.problems,
@@ -325,7 +326,7 @@ def finish(
         print(f"… and {told.untold:,} more (--most and --alike show more)")
     count = converted.problem_count
     if count and not options.skip_bad:
-        print(f"nothing was written: {count:,} {noun} cannot be used (--skip-bad goes on)")
+        print(f"nothing was written: {amount(count, noun)} cannot be used (--skip-bad goes on)")
         return 1
     if converted.unnamed:
         listed = ", ".join(converted.unnamed[:5]) + (", …" if len(converted.unnamed) > 5 else "")

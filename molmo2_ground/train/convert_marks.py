@@ -207,7 +207,7 @@ def main(
             on_progress=progress.tell,
         )
         progress.clear()
-        return finish(converted, options, progress, name=f"{options.file.name}:", noun="places")
+        return finish(converted, options, progress, name=f"{options.file.name}:", noun="place")
     except (GroundError, ValueError) as error:
         progress.clear()
         print(f"error: {error}", file=sys.stderr)

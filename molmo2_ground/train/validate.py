@@ -61,10 +61,10 @@ def lines(report: RowReport, *, most: int, alike: int, media: bool = True) -> li
     )
     said = [*problems.lines]
     if problems.untold:
-        said.append(f"… and {problems.untold:,} more problems (--most and --alike show more)")
+        said.append(f"… and {amount(problems.untold, 'more problem')} (--most and --alike show more)")
     said += cautions.lines
     if cautions.untold:
-        said.append(f"… and {cautions.untold:,} more cautions")
+        said.append(f"… and {amount(cautions.untold, 'more caution')}")
     said.append(report.summary())
     if report.good:
         said.append("every row can be used" + ("" if media else "; the media were not opened"))

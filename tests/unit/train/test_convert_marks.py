@@ -195,7 +195,7 @@ def test_pictures_become_a_row_each(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(words) == 1
     printed = capsys.readouterr().out
     assert "coco.json: b.png: it is annotated at (21, 10) pixels and has (20, 10)" in printed
-    assert "nothing was written: 1 places cannot be used" in printed
+    assert "nothing was written: 1 place cannot be used" in printed
 
 
 def test_the_command_writes_rows_that_can_be_used(
