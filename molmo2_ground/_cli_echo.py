@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molmo2_ground._amount import amount
 from molmo2_ground._cli_output import say
 
 if TYPE_CHECKING:
@@ -222,8 +223,8 @@ def _rate(seen_s: Sequence[float]) -> float | None:
 
 def _log_line(stream: str, kind: Kind, log: TopicLog) -> str:
     facts = [f"{log.received} received", f"{log.lost} lost", f"{log.stale} stale"]
-    facts += [f"publisher started anew {log.restarts} times"] if log.restarts else []
-    facts += [f"connected anew {log.reconnects} times"] if log.reconnects else []
+    facts += [f"publisher started anew {amount(log.restarts, 'time')}"] if log.restarts else []
+    facts += [f"connected anew {amount(log.reconnects, 'time')}"] if log.reconnects else []
     return f"{stream}/{kind}: {', '.join(facts)}"
 
 

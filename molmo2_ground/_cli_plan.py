@@ -134,8 +134,8 @@ def _frames(plan: Plan) -> str:
         return f"{frames.count:,} of {plan.source}{rate}"
     together = f", {frames.together} asked together" if frames.together > 1 else ""
     return (
-        f"{frames.count:,} of {plan.source}{rate}, in {frames.windows:,} windows of {frames.window_frames} "
-        f"that share {frames.overlap_frames}{together}"
+        f"{frames.count:,} of {plan.source}{rate}, in {amount(frames.windows, 'window')} "
+        f"of {frames.window_frames} that share {frames.overlap_frames}{together}"
     )
 
 

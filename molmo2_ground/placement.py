@@ -338,7 +338,7 @@ class _Placer:
         self._repeats_cut += left_out
         if left_out:
             rules = ", ".join(dict.fromkeys(found.values()))
-            self._note(f"the answer went round in circles ({rules}): {left_out} places were left out")
+            self._note(f"the answer went round in circles ({rules}): {amount(left_out, 'place')} left out")
         return repeated
 
     def _mark(self, element: Element, group: Group, point: ParsedPoint) -> _Mark:

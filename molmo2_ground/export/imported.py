@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from molmo2_ground._amount import amount
 from molmo2_ground.export.inside import inside
 from molmo2_ground.export.marks import Mark, MarkedMedia
 from molmo2_ground.results import Mask as ResultMask
@@ -92,7 +93,7 @@ def receipt_of(media: MarkedMedia, *, origin: str) -> Receipt:
     hidden = sum(mark.occluded for mark in media.marks)
     notes = [f"read from {origin}; no model was asked"]
     if hidden:
-        notes.append(f"{hidden} places are marked as occluded, which a result has no field for")
+        notes.append(f"{amount(hidden, 'place')} marked as occluded, which a result has no field for")
     sizes = tuple(media.size_of(frame) for frame in media.frames)
     return Receipt(
         task=ANNOTATION,

@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from molmo2_ground._amount import amount
 from molmo2_ground.live.latency import STAGES
 from molmo2_ground.live.ledger import LedgerEntry
 from molmo2_ground.live.update import LiveTrack, Update, WatchEvent
@@ -81,8 +82,8 @@ def status_line(shown: Shown) -> str:
         f"{health.source}: {health.state}, up {_span(health.uptime_s)}, "
         f"{health.extra['updates_per_s']:.1f} updates/s, picture {_age(health.frame_age_ms)} old, "
         f"{health.taken} of {health.received} used, dropped {dropped}, {_count(shown)} followed, "
-        f"{health.extra['watch_events']} events, {health.extra['looked']} looks, {health.tokens} tokens"
-        + (f", p99 made {_ms(made['p99'])} ms" if made else "")
+        f"{amount(health.extra['watch_events'], 'event')}, {amount(health.extra['looked'], 'look')}, "
+        f"{amount(health.tokens, 'token')}" + (f", p99 made {_ms(made['p99'])} ms" if made else "")
     )
 
 

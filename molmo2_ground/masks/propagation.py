@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from molmo2_ground._amount import amount
 from molmo2_ground.clip import Frame
 from molmo2_ground.masks.doubts import Doubts
 from molmo2_ground.masks.prompts import PointPrompt, Prompts
@@ -114,7 +115,9 @@ class Propagation:
             return
         if new and self._forgotten_frames:
             ids = ", ".join(str(p.object_id) for p in new)
-            self._note(f"object {ids}: followed back from {_when(seen.frame)} for {len(gap)} frames only")
+            self._note(
+                f"object {ids}: followed back from {_when(seen.frame)} for {amount(len(gap), 'frame')} only"
+            )
         walk = self._start(seen.frame)
         doubts = Doubts()
         try:

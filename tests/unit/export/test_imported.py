@@ -104,7 +104,7 @@ def test_the_receipt_says_that_no_model_was_asked() -> None:
     assert receipt.raw_text == receipt.prompt == ""
     assert receipt.notes == (
         "read from cvat a.xml; no model was asked",
-        "1 places are marked as occluded, which a result has no field for",
+        "1 place marked as occluded, which a result has no field for",
         "2 times: a line",
     )
     with pytest.raises(ValueError, match="got 'annotation'"):
