@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from molmo2_ground._atomic import atomic_path
-from molmo2_ground._cli_output import say
+from molmo2_ground._cli_output import check_written, say
 from molmo2_ground.errors import SourceError
 
 if TYPE_CHECKING:
@@ -125,20 +125,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find out before the work that a file cannot be written. Raises `ValueError`."""
     if arguments.json == arguments.csv == "-":
         raise ValueError("--json - and --csv - both write to stdout; choose one")
-    files = [Path(name) for name in (arguments.json, arguments.csv) if name not in (None, "-")]
-    for path in files:
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist")
-        if path.is_dir():
-            raise ValueError(f"cannot write {path}: it is a folder, expected the name of a file")
-        if any(path.exists() and given.exists() and path.samefile(given) for given in _inputs(arguments)):
-            raise ValueError(f"{path} is one of the files to read; choose another name")
-    if len({path.absolute() for path in files}) < len(files):
-        raise ValueError("--json and --csv have the same name; choose different ones")
-
-
-def _inputs(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    return arguments.result, arguments.zones
+    files = [None if name == "-" else name for name in (arguments.json, arguments.csv)]
+    check_written(files, (arguments.result, arguments.zones))
 
 
 def _write(name: str | None, text: str, *, quiet: bool) -> None:

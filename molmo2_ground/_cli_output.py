@@ -51,7 +51,7 @@ def check_written(files: Iterable[str | Path | None], sources: Iterable[str | Pa
         if path.is_dir():
             raise ValueError(f"cannot write {path}: it is a folder, expected the name of a file")
         if path.exists() and any(path.samefile(source) for source in there):
-            raise ValueError(f"{path} is the source itself; choose another name")
+            raise ValueError(f"{path} is one of the files to read; choose another name")
     if len({path.absolute() for path in chosen}) < len(chosen):
         raise ValueError("two outputs have the same name; choose different ones")
 

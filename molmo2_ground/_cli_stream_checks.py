@@ -65,6 +65,11 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
             continue
         least = "0 or above" if name in _FROM_0 else "above 0"
         raise ValueError(f"--{name.replace('_', '-')} is a finite number, {least}; got {value:g}")
+    if arguments.carry_fps is not None and arguments.carry_fps < arguments.fps:
+        raise ValueError(
+            f"--carry-fps is at least --fps, {arguments.fps:g}; got {arguments.carry_fps:g}: places are "
+            "carried on between the pictures that the model sees"
+        )
     for name in ("updates", "buffer"):
         value = getattr(arguments, name)
         if value is not None and value < 1:

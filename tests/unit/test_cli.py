@@ -412,7 +412,7 @@ def test_view_writes_the_page_where_it_is_told(
     with_pictures = page.stat().st_size
     before = result_file.read_bytes()
     assert main(["view", str(result_file), video, "--out", str(result_file)]) == 2
-    assert "is the source itself" in capsys.readouterr().err
+    assert "is one of the files to read" in capsys.readouterr().err
     assert result_file.read_bytes() == before
     assert main(["view", str(result_file), "--out", str(page)]) == 0
     assert "is not here, so the page has no pictures" in capsys.readouterr().err

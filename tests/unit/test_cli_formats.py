@@ -215,7 +215,9 @@ def test_pictures_go_to_label_studio_and_come_back(tmp_path: Path) -> None:
         pytest.param(["coco", "{one}"], 1, "annotation 4: there is no category 7", id="no-category"),
         pytest.param(["coco", "{bare}"], 1, "annotation 4: the field 'image_id' is missing", id="no-image"),
         pytest.param(["coco", "{two}", "--masks-out", "-"], 2, "cannot go to stdout", id="masks-to-stdout"),
-        pytest.param(["coco", "{two}", "--masks-out", "{two}"], 2, "is the source itself", id="over-itself"),
+        pytest.param(
+            ["coco", "{two}", "--masks-out", "{two}"], 2, "one of the files to read", id="over-itself"
+        ),
         pytest.param(["coco", "{two}", "--fps", "2"], 2, "about 2 media: a, b", id="two-media"),
         pytest.param(["coco", "{two}", "--pick", "c"], 2, "called 'c'", id="not-there"),
         pytest.param(["coco", "{two}", "--label", "c"], 2, "says itself", id="label"),

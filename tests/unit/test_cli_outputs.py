@@ -30,7 +30,7 @@ from tests.media import Shelf, constant_rate
         pytest.param(["eval", "compare", "a", "b", "--report", "-"], "cannot go to stdout", id="compare"),
         pytest.param(["export", "vision", "tiny", "-o", "-"], "cannot go to stdout", id="vision"),
         pytest.param(
-            ["plan", "VIDEO", "a", "--json", "VIDEO"], "the source itself", id="plan-over-the-source"
+            ["plan", "VIDEO", "a", "--json", "VIDEO"], "one of the files to read", id="plan-over-the-source"
         ),
     ],
 )

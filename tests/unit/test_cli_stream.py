@@ -196,7 +196,12 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, caplog: pytest.LogCaptu
         ),
         pytest.param([WORDS, "--metrics", "99999"], "0 to 65535", 2, id="a port that is none"),
         pytest.param([WORDS, "--max-age", "0"], "--max-age", 2, id="no age"),
-        pytest.param([WORDS, "--carry-fps", "1"], "carry_fps", 2, id="carried less often than seen"),
+        pytest.param(
+            [WORDS, "--carry-fps", "1"],
+            "--carry-fps is at least --fps, 2; got 1",
+            2,
+            id="carried less often than seen",
+        ),
         pytest.param(
             [WORDS, "--policy", "every", "--buffer", "0"], "--buffer is at least 1", 2, id="no buffer"
         ),
