@@ -26,24 +26,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from tokenizers import Tokenizer
-
 from molmo2_ground._atomic import atomic_path
 from molmo2_ground._parser import Parser
 from molmo2_ground.errors import GroundError
 from molmo2_ground.eval.candidate import checkpoint_candidate
 from molmo2_ground.eval.compare import Difference, compare
 from molmo2_ground.eval.runner import evaluate
-from molmo2_ground.model.checkpoint import Checkpoint, load_network, open_checkpoint
-from molmo2_ground.train.tiny import STOPPED, Stage, Text, add_run_options, begin, train
-from molmo2_ground.train.tiny_model import new_model
-from molmo2_ground.train.tiny_trainer import Run, save_weights
+from molmo2_ground.train.tiny import STOPPED, Stage, add_run_options, begin, train
+from molmo2_ground.train.tiny_start import begun_with, leave_weights
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.toy_suite import ToySuite
 
 if TYPE_CHECKING:
     from molmo2_ground.eval.record import Figure
     from molmo2_ground.eval.record import Run as EvaluationRun
+    from molmo2_ground.model.checkpoint import Checkpoint
+    from molmo2_ground.train.tiny_trainer import Run
 
 logger = logging.getLogger(__name__)
 
@@ -160,24 +158,8 @@ def _first_stage(study: Study, folder: Path) -> bool:
         minutes = None if study.minutes is None else study.minutes * vision.share / (1 - vision.share)
         run = replace(study.run, work=folder)
         return train(folder / "checkpoint", run, stages=[vision], minutes=minutes) is not None
-    network = load_network(study.start, device=torch.device("cpu"), dtype=torch.float32)
-    model = new_model(Text.build().tokenizer, seed=study.run.seed).float()
-    model.load_state_dict(network.state_dict())
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(model, folder / f"{vision.name}.safetensors")
+    leave_weights(study.start, folder / f"{vision.name}.safetensors")
     return True
-
-
-def _begun_with(path_or_id: str) -> Checkpoint:
-    """A finished toy-street model. Raises `CheckpointError`, and ValueError for a model of another make."""
-    checkpoint = open_checkpoint(path_or_id)
-    words = Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json")).get_vocab()
-    if words != Text.build().tokenizer.get_vocab():
-        raise ValueError(
-            "expected a model that `python -m molmo2_ground.train.tiny` made, as the bundled `tiny` is; "
-            f"{path_or_id} knows other words"
-        )
-    return checkpoint
 
 
 def ask_arm(study: Study, arm: Arm, checkpoint: Path) -> EvaluationRun:
@@ -273,7 +255,7 @@ def main(
     except ValueError as error:
         parser.error(f"--clips: {error}")
     try:
-        start = None if options.start is None else _begun_with(options.start)
+        start = None if options.start is None else begun_with(options.start)
     except (GroundError, ValueError) as error:
         parser.error(f"--start: {error}")
     run, stages = begin(parser, options, stages=stages)

@@ -179,9 +179,9 @@ def weights_checkpoint(weights: Path, folder: Path) -> Path:
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
-    from molmo2_ground.train.tiny import Text
     from molmo2_ground.train.tiny_checkpoint import write_checkpoint
     from molmo2_ground.train.tiny_model import new_model
+    from molmo2_ground.train.tiny_text import Text
 
     text = Text.build()
     model = new_model(text.tokenizer, seed=0, device=torch.device("cpu"))

@@ -21,23 +21,19 @@ import torch
 from safetensors.torch import load_model
 
 from molmo2_ground._parser import Parser
-from molmo2_ground.model.text_codec import TextCodec
-from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
+from molmo2_ground.errors import GroundError
+from molmo2_ground.train.tiny_checkpoint import write_checkpoint
 from molmo2_ground.train.tiny_model import new_model
+from molmo2_ground.train.tiny_start import begun_with, leave_weights
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.tiny_trainer import Run, save_weights, stage_trainer
-from molmo2_ground.train.tiny_vocab import TURN_END, build_tokenizer
-from molmo2_ground.train.toy.questions import all_phrases
 from molmo2_ground.train.toy_examples import StageData
-from molmo2_ground.train.tree import BranchWriter
 from molmo2_ground.train.vision_stage import VisionBatches, normalise_visual_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokenizers import Tokenizer
     from transformers import Molmo2ForConditionalGeneration
-
-    from molmo2_ground.model.flags import InputFlags
 
 logger = logging.getLogger(__name__)
 
@@ -143,26 +139,6 @@ def on_two_cores(stage: Stage) -> Stage:
     return replace(stage, data=data, batch=48, steps=2 * stage.steps)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """The tiny model's words, what trees need of them, and how pictures stand between them."""
-
-    tokenizer: Tokenizer
-    writer: BranchWriter
-    flags: InputFlags
-
-    @classmethod
-    def build(cls) -> Text:
-        """The tokenizer over every word of the toy street's questions."""
-        words = sorted({word for phrase in all_phrases() for word in phrase.split()})
-        tokenizer = build_tokenizer(words)
-        codec = TextCodec(tokenizer, bos_word=TURN_END, eos_word=TURN_END, where="the tiny model")
-        digits = frozenset(int(tokenizer.token_to_id(str(digit)) or 0) for digit in range(10))
-        # The last digit is a pixel or less; what a coordinate is worth lies in the first two.
-        writer = BranchWriter(codec=codec, digit_ids=digits, digit_weights=(1.0, 1.0, 0.4))
-        return cls(tokenizer=tokenizer, writer=writer, flags=tiny_flags(tokenizer))
-
-
 def train(
     out: Path, run: Run, *, stages: Sequence[Stage], minutes: float | None = None, text: Text | None = None
 ) -> Path | None:
@@ -247,13 +223,26 @@ def main(arguments: list[str] | None = None, *, stages: Sequence[Stage] | None =
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="folder for snapshots")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny/checkpoint"), help="the finished model")
+    parser.add_argument(
+        "--start", help="a finished toy-street model (tiny, or a folder): train the last stage alone, from it"
+    )
     parser.add_argument("--minutes", type=float, help="be through after about so many, and hurry; not exact")
     parser.add_argument("--every", type=float, help="measure and keep the weights each so many seconds too")
     parser.add_argument("--save-every", type=int, default=500, help="steps between snapshots to go on from")
     parser.add_argument("--no-curves", dest="curves", action="store_false", help="draw none (no matplotlib)")
     add_run_options(parser)
     options = parser.parse_args(arguments)
+    try:
+        start = None if options.start is None else begun_with(options.start)
+    except (GroundError, ValueError) as error:
+        parser.error(f"--start: {error}")
     run, stages = begin(parser, options, stages=stages)
+    if start is not None:
+        stages = stages[-2:]
+        try:
+            leave_weights(start, run.work / f"{stages[0].name}.safetensors")
+        except ValueError as error:
+            parser.error(f"--work: {error}")
     run = replace(run, save_every=options.save_every, every_s=options.every, curves=options.curves)
     folder = train(options.out, run, stages=stages, minutes=options.minutes)
     if folder is None:

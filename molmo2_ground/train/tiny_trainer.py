@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
 
     from molmo2_ground.train.step import Evaluation
-    from molmo2_ground.train.tiny import Stage, Text
+    from molmo2_ground.train.tiny import Stage
+    from molmo2_ground.train.tiny_text import Text
 
 
 StageBatch = KeyedBatch[Any]

@@ -15,9 +15,9 @@ from molmo2_ground.train.optimizer import AdamGroup, PartAdamW
 from molmo2_ground.train.parts import split_parts, tie_head
 from molmo2_ground.train.schedule import LevelSchedule
 from molmo2_ground.train.step import StepOutcome, StepPlace
-from molmo2_ground.train.tiny import Text
 from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
 from molmo2_ground.train.tiny_model import Batch, Digits, new_model, step_loss
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_examples import StageData, ToyBatches
 from molmo2_ground.train.trainer import RunPlan, Trainer

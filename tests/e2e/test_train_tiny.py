@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from molmo2_ground.model import load_checkpoint
 from molmo2_ground.train import tiny
@@ -109,6 +111,41 @@ def test_a_run_that_is_given_little_time_ends_and_a_finished_stage_is_not_traine
     first = weights(tmp_path)
     assert small_tiny.main("--work", work, "--out", tmp_path / "out") == 0
     assert weights(tmp_path) == first
+
+
+@pytest.mark.slow
+def test_a_finished_model_is_trained_on_by_the_last_stage_alone(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    options = ("--work", work, "--out", tmp_path / "out", "--start", straight / "out")
+    assert small_tiny.main(*options) == 0
+    assert {path.name for path in work.iterdir()} == {
+        NAMES[-1],
+        *(f"{name}.safetensors" for name in NAMES[-2:]),
+    }
+    begun = load_file(work / f"{NAMES[-2]}.safetensors")
+    # A checkpoint holds half precision: what the run began with, and went on from.
+    finished = load_file(straight / "out" / "model.safetensors")
+    norm = begun["model.language_model.norm.weight"]
+    assert torch.equal(norm, finished["model.transformer.ln_f.weight"].float())
+    assert weights(tmp_path) != weights(straight)
+    first = weights(tmp_path)
+    assert small_tiny.main(*options) == 0, "the same command again takes what is there"
+    assert weights(tmp_path) == first
+    # What began with another model would be taken for what began with this one.
+    with pytest.raises(SystemExit) as ended:
+        small_tiny.main(*options[:4], "--start", "tiny")
+    assert ended.value.code == 2
+    assert "holds the weights of another model; name another work folder" in capsys.readouterr().err
+
+
+def test_a_start_that_is_no_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tiny.main(["--start", str(tmp_path / "none"), "--work", str(tmp_path / "work")])
+    assert ended.value.code == 2
+    assert "--start: " in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_scale_that_leaves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from molmo2_ground.model import load_checkpoint
 from molmo2_ground.model.checkpoint import open_checkpoint
 from molmo2_ground.train import ablations
 from molmo2_ground.train.ablations import ARMS, RECIPE, told
-from molmo2_ground.train.tiny import CLIPS, STAGES, Text
+from molmo2_ground.train.tiny import CLIPS, STAGES
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.toy.questions import make_questions
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_examples import ToyBatches, answer_text

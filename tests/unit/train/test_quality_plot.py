@@ -25,8 +25,8 @@ from molmo2_ground.train.quality_plot import (
     read_moments,
     weights_checkpoint,
 )
-from molmo2_ground.train.tiny import Text
 from molmo2_ground.train.tiny_model import new_model
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.tiny_trainer import save_weights
 from molmo2_ground.train.toy_score import CARD, CARD_TASKS, SuiteName
 

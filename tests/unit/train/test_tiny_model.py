@@ -12,7 +12,6 @@ from molmo2_ground.model import load_checkpoint
 from molmo2_ground.model.attention import attention_rule
 from molmo2_ground.train import tree_attention
 from molmo2_ground.train.muon import Muon, orthogonalise
-from molmo2_ground.train.tiny import Text
 from molmo2_ground.train.tiny_checkpoint import tiny_flags, write_checkpoint
 from molmo2_ground.train.tiny_model import (
     Batch,
@@ -24,6 +23,7 @@ from molmo2_ground.train.tiny_model import (
     text_hidden,
     visual_tokens,
 )
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.tiny_trainer import split_parameters
 from molmo2_ground.train.toy.street import make_scene
 from molmo2_ground.train.toy_examples import StageData, ToyBatches

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from molmo2_ground.answer import parse_answer
-from molmo2_ground.train.tiny import CLIPS, Text
-from molmo2_ground.train.tiny_checkpoint import tiny_flags
+from molmo2_ground.train.tiny import CLIPS
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.toy.actors import KINDS
 from molmo2_ground.train.toy.questions import PLURALS
 from molmo2_ground.train.toy.street import demo_scene, make_scene
@@ -20,6 +20,8 @@ from molmo2_ground.train.toy_examples import (
     answer_text,
 )
 from molmo2_ground.train.toy_view import FIRST_TRAINING_SEED, View, show
+
+TEXT = Text.build()
 
 
 def views(count: int) -> list[View]:
@@ -77,9 +79,8 @@ def test_the_demo_hides_what_it_asks_for() -> None:
 
 @pytest.mark.parametrize("n_frames", [1, 3, 8])
 def test_a_batch_can_be_made_again_alone(n_frames: int) -> None:
-    text = Text.build()
     data = replace(CLIPS, frames=(n_frames,), tokens=800, looks=1, questions=3)
-    batches = ToyBatches(data, text.writer, tiny_flags(text.tokenizer), seed=3, steps=10)
+    batches = ToyBatches(data, TEXT.writer, TEXT.flags, seed=3, steps=10)
     first, again = batches[7], batches[7]
     np.testing.assert_array_equal(first.frames_FNV, again.frames_FNV)
     np.testing.assert_array_equal(first.trees.ids, again.trees.ids)
@@ -88,7 +89,6 @@ def test_a_batch_can_be_made_again_alone(n_frames: int) -> None:
 
 
 def test_a_step_outside_the_stage_is_refused() -> None:
-    text = Text.build()
-    batches = ToyBatches(CLIPS, text.writer, tiny_flags(text.tokenizer), seed=3, steps=10)
+    batches = ToyBatches(CLIPS, TEXT.writer, TEXT.flags, seed=3, steps=10)
     with pytest.raises(IndexError):
         batches[10]

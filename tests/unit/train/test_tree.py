@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from molmo2_ground.train.tiny import Text
+from molmo2_ground.train.tiny_text import Text
 from molmo2_ground.train.tree import IGNORE, MARK_PLACE, MARK_START, Branch, MessageTree, flatten, pack_slots
 
 TEXT = Text.build()
