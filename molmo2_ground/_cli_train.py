@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molmo2_ground._cli_output import Bar, say
-from molmo2_ground._parser import whole_number
+from molmo2_ground._parser import number_from_1, whole_number
 
 if TYPE_CHECKING:
     from molmo2_ground.train.row_data import RowData
@@ -80,10 +80,17 @@ def _add_run(parser: argparse.ArgumentParser, *, steps: str, rows: str, tokens: 
     parser.add_argument("--work", metavar="DIR", type=Path, help="snapshots and log (default: OUT-work)")
     parser.add_argument("--steps", metavar="N", type=int, help=f"updates (default: {steps})")
     parser.add_argument(
-        "--rows-a-step", metavar="N", type=int, help=f"packed rows in an update (default: {rows})"
+        "--rows-a-step",
+        metavar="N",
+        type=number_from_1,
+        help=f"packed rows in an update (default: {rows})",
     )
     parser.add_argument(
-        "--rows-at-once", metavar="N", type=int, default=1, help="of them in memory together (default: 1)"
+        "--rows-at-once",
+        metavar="N",
+        type=number_from_1,
+        default=1,
+        help="of them in memory together (default: 1)",
     )
     parser.add_argument("--tokens", metavar="N", type=int, help=f"of a row at most (default: {tokens})")
     parser.add_argument(

@@ -76,6 +76,16 @@ def test_wrong_usage_is_told_and_exits_with_2(
         (["finetune", "rows", "--out", "x", "--steps", "0"], 2, "steps and tokens are 1 or more"),
         (["finetune", "rows", "--out", "x", "--workers", "-1"], 2, "--workers is 0 or more"),
         (["finetune", "rows", "--out", "x", "--tokens", "0"], 2, "steps and tokens are 1 or more"),
+        (
+            ["finetune", "rows", "--out", "x", "--rows-a-step", "0"],
+            2,
+            "--rows-a-step: expected a whole number of 1",
+        ),
+        (
+            ["finetune", "rows", "--out", "x", "--rows-at-once", "0"],
+            2,
+            "--rows-at-once: expected a whole number",
+        ),
         (["finetune", "rows", "--out", "x", "--work", "x"], 2, "outside the checkpoint's; got x for x"),
         (["finetune", "rows", "--out", "x", "--work", "x/run"], 2, "outside the checkpoint's"),
         (["finetune", "rows", "--out", "rows"], 1, "holds other things"),
