@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from molmo2_ground.asking import Asking, Outcome, ask_in_step
 from molmo2_ground.clip import Clip
 from molmo2_ground.errors import GroundError
-from molmo2_ground.query import Decoding, Query
+from molmo2_ground.query import QUESTION, Decoding, Query
 from molmo2_ground.replay import Result
 from molmo2_ground.session import Session
 from molmo2_ground.sources import MediaLike
@@ -61,11 +61,12 @@ def ask_all(
         raise ValueError(f'on_error is "keep" or "raise"; got {on_error!r}')
     if isinstance(medias, str | os.PathLike | Clip):
         raise ValueError("expected several clips; got one: put it in a list")
-    if isinstance(queries, str) or not all(isinstance(query, Query) for query in queries):
-        raise ValueError('expected questions such as Query.track("the red car")')
+    if not isinstance(medias, Iterable):
+        raise ValueError(f"expected several clips; got {medias!r}: put it in a list")
+    QUESTION.all_of("questions", queries)
     if not queries:
         raise ValueError("expected at least one question; got none")
-    return _all_answers(backend, medias, tuple(queries), decoding or Decoding(), on_error)
+    return _all_answers(backend, medias, tuple(queries), Decoding.given(decoding), on_error)
 
 
 def _all_answers(

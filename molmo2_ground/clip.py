@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from molmo2_ground._wanted import Wanted
+
 RgbArray = npt.NDArray[np.uint8]
 
 
@@ -38,6 +40,8 @@ class Frame:
     shown_time_s: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rgb, np.ndarray):
+            raise ValueError(f"a frame is uint8[height, width, 3]; got {type(self.rgb).__name__}")
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
             raise ValueError(
                 f"a frame is uint8[height, width, 3]; got {self.rgb.dtype}{list(self.rgb.shape)}"
@@ -46,6 +50,9 @@ class Frame:
             raise ValueError(f"a frame has at least one pixel; got shape {list(self.rgb.shape)}")
         if (self.time_s is None) != (self.shown_time_s is None):
             raise ValueError("time_s and shown_time_s are given together, or neither (a still image)")
+
+
+_FRAME = Wanted("a Frame", (Frame,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,6 +72,7 @@ class Clip:
     lost: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _FRAME.all_of("frames", self.frames)
         timed = [frame.time_s is not None for frame in self.frames]
         if any(timed) and not all(timed):
             raise ValueError("a clip holds video frames or still images, not both")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 Clock = Callable[[], float]
 """Tells seconds from any fixed moment on; never goes back."""
@@ -25,8 +26,8 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float, *, clock: Clock = time.monotonic) -> Deadline:
         """So many seconds from now. Raises `ValueError` unless they are above 0 and finite."""
-        if not (math.isfinite(seconds) and seconds > 0):
-            raise ValueError(f"a deadline is a number of seconds above 0, or None for none; got {seconds}")
+        if not (isinstance(seconds, Real) and math.isfinite(seconds) and seconds > 0):
+            raise ValueError(f"a deadline is a number of seconds above 0, or None for none; got {seconds!r}")
         return cls(seconds=seconds, ends_at=clock() + seconds, clock=clock)
 
     def passed(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
+from molmo2_ground._wanted import PATH
 from molmo2_ground.asking import Asking, Outcome, ask_in_step
 from molmo2_ground.batches import Failed, OnError, ask_all
 from molmo2_ground.deadline import Deadline
@@ -186,7 +187,7 @@ class Grounder:
 
         As `asking.ask_in_step`; `batch` asks the same of many clips.
         """
-        return ask_in_step(self._backend, askings, decoding=decoding or Decoding())
+        return ask_in_step(self._backend, askings, decoding=Decoding.given(decoding))
 
     def plan(self, media: MediaLike, query: Query, *, calibrate: bool = True) -> Plan:
         """What asking `query` would look at, need and take; a short run of the model measures the time.
@@ -277,6 +278,7 @@ def load(
     Raises `CheckpointError` when the checkpoint is missing or damaged or the export another one's,
     `MissingExtraError` when onnxruntime is not installed.
     """
+    PATH.check("model", model)
     name = os.fspath(model)
     _check_runs_here(name)
     # Imported here: torch takes seconds, and results, replay and messages do without it.
@@ -447,6 +449,7 @@ def _check_runs_here(name: str) -> None:
 def _grounder(model: str | os.PathLike[str] | Grounder | None) -> Grounder:
     if isinstance(model, Grounder):
         return model
+    PATH.or_nothing().check("model", model)
     return _loaded(default_model() if model is None else os.fspath(model))
 
 

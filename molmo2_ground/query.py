@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, get_args
 
+from molmo2_ground._wanted import NUMBER, WHOLE, YES_OR_NO, Wanted
 from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.errors import SourceError
 from molmo2_ground.thousandths import spell_coordinate, spell_seconds, to_thousandths
@@ -63,8 +65,9 @@ class Query:
     def _check_at(self, at: tuple[float, float, float]) -> None:
         if self.task != "track":
             raise ValueError(f"at= says what to follow, so it goes with a track question; got {self.task!r}")
-        if len(at) != 3 or not all(math.isfinite(value) for value in at):
-            raise ValueError(f"at= is (time_s, x_px, y_px), three finite numbers; got {at}")
+        numbers = tuple(at) if isinstance(at, Iterable) else ()
+        if len(numbers) != 3 or not all(isinstance(n, Real) and math.isfinite(n) for n in numbers):
+            raise ValueError(f"at= is (time_s, x_px, y_px), three finite numbers; got {at!r}")
 
     def _check_show_fps(self, show_fps: float) -> None:
         if self.task != "track":
@@ -107,6 +110,10 @@ class Query:
         return cls(task="ask", phrase=text)
 
 
+QUESTION = Wanted('a Query such as Query.track("the red car")', (Query,))
+"""What is checked where a question is handed in."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
     """How the answer is written, token by token.
@@ -128,12 +135,24 @@ class Decoding:
     cut_runaways: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "top_p"):
+            NUMBER.check(name, getattr(self, name))
+        for name in ("constrained", "cut_runaways"):
+            YES_OR_NO.check(name, getattr(self, name))
+        WHOLE.check("seed", self.seed)
+        WHOLE.or_nothing().check("max_new_tokens", self.max_new_tokens)
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is at least 1, or None; got {self.max_new_tokens}")
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature is 0 or above; got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is above 0 and at most 1; got {self.top_p}")
+
+    @classmethod
+    def given(cls, decoding: Decoding | None) -> Decoding:
+        """What `decoding=` was given, the default for None. Raises `ValueError` for anything else."""
+        Wanted("a Decoding", (cls,), or_none=True).check("decoding", decoding)
+        return decoding or cls()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

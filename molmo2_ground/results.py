@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from molmo2_ground._wanted import Wanted
 from molmo2_ground.rle import Rle
 
 if TYPE_CHECKING:
@@ -437,3 +438,8 @@ class Masks(_Value):
     def __getitem__(self, index: slice) -> tuple[Mask, ...]: ...
     def __getitem__(self, index: int | slice) -> Mask | tuple[Mask, ...]:
         return self.masks[index]
+
+
+RESULT = Wanted("Points, Tracks, a Count or an Answer", (Points, Tracks, Count, Answer))
+TRACKS, MASKS = Wanted("Tracks", (Tracks,)), Wanted("Masks", (Masks,))
+"""What is checked where a result is handed in."""

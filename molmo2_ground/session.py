@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from molmo2_ground._heap import return_freed_blocks, return_large_blocks
+from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.asking import Ask, Asking, Outcome, ask_one, gather
 from molmo2_ground.clip import Clip
 from molmo2_ground.deadline import Deadline
 from molmo2_ground.errors import Interrupted
 from molmo2_ground.look import Looking
 from molmo2_ground.placement import make_receipt
-from molmo2_ground.query import Decoding, Query, build_prompt
+from molmo2_ground.query import QUESTION, Decoding, Query, build_prompt
 from molmo2_ground.replay import Result, derive, keep_first
 from molmo2_ground.results import Answer, Count, Points, Tracks
 from molmo2_ground.sources import MediaLike, open_clip, open_windows, probe
@@ -45,6 +46,7 @@ class Session:
     """
 
     def __init__(self, backend: Backend, media: MediaLike, *, on_progress: OnProgress | None = None) -> None:
+        FUNCTION.or_nothing().check("on_progress", on_progress)
         self._backend = backend
         self._media = media
         self._info = probe(media)
@@ -62,7 +64,7 @@ class Session:
         raises, and `Interrupted` on Ctrl-C during the windows of a long video.
         """
         self._check_open()
-        decoding = decoding or Decoding()
+        decoding = Decoding.given(decoding)
         outcomes = ask_one(self._backend, self.asking_all(queries, decoding=decoding), decoding=decoding)
         return [outcome.get() for outcome in outcomes]
 
@@ -71,6 +73,7 @@ class Session:
 
         They are asked together; a video too long for one look is tracked for each question by itself.
         """
+        QUESTION.all_of("queries", queries)
         alone = [n for n, query in enumerate(queries) if self._looking.by_windows(query)]
         askings = {n: self.asking(query, decoding=decoding) for n, query in enumerate(queries)}
         together = [n for n in askings if n not in alone]
@@ -86,6 +89,7 @@ class Session:
         Its frames are read when it starts.
         """
         self._check_open()
+        QUESTION.check("query", query)
         if self._looking.by_windows(query):
             return (yield from self._track_by_windows(query, decoding, deadline=deadline))
         clip, read_ms = self._clip_for(query)
@@ -144,7 +148,7 @@ class Session:
         question that one look answers takes the time it takes.
         """
         self._check_open()
-        decoding = decoding or Decoding()
+        decoding = Decoding.given(decoding)
         asking = self.asking(query, decoding=decoding, deadline=deadline)
         return ask_one(self._backend, asking, decoding=decoding)
 

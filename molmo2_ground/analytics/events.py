@@ -10,6 +10,7 @@ from typing import Literal, overload
 
 from pydantic import BaseModel, ConfigDict
 
+from molmo2_ground._wanted import Wanted
 from molmo2_ground.analytics.crossing import crossings_of
 from molmo2_ground.analytics.event import Appeared, CountChanged, Disappeared, Event, LineCrossed
 from molmo2_ground.analytics.homography import Homography
@@ -22,7 +23,7 @@ from molmo2_ground.analytics.spell import Spell, appeared, disappeared, looks_of
 from molmo2_ground.analytics.summary import ObjectSummary, Summary, line_summary, object_summary, zone_summary
 from molmo2_ground.analytics.visit import Visit, visits_of
 from molmo2_ground.analytics.zone import Zone
-from molmo2_ground.results import Masks, Tracks
+from molmo2_ground.results import MASKS, TRACKS, Masks, Tracks
 
 SCHEMA = "molmo2-ground/events/1"
 
@@ -30,6 +31,9 @@ CSV_COLUMNS = (
     "time_s", "kind", "object_id", "label", "where", "detail", "x_px", "y_px", "after_s", "before_s",
     "timing", "source_index", "states", "hidden",
 )  # fmt: skip
+
+_ZONE, _LINE = Wanted("a Zone", (Zone,)), Wanted("a Line", (Line,))
+_RULES = Wanted("a Rules", (Rules,), or_none=True)
 
 At = Literal["looks", "frames"]
 
@@ -132,6 +136,9 @@ def find_events(
     frame). Raises `ValueError` for two zones or lines of one name, another `at`, and `by="mask"` without
     masks.
     """
+    TRACKS.check("tracks", tracks)
+    _RULES.check("rules", rules)
+    MASKS.or_nothing().check("masks", masks)
     rules = rules or Rules()
     _check(zones, lines, rules, masks, at)
     looked_s = looks_of(tracks)
@@ -169,6 +176,8 @@ def find_speeds(
     tracks: Tracks, *, rules: Rules | None = None, ground: Homography | None = None
 ) -> dict[int, tuple[Speed, ...]]:
     """Every object's speed at each sample at which one can be had, by object id; see `speeds_of`."""
+    TRACKS.check("tracks", tracks)
+    _RULES.check("rules", rules)
     rules, looked_s = rules or Rules(), looks_of(tracks)
     return {
         track.object_id: _speeds(spells_of(track, looked_s, grace_s=rules.grace_s), rules, ground)
@@ -218,6 +227,8 @@ def _ended(spells: Sequence[Spell]) -> Iterator[Disappeared]:
 def _check(zones: Sequence[Zone], lines: Sequence[Line], rules: Rules, masks: Masks | None, at: str) -> None:
     if at not in ("looks", "frames"):
         raise ValueError(f"at is 'looks' or 'frames'; got {at!r}")
+    _ZONE.all_of("zones", zones)
+    _LINE.all_of("lines", lines)
     for what, names in (("zones", [z.name for z in zones]), ("lines", [line.name for line in lines])):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from molmo2_ground._amount import amount
-from molmo2_ground.results import Answer, Count, Mask, MaskFlag, Masks, Points, Receipt, State, Tracks
+from molmo2_ground._wanted import WHOLE, WORDS, Wanted
+from molmo2_ground.results import MASKS, Answer, Count, Mask, MaskFlag, Masks, Points, Receipt, State, Tracks
 from molmo2_ground.rle import Rle
 
 Box = tuple[float, float, float, float]
 Exportable = Points | Tracks | Count | Answer | Masks
+_EXPORTABLE = Wanted("Points, Tracks, a Count, an Answer or Masks", get_args(Exportable))
 
 TO_THE_END = 1 << 31
 _FURTHEST = 1e9
@@ -207,6 +209,9 @@ def marks_of(
     Raises `ValueError` for masks of other pictures, two places of one object in one frame, or frames beyond
     the video's.
     """
+    _EXPORTABLE.check("result", result)
+    MASKS.or_nothing().check("masks", masks)
+    WHOLE.or_nothing().check("frame_count", frame_count)
     if isinstance(result, Masks):
         if masks is not None:
             raise ValueError("masks were given twice; expected a result and the masks made from it")
@@ -232,7 +237,7 @@ def marks_of(
     left_out = tuple(f"object {object_id}: nothing of it was found" for object_id in missing)
     marks = tuple(found[place] for place in sorted(found))
     media = _media_of(receipt, marks, frame_count=frame_count)
-    return replace(media, left_out=left_out, image_names=tuple(image_names))
+    return replace(media, left_out=left_out, image_names=WORDS.all_of("image_names", image_names))
 
 
 def _media_of(receipt: Receipt, marks: tuple[Mark, ...], *, frame_count: int | None) -> MarkedMedia:

@@ -142,6 +142,8 @@ def _text_of(path: str | os.PathLike[str]) -> str:
 
 def json_schema(kind: Kind) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one kind of result file, its `schema` member included."""
+    if kind not in _TYPES:
+        raise ValueError(f"expected one of {', '.join(_TYPES)}; got {kind!r}")
     schema = _TYPES[kind].model_json_schema(mode="serialization")
     name = _schema_name(kind)
     schema["properties"] = {"schema": {"const": name}, **schema["properties"]}

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from molmo2_ground._wanted import NUMBER, WHOLE, YES_OR_NO
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.live.clip_file import clip_name, receipt_of, with_pictures, write_clip, write_receipt
 from molmo2_ground.live.kept_pictures import KeptPicture, KeptPictures, to_jpeg
@@ -76,6 +77,11 @@ class ClipRing:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"clips go into a folder that exists; there is no folder {self.folder}")
+        for name, value in (("fps", fps), ("before_s", before_s), ("after_s", after_s)):
+            NUMBER.check(name, value)
+        for name, value in (("side_px", side_px), ("quality", quality), ("max_bytes", max_bytes)):
+            WHOLE.check(name, value)
+        YES_OR_NO.check("waits", waits)
         for name, value in (("before_s", before_s), ("after_s", after_s)):
             if not 0 <= value <= 300:
                 raise ValueError(f"{name} is from 0 to 300 seconds; got {value}")

@@ -110,7 +110,7 @@ class Looker:
     def __init__(
         self, backend: Backend, *, decoding: Decoding | None = None, clocks: Clocks | None = None
     ) -> None:
-        self._backend, self._decoding = backend, decoding or Decoding()
+        self._backend, self._decoding = backend, Decoding.given(decoding)
         self._clocks = clocks or Clocks()
         self._changed = threading.Condition()
         self._request: LookRequest | None = None

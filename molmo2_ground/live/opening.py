@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
+from molmo2_ground._wanted import NUMBER, WHOLE, WORDS, YES_OR_NO, Wanted, check_kinds
 from molmo2_ground.analytics.rules import Rules
 from molmo2_ground.backends.base import Backend
 from molmo2_ground.clocks import Clocks
@@ -17,13 +18,12 @@ from molmo2_ground.live.sampled_window import LIVE_WINDOW_S
 from molmo2_ground.live.stream import Stream
 from molmo2_ground.live.token_budget import TokenBudget
 from molmo2_ground.live.tracker import GRACE_S, LOOK_EVERY_S, MAX_AGE_S, VALID_S, LiveRules
-from molmo2_ground.live.wanted import NUMBER, WHOLE, WORDS, Wanted
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.masks.segmenter import Segmenter
 from molmo2_ground.messages.header import StampClock
 from molmo2_ground.query import DEFAULT_TRACK_FPS, Decoding
 from molmo2_ground.sources.feeds.backoff import Backoff
-from molmo2_ground.sources.feeds.feed import Feed, Timeouts
+from molmo2_ground.sources.feeds.feed import OPTIONS, Feed, Timeouts
 from molmo2_ground.sources.feeds.ingest import Ingest
 from molmo2_ground.sources.feeds.live_source import LiveSource, open_feed
 from molmo2_ground.sources.feeds.waiting_room import Policy
@@ -132,10 +132,10 @@ _WANTED: Mapping[str, Wanted] = {
     **dict.fromkeys(("clock", "device"), WORDS),
     "name": WORDS.or_nothing(),
     "capacity": WHOLE,
-    "loop": Wanted("True or False", (bool,)),
+    "loop": YES_OR_NO,
     "clips": Wanted("a folder or a ClipRing", (str, os.PathLike, ClipRing), or_none=True),
     "watch_rules": Wanted("a Rules", (Rules,), or_none=True),
-    "feed_options": Wanted("a dict of FFmpeg's options", (Mapping,), or_none=True),
+    "feed_options": OPTIONS,
     "timeouts": Wanted("a Timeouts", (Timeouts,), or_none=True),
     "backoff": Wanted("a Backoff", (Backoff,), or_none=True),
     "decoding": Wanted("a Decoding", (Decoding,), or_none=True),
@@ -144,9 +144,7 @@ _WANTED: Mapping[str, Wanted] = {
 
 
 def _check_kinds(options: StreamOptions) -> None:
-    for option, value in options.items():
-        if option in _WANTED:
-            _WANTED[option].check(option, value)
+    check_kinds(_WANTED, options)
     carry = options.get("carry", "flow")
     if not isinstance(carry, str) and not hasattr(carry, "start"):
         raise ValueError(f"carry is 'flow', 'none', a segmenter's name or a segmenter; got {carry!r}")
@@ -203,7 +201,10 @@ def _clips(clips: str | os.PathLike[str] | ClipRing | None, *, waits: bool) -> C
     if clips is None or isinstance(clips, ClipRing):
         return clips
     folder = Path(clips)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"clips is a folder; {folder} is a file, choose another name") from None
     return ClipRing(folder, waits=waits)
 
 

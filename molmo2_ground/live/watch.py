@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from molmo2_ground._wanted import NUMBER, WHOLE, WORDS, Wanted
 from molmo2_ground.analytics.line import Direction, Line
 from molmo2_ground.analytics.zone import Zone
-from molmo2_ground.live.wanted import NUMBER, WHOLE, WORDS, Wanted
 from molmo2_ground.query import Query, in_sentence
 
 WatchKind = Literal[

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.errors import SourceError
 from molmo2_ground.masks.bridge import Bridge, bridges_of, carried_sample, place_at, usable_mask
 from molmo2_ground.masks.mask_place import PlaceInBox
 from molmo2_ground.masks.point_flow import FloatArray, GrayFrame, carried_between
 from molmo2_ground.masks.prompts import Prompts
-from molmo2_ground.results import Masks, Sample, Track, Tracks
+from molmo2_ground.results import MASKS, TRACKS, Masks, Sample, Track, Tracks
 from molmo2_ground.sources import MediaLike, iter_frames, open_clip, probe
 
 # So many frames between two looks are held for the way back; 0.23 MB each. Over more, flow is not tried.
@@ -46,6 +47,9 @@ def carry(
     Raises `SourceError` when the media cannot be read or is no video, `ValueError` for tracks or masks of
     another video, or samples that are out of order.
     """
+    TRACKS.check("tracks", tracks)
+    MASKS.or_nothing().check("masks", masks)
+    FUNCTION.or_nothing().check("on_progress", on_progress)
     _check_order(tracks)
     if masks is not None:
         _check_masks(masks, tracks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from molmo2_ground.results import Answer, Count, Point, Points, Receipt, Track, Tracks
+from molmo2_ground.results import RESULT, Answer, Count, Point, Points, Receipt, Track, Tracks
 
 PointedAt = Points | Tracks | Count | Answer
 
@@ -81,6 +81,7 @@ def _parts(result: PointedAt) -> tuple[Iterable[Track], Iterable[Point]]:
         return (), result.points
     if isinstance(result, Count):
         return (), result.points.points
+    RESULT.check("result", result)
     points = result.points.points if result.points is not None else ()
     tracks = result.tracks.tracks if result.tracks is not None else ()
     return tracks, points

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.masks.choice import segmenter_named
 from molmo2_ground.masks.prompts import PointedAt, Prompts
@@ -40,6 +41,7 @@ def segment(
     Raises `SourceError` when the media cannot be read, `CheckpointError` or `MissingExtraError` when the
     segmenter cannot be had, `ValueError` for wrong arguments or points of another picture.
     """
+    FUNCTION.or_nothing().check("on_progress", on_progress)
     stream = MaskStream.over(media, result, segmenter=segmenter, follow=follow, device=device)
     masks: list[Mask] = []
     told = -1
@@ -84,6 +86,8 @@ class MaskStream:
         """The masks of a result over its media; arguments and errors as of `segment`."""
         if follow not in ("sightings", "clip"):
             raise ValueError(f"follow is 'sightings' or 'clip'; got {follow!r}")
+        if not isinstance(segmenter, str) and not hasattr(segmenter, "start"):
+            raise ValueError(f"segmenter is a name or a Segmenter; got {segmenter!r}")
         prompts = Prompts.of(result)
         frames: Iterable[Frame]
         count: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import quote, unquote
 
+from molmo2_ground._wanted import WORDS
 from molmo2_ground.messages.health import HealthMessage
 from molmo2_ground.messages.places import (
     CountMessage,
@@ -37,6 +38,7 @@ def topic_name(stream_name: str) -> str:
     Letters, digits and `_.-~` stay, all others become %XX of their UTF-8, so no two names are spelt alike.
     Raises `ValueError` for an empty name and for one that is spelt with more than 200 characters.
     """
+    WORDS.check("a stream's name", stream_name)
     spelt = quote(stream_name, safe="")
     if not 0 < len(spelt) <= _LONGEST_NAME:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from molmo2_ground._wanted import Wanted
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.model.checkpoint import Checkpoint, load_network, open_checkpoint
 from molmo2_ground.model.decoding import Sampling, embed, run_prompt, word_logits
@@ -34,6 +35,8 @@ from molmo2_ground.model.vision_choice import VisionChoice
 
 if TYPE_CHECKING:
     from transformers import Molmo2ForConditionalGeneration
+
+_DEVICE = Wanted("a device's name", (str, torch.device))
 
 # Words of one run up to which guesses branch. Where a run waits for the weights to be read, some hundred
 # words cost hardly more than one; on a CPU each costs, and branching does not pay (`benchmarks/decode.py`).
@@ -214,6 +217,7 @@ def chosen_device(device: str | torch.device) -> torch.device:
 
     Raises `ValueError` for a name that torch does not know, and for a device that is not there.
     """
+    _DEVICE.check("device", device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if device == "auto":
         return torch.device("cpu") if found is None else found

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from molmo2_ground._wanted import WORDS
+
 _WORDS = "'torch', 'onnx' or 'onnx-PROVIDER' such as onnx-cpu, and behind an onnx word maybe ':FOLDER'"
 
 
@@ -25,6 +27,7 @@ class VisionChoice:
     @classmethod
     def parse(cls, words: str) -> Self:
         """Read `torch`, `onnx`, `onnx-cpu`, `onnx:FOLDER` or `onnx-cuda:FOLDER`; `ValueError` for others."""
+        WORDS.check("vision", words)
         kind, colon, folder = words.partition(":")
         runtime, dash, provider = kind.partition("-")
         if words == "torch":

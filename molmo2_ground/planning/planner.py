@@ -16,7 +16,7 @@ from molmo2_ground.planning.free_memory import free_bytes
 from molmo2_ground.planning.options import fitting_option
 from molmo2_ground.planning.plan import Plan, PlannedFrames, PlannedMemory, PlannedTime, PlannedTokens
 from molmo2_ground.planning.prospect import Look, Prospect
-from molmo2_ground.query import Query
+from molmo2_ground.query import QUESTION, Query
 from molmo2_ground.sources import MediaLike
 from molmo2_ground.sources.windowed import grid_times
 
@@ -37,6 +37,7 @@ def plan_question(
     the device has free. Raises what asking would raise before the model runs, but for a prompt that is too
     long, which is the plan's `problem`.
     """
+    QUESTION.check("query", query)
     prospect = Prospect.of(media, query, room=room)
     looks = prospect.looks()
     memory = prospect.memory(looks)

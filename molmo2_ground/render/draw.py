@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from molmo2_ground._wanted import NUMBER
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.render.canvas import Canvas
 from molmo2_ground.render.labels import Box, Seating, Wish
@@ -28,7 +29,7 @@ from molmo2_ground.render.overlay import Drawable, Overlay, holds
 from molmo2_ground.render.silhouette import Silhouette
 from molmo2_ground.render.text import Plate, clock, stamp
 from molmo2_ground.render.trajectory import Gap, Mark, Place, Result, Scene, Timeline
-from molmo2_ground.results import Answer, Count, Mask, Masks, Tracks
+from molmo2_ground.results import MASKS, Answer, Count, Mask, Masks, Tracks
 
 _LEGEND_DOTS = "● seen   ○ between two sightings"
 _LEGEND_HIDDEN = "◌ hidden, was last seen here"
@@ -57,6 +58,7 @@ def draw(
     inside. For many frames of one result make one `Painter` instead, which sorts the result once.
     Raises `ValueError` for a picture of another kind, or a missing time.
     """
+    NUMBER.or_nothing().check("time_s", time_s)
     painter = Painter(result, masks=masks, trail_s=trail_s, hidden=hidden, zones=zones)
     return painter.paint(frame_rgb, time_s=time_s, source_index=source_index)
 
@@ -84,7 +86,9 @@ class Painter:
         hidden: bool = False,
         zones: Sequence[Drawable] = (),
     ) -> None:
-        if trail_s < 0:
+        NUMBER.check("trail_s", trail_s)
+        MASKS.or_nothing().check("masks", masks)
+        if not trail_s >= 0:
             raise ValueError(f"trail_s is a length in seconds, 0 or more; got {trail_s}")
         self._timeline = Timeline(result)
         self._trail_s = trail_s
@@ -94,7 +98,7 @@ class Painter:
         self._hidden = hidden
         self._legend = self._legend_of(masks)
         receipt = self._timeline.receipt
-        overlays = [Overlay.of(zone) for zone in zones]
+        overlays = Overlay.of_all(zones)
         self._zones = [(overlay, overlay.corners_norm(receipt.size_px)) for overlay in overlays]
         query = receipt.query
         self._title = f"{query}: {result.value}" if isinstance(result, Count) else query
@@ -314,5 +318,7 @@ def _times_of(masks: Masks | None) -> list[tuple[float, int]]:
 
 
 def _check_picture(rgb: RgbArray) -> None:
+    if not isinstance(rgb, np.ndarray):
+        raise ValueError(f"a picture is uint8[height, width, 3]; got {type(rgb).__name__}")
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise ValueError(f"a picture is uint8[height, width, 3]; got {rgb.dtype}{list(rgb.shape)}")

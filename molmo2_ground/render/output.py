@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.render.draw import Painter
 from molmo2_ground.render.overlay import Drawable
@@ -48,6 +49,7 @@ def render(
     Raises `SourceError` when the media cannot be read, and `ValueError` for a suffix that does not fit, or
     when the file would take the place of its own source.
     """
+    FUNCTION.or_nothing().check("on_progress", on_progress)
     out = Path(out_path).expanduser()
     _check_target(media, out)
     kind = media.kind if isinstance(media, Clip) else probe(media).kind

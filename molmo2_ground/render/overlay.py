@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from molmo2_ground._wanted import Wanted
 
 if TYPE_CHECKING:
     from molmo2_ground.analytics import Line, Zone
@@ -37,6 +40,17 @@ class Overlay:
             raise ValueError(f"{what} has {least} corners or more; {self.name!r} has {len(self.corners_px)}")
         if not all(len(corner) == 2 and all(map(math.isfinite, corner)) for corner in self.corners_px):
             raise ValueError(f"each corner of {self.name!r} is x and y in pixels; got {self.corners_px!r}")
+
+    @classmethod
+    def of_all(cls, shapes: Iterable[Drawable]) -> list[Overlay]:
+        """Each of several as `of` makes it. Raises `ValueError` for one alone, and for what is none."""
+        if isinstance(shapes, list | tuple) and all(isinstance(shape, cls) for shape in shapes):
+            return [cls.of(shape) for shape in shapes]
+        from molmo2_ground.analytics.line import Line  # load shapely, which dots and masks do without
+        from molmo2_ground.analytics.zone import Zone
+
+        wanted = Wanted("a Zone, a Line or an Overlay", (Zone, Line, cls))
+        return [cls.of(shape) for shape in wanted.all_of("zones", shapes)]
 
     @classmethod
     def of(cls, shape: Drawable) -> Overlay:

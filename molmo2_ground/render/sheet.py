@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from molmo2_ground._wanted import WHOLE
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.errors import SourceError
 from molmo2_ground.render.draw import Painter
@@ -73,6 +74,8 @@ def tiles(
     in which something was seen; or those at `times_s` of a video (seconds). masks, hidden, zones: as of
     `render`. Raises `SourceError` when the media cannot be read.
     """
+    WHOLE.check("max_frames", max_frames)
+    WHOLE.check("width_px", width_px)
     if max_frames < 1 or width_px < 16:
         raise ValueError(f"max_frames is 1 or more, width_px 16 or more; got {max_frames} and {width_px}")
     timeline = Timeline(result)
@@ -116,6 +119,7 @@ def contact_sheet(
     .webp. Raises `SourceError` when the media cannot be read, `ValueError` for another suffix or fewer than
     one column.
     """
+    WHOLE.check("columns", columns)
     if columns < 1:
         raise ValueError(f"a sheet has one column or more; got {columns}")
     made = tiles(

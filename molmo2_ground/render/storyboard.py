@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from molmo2_ground._wanted import WHOLE
 from molmo2_ground.render.moments import Moment, moments
 from molmo2_ground.render.overlay import Drawable
 from molmo2_ground.render.picture import write_picture
@@ -37,6 +38,8 @@ def storyboard(
     Raises `SourceError` when the media cannot be read, `ValueError` for another suffix, or fewer than one
     frame or column.
     """
+    WHOLE.check("columns", columns)
+    WHOLE.check("max_frames", max_frames)
     if columns < 1 or max_frames < 1:
         raise ValueError(f"a storyboard has one frame and one column or more; got {max_frames} and {columns}")
     timeline = Timeline(result)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from molmo2_ground.results import Answer, Count, Point, Points, Receipt, Sample, State, Track, Tracks
+from molmo2_ground.results import RESULT, Answer, Count, Point, Points, Receipt, Sample, State, Track, Tracks
 from molmo2_ground.sightings import SAME_TIME_S, adjoin, looked_times_s
 
 Result = Points | Tracks | Count | Answer
@@ -161,6 +161,7 @@ def _parts(result: Result) -> tuple[Sequence[Point], Sequence[Track], Receipt]:
         return result.points, (), result.receipt
     if isinstance(result, Count):
         return result.points.points, (), result.receipt
+    RESULT.check("result", result)
     points = result.points.points if result.points is not None else ()
     tracks = result.tracks.tracks if result.tracks is not None else ()
     return points, tracks, result.receipt

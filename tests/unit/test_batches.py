@@ -251,7 +251,7 @@ def test_wrong_arguments_are_told_at_once() -> None:
         ask.batch("street.mp4", CAR)
     with pytest.raises(ValueError, match="put it in a list"):
         ask.batch(street(10), CAR)  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match="expected questions such as"):
+    with pytest.raises(ValueError, match="questions are a list, each of it a Query such as"):
         ask.batch([street(10)], "the red car")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match='"keep" or "raise"'):
         ask.batch([street(10)], CAR, on_error="skip")  # type: ignore[call-overload]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from molmo2_ground._optional import require
+from molmo2_ground._wanted import NUMBER
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import BackendError
 from molmo2_ground.integrations.zeromq.fault import first_fault
@@ -60,6 +62,9 @@ class ControlClient:
         timeout_s: float = 5.0,
         clocks: Clocks | None = None,
     ) -> None:
+        NUMBER.check("timeout_s", timeout_s)
+        if not 0 < timeout_s < math.inf:
+            raise ValueError(f"timeout_s is a finite number of seconds above 0; got {timeout_s}")
         self._zmq: Any = require("zmq", extra="live")
         self._endpoint, self._timeout_s, self._clocks = endpoint, timeout_s, clocks or Clocks()
         options = {self._zmq.MAXMSGSIZE: _LONGEST_REPLY, self._zmq.SNDHWM: 4}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from molmo2_ground._optional import require
+from molmo2_ground._wanted import YES_OR_NO, Wanted
 from molmo2_ground.integrations.zeromq.allow_list import AllowList
 from molmo2_ground.integrations.zeromq.endpoint import check_bind, is_ipv6
 from molmo2_ground.integrations.zeromq.keys import ServerKeys
@@ -16,6 +17,7 @@ from molmo2_ground.integrations.zeromq.keys import ServerKeys
 CHECK_S = 0.5
 """Seconds between looks at the allow list: a key taken away is shut out within this and one reopening."""
 
+_KEYS = Wanted("a ServerKeys", (ServerKeys,), or_none=True)
 _DOMAIN = "molmo2-ground"
 _REOPEN_S = 0.02
 _ADVICE = {
@@ -50,6 +52,8 @@ class Door:
     """
 
     def __init__(self, endpoint: str, *, keys: ServerKeys | None, insecure: bool) -> None:
+        _KEYS.check("keys", keys)
+        YES_OR_NO.check("insecure", insecure)
         self._zmq: Any = require("zmq", extra="live")
         self._endpoint = check_bind(endpoint, with_keys=keys is not None, insecure=insecure)
         self._keys = keys

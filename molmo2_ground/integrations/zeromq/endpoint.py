@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from molmo2_ground._loopback import is_loopback
+from molmo2_ground._wanted import WORDS
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
 
 
 def check_endpoint(endpoint: str) -> str:
     """The endpoint as given, when it is one that we speak. Raises `ValueError` otherwise."""
+    WORDS.check("an address", endpoint)
     scheme, separator, rest = endpoint.partition("://")
     if not separator or scheme not in ("tcp", "ipc") or not rest:
         raise ValueError(f"an address is tcp://HOST:PORT or ipc://FILE; got {endpoint!r}")

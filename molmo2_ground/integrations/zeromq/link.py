@@ -7,11 +7,14 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from molmo2_ground._optional import require
+from molmo2_ground._wanted import Wanted
 from molmo2_ground.integrations.zeromq.endpoint import check_endpoint, is_ipv6
 from molmo2_ground.integrations.zeromq.keys import ClientKeys
 
 LinkState = Literal["connecting", "connected", "refused"]
 """`refused`: somebody is there and does not let us in: no key, a wrong one, one not allowed, or no ZeroMQ."""
+
+_KEYS = Wanted("a ClientKeys", (ClientKeys,), or_none=True)
 
 
 class Link:
@@ -26,6 +29,7 @@ class Link:
         options: Mapping[int, int],
         subscriptions: tuple[bytes, ...] = (),
     ) -> None:
+        _KEYS.check("keys", keys)
         self._zmq: Any = require("zmq", extra="live")
         self._endpoint, self._kind, self._keys = check_endpoint(endpoint), kind, keys
         self._options, self._subscriptions = options, subscriptions

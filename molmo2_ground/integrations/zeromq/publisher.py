@@ -12,6 +12,7 @@ from molmo2_ground._optional import require
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.integrations.zeromq.door import CHECK_S, Door
 from molmo2_ground.integrations.zeromq.endpoint import DEFAULT_ENDPOINT
+from molmo2_ground.integrations.zeromq.high_water import check_high_water
 from molmo2_ground.integrations.zeromq.keys import ServerKeys
 from molmo2_ground.integrations.zeromq.wire import to_wire
 from molmo2_ground.live.saying import Numbering, Said, messages_of
@@ -52,8 +53,7 @@ class Publisher:
         high_water: int = 100,
         clocks: Clocks | None = None,
     ) -> None:
-        if high_water < 1:
-            raise ValueError(f"high_water is at least 1 message, 0 would keep without end; got {high_water}")
+        check_high_water(high_water)
         topic_name(stream_name)
         self._zmq: Any = require("zmq", extra="live")
         self._stream_name, self._clocks = stream_name, clocks or Clocks()

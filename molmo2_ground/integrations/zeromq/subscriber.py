@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from molmo2_ground._optional import require
+from molmo2_ground._wanted import NUMBER, WHOLE
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.integrations.zeromq.endpoint import DEFAULT_ENDPOINT
+from molmo2_ground.integrations.zeromq.high_water import check_high_water
 from molmo2_ground.integrations.zeromq.keys import ClientKeys
 from molmo2_ground.integrations.zeromq.link import Link, LinkState
 from molmo2_ground.integrations.zeromq.topic_log import TopicLog
@@ -81,12 +84,20 @@ class Subscriber:
         high_water: int = 1000,
         clocks: Clocks | None = None,
     ) -> None:
+        WHOLE.or_nothing().check("clock_offset_ns", clock_offset_ns)
+        check_high_water(high_water)
+        for name, seconds in (("max_age_s", max_age_s), ("silence_s", silence_s)):
+            NUMBER.check(name, seconds)
+            if not 0 < seconds < math.inf:
+                raise ValueError(f"{name} is a finite number of seconds above 0; got {seconds}")
+        if keep not in get_args(Keep):
+            raise ValueError(f"keep is one of {', '.join(get_args(Keep))}; got {keep!r}")
+        topics = _subscriptions(stream, kinds)
         zmq: Any = require("zmq", extra="live")
         self._zmq, self._clocks, self._keep = zmq, clocks or Clocks(), keep
         self._offset_ns, self._max_age_ns = clock_offset_ns, int(max_age_s * 1e9)
         self._silence_ns = int(silence_s * 1e9)
         self._wanted = frozenset(kinds)
-        topics = _subscriptions(stream, kinds)
         options = {zmq.RCVHWM: high_water, zmq.MAXMSGSIZE: _LONGEST_MESSAGE}
         self._link = Link(endpoint, zmq.SUB, keys=keys, options=options, subscriptions=topics)
         self._logs: dict[tuple[str, Kind], TopicLog] = {}
@@ -170,7 +181,7 @@ class Subscriber:
 
         Stale ones are counted and left out, except events, which stay true, and unless `stale_too`.
         """
-        until_ns = None if timeout_s is None else self._clocks.monotonic_ns() + int(timeout_s * 1e9)
+        until_ns = None if timeout_s is None else self._after_ns(timeout_s)
         while True:
             emptied = self._drain()
             while (received := self._next()) is not None:
@@ -189,7 +200,7 @@ class Subscriber:
 
     def wait_alive(self, timeout_s: float) -> bool:
         """Wait for the first heartbeat; False when none came in time."""
-        until_ns = self._clocks.monotonic_ns() + int(timeout_s * 1e9)
+        until_ns = self._after_ns(timeout_s)
         while not self.alive:
             left_ms = (until_ns - self._clocks.monotonic_ns()) // 1_000_000
             if left_ms <= 0:
@@ -207,6 +218,13 @@ class Subscriber:
             received = self.receive()
             assert received is not None  # without a timeout it waits
             yield received
+
+    def _after_ns(self, timeout_s: float) -> int:
+        """The moment so many seconds from now, monotonic nanoseconds."""
+        NUMBER.check("timeout_s", timeout_s)
+        if not math.isfinite(timeout_s):
+            raise ValueError(f"timeout_s is a finite number of seconds; got {timeout_s}")
+        return self._clocks.monotonic_ns() + int(timeout_s * 1e9)
 
     def _beats(self) -> bool:
         if self._beat is None or not isinstance(message := self._beat.message, HealthMessage):
@@ -313,11 +331,9 @@ def _when(received: Received) -> int:
 
 def _subscriptions(stream: str | None, kinds: Sequence[Kind]) -> tuple[bytes, ...]:
     """Prefixes of the topics; the heartbeat is always among them."""
-    unknown = [kind for kind in kinds if kind not in MODEL_OF]
-    if unknown or not kinds:
-        raise ValueError(
-            f"kinds are one or more of {', '.join(MODEL_OF)}; got {', '.join(unknown) or 'none'}"
-        )
+    listed = isinstance(kinds, Collection) and not isinstance(kinds, str)
+    if not listed or not kinds or not all(kind in get_args(Kind) for kind in kinds):
+        raise ValueError(f"kinds are a list of one or more of {', '.join(MODEL_OF)}; got {kinds!r}")
     if stream is None:
         return (ROOT.encode(),)  # a name in the middle cannot be left open; the others are left out here
     topic_name(stream)

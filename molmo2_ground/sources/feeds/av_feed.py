@@ -24,7 +24,7 @@ from molmo2_ground.sources.feeds.av_options import live_options
 from molmo2_ground.sources.feeds.av_words import failure_of
 from molmo2_ground.sources.feeds.camera_clock import CameraClock, told_ns
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError, WholeFileError
-from molmo2_ground.sources.feeds.feed import Timeouts
+from molmo2_ground.sources.feeds.feed import OPTIONS, Timeouts
 from molmo2_ground.sources.feeds.handover import Handover
 from molmo2_ground.sources.feeds.hole_watch import HoleWatch
 from molmo2_ground.sources.feeds.pace import Pace
@@ -65,6 +65,7 @@ class AvFeed:
         clocks: Clocks | None = None,
     ) -> None:
         self.name, self.address = address.name, address
+        OPTIONS.check("options", options)
         self.options, self.format = dict(options or {}), format
         self.explain = explain or (lambda error: None)
         self.told, self.clocks = told, clocks or Clocks()

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from molmo2_ground._wanted import NUMBER, WHOLE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
@@ -15,6 +17,7 @@ class Backoff:
     Jitter only shortens, so `cap_s` holds; it keeps many clients of one server from returning in step.
     attempts  how often in a row a source is tried again before it is given up; None: for ever.
     seed      of the jitter; None: another in each process, which is what jitter is for.
+    Raises `ValueError` for what is out of these bounds, or no number.
     """
 
     first_s: float = 0.25
@@ -25,11 +28,15 @@ class Backoff:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("first_s", "factor", "cap_s", "jitter"):
+            NUMBER.check(name, getattr(self, name))
+        for name in ("attempts", "seed"):
+            WHOLE.or_nothing().check(name, getattr(self, name))
         if not 0 < self.first_s <= self.cap_s:
             raise ValueError(
                 f"waits are above 0 and first_s at most cap_s; got first_s={self.first_s}, cap_s={self.cap_s}"
             )
-        if self.factor < 1:
+        if not self.factor >= 1:
             raise ValueError(f"waits grow: factor is at least 1; got {self.factor}")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter is a share from 0 to below 1; got {self.jitter}")

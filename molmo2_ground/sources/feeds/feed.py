@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol, runtime_checkable
 
+from molmo2_ground._wanted import Wanted
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.messages.header import StampClock
+
+OPTIONS = Wanted("a dict of FFmpeg's options", (Mapping,), or_none=True)
+"""What a feed takes for a stream or a device, by FFmpeg's own names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Lock
 
+from molmo2_ground._wanted import NUMBER, YES_OR_NO
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
@@ -41,6 +42,8 @@ class FileFeed:
         name: str | None = None,
         clocks: Clocks | None = None,
     ) -> None:
+        NUMBER.or_nothing().check("speed", speed)
+        YES_OR_NO.check("loop", loop)
         if speed is not None and not speed > 0:
             raise ValueError(f"speed must be above 0, or None for as fast as possible; got {speed}")
         self.name, self.paced = name or path.name, speed is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from molmo2_ground._wanted import NUMBER
+
 
 class Thinning:
     """Keeps about `rate_hz` pictures a second, those nearest to the moments that are due, a period apart.
@@ -11,6 +13,7 @@ class Thinning:
     """
 
     def __init__(self, rate_hz: float) -> None:
+        NUMBER.check("rate_hz", rate_hz)
         if not rate_hz > 0:
             raise ValueError(f"rate_hz must be above 0; got {rate_hz}")
         self._period_ns = round(1e9 / rate_hz)

@@ -21,7 +21,7 @@ from molmo2_ground.sources.feeds.address import Address
 from molmo2_ground.sources.feeds.av_feed import AvFeed
 from molmo2_ground.sources.feeds.camera_clock import grabbed_ns
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
-from molmo2_ground.sources.feeds.feed import Feed, Timeouts
+from molmo2_ground.sources.feeds.feed import OPTIONS, Feed, Timeouts
 from molmo2_ground.sources.feeds.handover import Handover
 from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
 
@@ -133,6 +133,7 @@ class CvFeed:
         check: Callable[..., None] = check_device,
     ) -> None:
         self.name, self._address, self._clocks = address.name, address, clocks or Clocks()
+        OPTIONS.check("options", options)
         self._wanted = _wanted(options or {}, self.name)
         self._grab, self._check = grab or _opencv, check
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import Literal
 
+from molmo2_ground._wanted import WHOLE
 from molmo2_ground.sources.feeds.capture import Capture
 
 Policy = Literal["latest", "every", "block"]
@@ -35,6 +36,7 @@ class WaitingRoom:
     def __init__(self, *, policy: Policy, capacity: int, waits: bool) -> None:
         if policy not in ("latest", "every", "block"):
             raise ValueError(f"policy must be latest, every or block; got {policy!r}")
+        WHOLE.check("capacity", capacity)
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1; got {capacity}")
         self._room = capacity if policy == "every" else 1

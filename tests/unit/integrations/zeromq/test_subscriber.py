@@ -362,5 +362,5 @@ def test_a_closed_subscriber_says_so(wire: Wire) -> None:
 
 @pytest.mark.parametrize("kinds", [(), ("trakcs",)])
 def test_kinds_that_there_are_not(kinds: Any) -> None:
-    with pytest.raises(ValueError, match="kinds are one or more of tracks"):
+    with pytest.raises(ValueError, match="kinds are a list of one or more of tracks"):
         Subscriber("tcp://127.0.0.1:1", kinds=kinds)
