@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molmo2_ground._amount import amount
 from molmo2_ground._parser import Parser, number_from_1, whole_number
 from molmo2_ground.errors import GroundError
 from molmo2_ground.model.checkpoint import open_checkpoint
@@ -65,7 +66,7 @@ def main(
             progress=progress,
         )
         progress.clear()
-        note = f"{len(previews)} of {len(rows)} rows, seed {options.seed}, words of {options.model}"
+        note = f"{len(previews)} of {amount(len(rows), 'row')}, seed {options.seed}, words of {options.model}"
         print(write_preview(options.out, previews, title=options.folder.name, note=note))
         if options.png:
             print(write_preview_picture(options.png, previews[0]))
