@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from molmo2_ground._wanted import NUMBER, PATH, WHOLE, WORDS, Wanted, check_kinds
 from molmo2_ground.model.checkpoint import open_checkpoint
 from molmo2_ground.train.packer import PackLimits
 from molmo2_ground.train.parts import PartName
@@ -17,6 +18,7 @@ from molmo2_ground.train.row_data import RowData, open_folders
 from molmo2_ground.train.stage_run import RunOptions, TrainedStage, fitted, on_this_device, train_stage
 from molmo2_ground.train.stages import StageConfig, stage2_joint
 
+_SETTINGS = {**dict.fromkeys(("steps", "rows", "tokens", "seed"), WHOLE), "rate": NUMBER.or_nothing()}
 _POOL = 8  # examples that wait for a row: few data need no more, and each is in memory
 
 
@@ -40,6 +42,8 @@ class FineTuning:
 
     def stage(self, data: RowData) -> StageConfig:
         """Stage 2 with these numbers; a tenth of the updates, at most 200, are warm-up."""
+        check_kinds(_SETTINGS, {name: getattr(self, name) for name in _SETTINGS})
+        WORDS.all_of("frozen", self.frozen)
         if self.steps < 1 or self.tokens < 1:
             raise ValueError(f"steps and tokens are 1 or more; got {self.steps} and {self.tokens}")
         if self.rate is not None and not 0 < self.rate < math.inf:
@@ -84,8 +88,10 @@ def fine_tune(
     rates  how often each folder is drawn, only their ratio counts; without, by the root of its size.
     The rest, and what is raised, as for `train_stage`; `SourceError` for a folder without rows.
     """
+    Wanted("a FineTuning", (FineTuning,), or_none=True).check("settings", settings)
+    Wanted("a RunOptions", (RunOptions,), or_none=True).check("options", options)
     options = RunOptions() if options is None else options
-    data = open_folders(folders, rates=rates)
+    data = open_folders(PATH.all_of("folders", folders), rates=NUMBER.all_of("rates", rates))
     flags = open_checkpoint(model).flags
     stage = fitted((settings or FineTuning()).stage(data), flags)
     return train_stage(

@@ -54,7 +54,7 @@ def open_folders(paths: Sequence[str | Path], *, rates: Sequence[float] = ()) ->
     if not paths:
         raise ValueError("expected one folder of rows or more, got none")
     if rates and len(rates) != len(paths):
-        raise ValueError(f"expected a rate for each of {len(paths)} folders, got {len(rates)}")
+        raise ValueError(f"expected a rate for each folder, {len(paths)} in all; got {len(rates)}")
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise ValueError("a folder is named twice; give it a higher rate instead")
     alike = len({Path(path).resolve().name for path in paths}) < len(paths)

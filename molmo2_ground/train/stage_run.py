@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from molmo2_ground import __version__
+from molmo2_ground._wanted import NUMBER, WHOLE, WORDS, YES_OR_NO, check_kinds
 from molmo2_ground.errors import TrainingError
 from molmo2_ground.eval.candidate import files_digest
 from molmo2_ground.model.checkpoint import load_network, open_checkpoint
@@ -65,6 +66,15 @@ class RunOptions:
     bar: bool | None = None
 
 
+_OPTIONS = {
+    "device": WORDS,
+    **dict.fromkeys(("rows_at_once", "workers", "log_every"), WHOLE),
+    "skip_bad": YES_OR_NO,
+    "seconds": NUMBER.or_nothing(),
+    "bar": YES_OR_NO.or_nothing(),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedStage:
     """How a run ended.
@@ -98,6 +108,7 @@ def train_stage(
     cannot be made, `CheckpointError`, `ValueError` for a stage that does not go with the options.
     """
     options = RunOptions() if options is None else options
+    check_kinds(_OPTIONS, {name: getattr(options, name) for name in _OPTIONS})
     if options.rows_at_once < 1 or stage.rows % options.rows_at_once:
         raise ValueError(
             f"the rows of a step are a multiple of those at once; got {stage.rows} and {options.rows_at_once}"

@@ -72,7 +72,7 @@ def test_wrong_usage_is_told_and_exits_with_2(
     [
         (["finetune", "nowhere", "--out", "x"], 1, "there is no folder nowhere"),
         (["finetune", "rows", "--out", "x", "--model", "no such"], 1, "no checkpoint 'no such'"),
-        (["finetune", "rows", "--out", "x", "--rates", "1,2"], 2, "a rate for each of 1"),
+        (["finetune", "rows", "--out", "x", "--rates", "1,2"], 2, "a rate for each folder, 1 in all"),
         (["finetune", "rows", "--out", "x", "--steps", "0"], 2, "steps and tokens are 1 or more"),
         (["finetune", "rows", "--out", "x", "--workers", "-1"], 2, "--workers is 0 or more"),
         (["finetune", "rows", "--out", "x", "--tokens", "0"], 2, "steps and tokens are 1 or more"),

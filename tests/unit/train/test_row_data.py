@@ -57,7 +57,7 @@ def test_folders_of_one_name_are_told_apart(media: Shelf, tmp_path: Path) -> Non
     ("names", "rates", "what"),
     [
         ((), (), "one folder of rows or more"),
-        (("mevis_track",), (1.0, 2.0), "a rate for each of 1"),
+        (("mevis_track",), (1.0, 2.0), "a rate for each folder, 1 in all"),
         (("mevis_track", "mevis_track"), (), "named twice"),
         (("mevis_track",), (-1.0,), "must be over 0"),
     ],

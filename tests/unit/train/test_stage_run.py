@@ -91,6 +91,28 @@ def test_invariant_a_stopped_run_of_rows_ends_as_one_that_was_not(
     assert any(not torch.equal(before[name], old) for name, old in weights(model).items())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        pytest.param({"folders": "rows"}, "folders are a list, each of it a path", id="one-folder"),
+        pytest.param({"rates": "1"}, "rates are a list, each of it a number", id="a-rate-in-words"),
+        pytest.param({"settings": {"steps": 3}}, "settings is a FineTuning", id="settings"),
+        pytest.param({"options": {}}, "options is a RunOptions", id="options"),
+        pytest.param({"settings": FineTuning(steps="3")}, "steps is a whole number", id="steps"),  # type: ignore[arg-type]
+        pytest.param({"settings": FineTuning(frozen="vit")}, "frozen are a list", id="frozen"),  # type: ignore[arg-type]
+        pytest.param({"options": RunOptions(workers="2")}, "workers is a whole number", id="workers"),  # type: ignore[arg-type]
+        pytest.param({"options": RunOptions(device=0)}, "device is a device's name", id="device"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_of_another_kind_is_told_before_anything_is_written(
+    rows: Path, tmp_path: Path, wrong: dict[str, Any], line: str
+) -> None:
+    given: dict[str, Any] = {"folders": [rows], "settings": SETTINGS, **wrong}
+    with pytest.raises(ValueError, match=line):
+        fine_tune(model="tiny", out=tmp_path / "out", **given)
+    assert not (tmp_path / "out-work").exists()
+
+
 @pytest.mark.slow
 def test_another_seed_does_not_go_on_with_a_run(rows: Path, model: Path, tmp_path: Path) -> None:
     out, options = tmp_path / "out", RunOptions(seconds=0.0)
