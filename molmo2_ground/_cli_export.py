@@ -111,6 +111,8 @@ def export_result(arguments: argparse.Namespace, loader: Loader | None) -> int:
         print(written.path)
     if not arguments.quiet:
         say(f"marks: {written.marks}")
+        if (other := _other_name(arguments.media, result)) is not None:
+            say(f"note: {other}")
         for line in written.left_out[:_MOST_SAID]:
             say(f"note: {line}")
         if len(written.left_out) > _MOST_SAID:
@@ -170,6 +172,17 @@ def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None,
         )
     _check_times(result, facts, name=str(paths[0]))
     return len(facts.times_s), ()
+
+
+def _other_name(paths: list[Path], result: Result | Masks) -> str | None:
+    """What to say where the video has another name than the one that was asked about: it may be a longer one.
+
+    A result does not know how long its video is, so that a video of the same size and rate passes for it.
+    """
+    source = result.receipt.source
+    if not (result.receipt.frame_times_s and paths and Path(source).suffix) or paths[0].name == source:
+        return None
+    return f"the result is of {source}, and its frames were counted in {paths[0].name}"
 
 
 def _check_times(result: Result | Masks, facts: FilmFacts, *, name: str) -> None:

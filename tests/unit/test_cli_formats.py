@@ -134,6 +134,29 @@ def test_a_video_is_the_one_that_was_asked_about(
     assert out.exists() == (not message)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("street one.mp4", "", id="the-one-asked-about"),
+        pytest.param(
+            "film.mp4",
+            "note: the result is of street one.mp4, and its frames were counted in film.mp4",
+            id="other",
+        ),
+    ],
+)
+def test_a_video_of_another_name_is_said(
+    name: str, said: str, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / name
+    write_video(video, size_px=SIZE_PX, times_s=[frame / FPS for frame in range(30)])
+    words = ["export", "mot", str(result), "--radius-px", "3", "--media", str(video)]
+    assert main([*words, "-o", str(tmp_path / "out.txt")]) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if "is of" in line] == (
+        [said] if said else []
+    )
+
+
 def test_pictures_are_called_as_their_files_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(points_on_pictures(), tmp_path / "result.json")
     folder = tmp_path / "shelf"
