@@ -137,9 +137,7 @@ def find_events(
     masks.
     """
     TRACKS.check("tracks", tracks)
-    _RULES.check("rules", rules)
-    MASKS.or_nothing().check("masks", masks)
-    rules = rules or Rules()
+    rules = _given(rules)
     _check(zones, lines, rules, masks, at)
     looked_s = looks_of(tracks)
     spells = [spells_of(track, looked_s, grace_s=rules.grace_s) for track in tracks]
@@ -177,8 +175,7 @@ def find_speeds(
 ) -> dict[int, tuple[Speed, ...]]:
     """Every object's speed at each sample at which one can be had, by object id; see `speeds_of`."""
     TRACKS.check("tracks", tracks)
-    _RULES.check("rules", rules)
-    rules, looked_s = rules or Rules(), looks_of(tracks)
+    rules, looked_s = _given(rules), looks_of(tracks)
     return {
         track.object_id: _speeds(spells_of(track, looked_s, grace_s=rules.grace_s), rules, ground)
         for track in tracks
@@ -224,9 +221,15 @@ def _ended(spells: Sequence[Spell]) -> Iterator[Disappeared]:
             yield disappeared(spell.object_id, spell.label, spell.samples[-1], spell.gone_by_s)
 
 
+def _given(rules: Rules | None) -> Rules:
+    _RULES.check("rules", rules)
+    return rules or Rules()
+
+
 def _check(zones: Sequence[Zone], lines: Sequence[Line], rules: Rules, masks: Masks | None, at: str) -> None:
     if at not in ("looks", "frames"):
         raise ValueError(f"at is 'looks' or 'frames'; got {at!r}")
+    MASKS.or_nothing().check("masks", masks)
     _ZONE.all_of("zones", zones)
     _LINE.all_of("lines", lines)
     for what, names in (("zones", [z.name for z in zones]), ("lines", [line.name for line in lines])):
