@@ -155,7 +155,8 @@ def _with_pictures(
     key: ExampleKey, tree: MessageTree, visual: VisualInputs | None, *, codec: TextCodec, flags: InputFlags
 ) -> MessageTree:
     """The tree with the words of these pictures behind its first word."""
-    shown = np.flatnonzero(tree.prefix_visual)
+    # Not by `prefix_visual`, which marks nothing where pictures see only what came before.
+    shown = np.flatnonzero(np.isin(tree.prefix_ids, flags.special.visual))
     if visual is None:
         if len(shown):
             raise ValueError(
@@ -172,4 +173,4 @@ def _with_pictures(
             "the same frames"
         )
     ids = np.concatenate([head, tree.prefix_ids[behind:]])
-    return replace(tree, prefix_ids=ids, prefix_visual=np.isin(ids, flags.special.visual))
+    return replace(tree, prefix_ids=ids, prefix_visual=np.isin(ids, flags.mutual_ids))

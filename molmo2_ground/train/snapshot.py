@@ -73,7 +73,7 @@ def load_weights(folder: Path, model: nn.Module) -> None:
 class SnapshotStore:
     """The snapshots of one run.
 
-    keep   so many of the newest stay.
+    keep   so many of the newest whole ones stay.
     write  how a file of tensors is written.
     """
 
@@ -106,7 +106,7 @@ class SnapshotStore:
     def save(
         self, step: int, *, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Json]
     ) -> Snapshot:
-        """Write a snapshot, then remove old ones.
+        """Write a snapshot, then remove those that are older than the newest whole ones.
 
         tensors  the content of each file, by the file's name without its ending.
         Raises `TrainingError` when it cannot be written (a full disk); then nothing is left of it.
@@ -130,7 +130,10 @@ class SnapshotStore:
                 f"{good[-1].name if good else 'the start'}"
             ) from error
         self._remove_unfinished()
-        for old in self._folders()[: -self.keep]:
+        folders = self._folders()
+        # A damaged one that was passed over may be of a later step: it is none of those to keep.
+        whole = [folder for folder in folders if not isinstance(_read_state(folder), str)]
+        for old in folders[: folders.index(whole[-self.keep :][0])]:
             shutil.rmtree(old)
         return Snapshot(folder=target, step=step, state=state)
 

@@ -159,7 +159,7 @@ def _exported(
 
 
 def fitted(stage: StageConfig, flags: InputFlags, *, longer: bool = False) -> StageConfig:
-    """The stage with no more crops and frames than the checkpoint itself is asked with.
+    """The stage with no more crops and frames than the checkpoint itself is asked with, and its sight.
 
     longer  the stage may show more frames than that: it is there to learn them.
     """
@@ -168,6 +168,8 @@ def fitted(stage: StageConfig, flags: InputFlags, *, longer: bool = False) -> St
         max_frames=stage.max_frames if longer else min(stage.max_frames, flags.max_frames),
         max_fps=min(stage.max_fps, flags.max_fps),
         image_crops=min(stage.image_crops, flags.max_crops),
+        # What was made with pictures that see only what came before goes on so.
+        bidirectional=stage.bidirectional and flags.mutual_sight,
         # A checkpoint that looks at pictures whole has never seen them in parts.
         image_share_large=stage.image_share_large if flags.max_crops > 1 else 0.0,
     )
@@ -180,8 +182,13 @@ def on_this_device(stage: StageConfig, device: str) -> StageConfig:
 
 
 def trained_flags(flags: InputFlags, stage: StageConfig) -> InputFlags:
-    """How the trained checkpoint reads videos: as many frames as it has seen, if that is more than before."""
-    return replace(flags, max_frames=max(flags.max_frames, stage.max_frames))
+    """How the trained checkpoint is asked: with the sight it was trained with, and as many frames as it saw.
+
+    Never with fewer frames than before.
+    """
+    return replace(
+        flags, max_frames=max(flags.max_frames, stage.max_frames), mutual_sight=stage.bidirectional
+    )
 
 
 def _loader(

@@ -331,8 +331,12 @@ class Trainer(Generic[BatchT]):
             # What an evaluation draws must not change the training.
             with torch.random.fork_rng(devices=list(devices)):
                 self.model.eval()
-                scores = {key: float(value) for key, value in evaluation().items()}
+                found = {key: float(value) for key, value in evaluation().items()}
                 self.model.train()
+            scores = {key: value for key, value in found.items() if math.isfinite(value)}
+            if len(scores) < len(found):
+                odd = ", ".join(f"{key} is {found[key]}" for key in found if key not in scores)
+                logger.warning("step %d: %s: %s, which is left out of the log", self._step, name, odd)
             logbook.add([{"step": self._step, "evaluation": name, "scores": scores}])
             logger.info("step %d: %s %s", self._step, name, scores)
 

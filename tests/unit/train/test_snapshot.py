@@ -84,6 +84,18 @@ def test_a_damaged_snapshot_is_passed_over_and_made_anew(
     assert sorted(os.listdir(tmp_path)) == ["step-00000003", "step-00000006"]
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_damaged_snapshots_of_later_steps_do_not_push_out_whole_ones(keep: int, tmp_path: Path) -> None:
+    saved(tmp_path, 3, 6, 9)
+    for step in (6, 9):
+        damage_size(tmp_path / f"step-{step:08d}")
+    store = saved(tmp_path, 4, keep=keep)
+    latest = store.latest()
+    assert latest is not None
+    assert latest.step == 4
+    assert (tmp_path / "step-00000003").exists() == (keep == 2)
+
+
 def test_when_all_are_damaged_the_run_is_not_started_anew_in_silence(tmp_path: Path) -> None:
     store = saved(tmp_path, 3)
     damage_state(tmp_path / "step-00000003")

@@ -14,6 +14,7 @@ from transformers import Molmo2ForConditionalGeneration
 
 from molmo2_ground.errors import TrainingError
 from molmo2_ground.model import load_checkpoint
+from molmo2_ground.model.checkpoint import open_checkpoint
 from molmo2_ground.model.hub_layout import save_hub_layout
 from molmo2_ground.model.random_checkpoint import byte_tokenizer, write_random_checkpoint
 from molmo2_ground.train.export import NOTE_FILE
@@ -151,6 +152,24 @@ def test_a_table_that_was_one_stays_as_the_checkpoint_has_it_and_the_export_load
     assert (done.checkpoint / "curves.png").stat().st_size > 1000
     assert done.curves.is_file()
     assert (done.checkpoint / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_asked_with_the_sight_it_was_trained_with(
+    rows: Path, model: Path, tmp_path: Path
+) -> None:
+    data = open_folders([rows])
+    stage = replace(SETTINGS.stage(data), steps=1, precision="float32", bidirectional=False)
+    one_way = train_stage(stage, data, model=model, out=tmp_path / "one-way").checkpoint
+    assert one_way is not None
+    assert not open_checkpoint(one_way).flags.mutual_sight
+    # And it goes on so, though the recipe would have it otherwise.
+    again = fine_tune([rows], model=one_way, out=tmp_path / "again", settings=replace(SETTINGS, steps=1))
+    assert again.checkpoint is not None
+    assert not open_checkpoint(again.checkpoint).flags.mutual_sight
+    mutual = fine_tune([rows], model=model, out=tmp_path / "mutual", settings=replace(SETTINGS, steps=1))
+    assert mutual.checkpoint is not None
+    assert open_checkpoint(mutual.checkpoint).flags.mutual_sight
 
 
 @pytest.mark.slow

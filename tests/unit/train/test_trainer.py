@@ -434,6 +434,18 @@ def test_evaluations_are_written_and_change_nothing(tmp_path: Path, straight: di
     assert found == straight
 
 
+def test_a_score_that_is_no_number_is_left_out_and_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = replace(PLAN, evaluate_every=5)
+    evaluations = {"street": lambda: {"f1": 0.5, "cars": math.nan}}
+    with caplog.at_level(logging.WARNING):
+        assert small_trainer(tmp_path, plan=plan, evaluations=evaluations).run().finished
+    scored = [line["scores"] for line in outcome(tmp_path)["lines"] if "scores" in line]
+    assert scored == 3 * [{"f1": 0.5}]
+    assert "step 5: street: cars is nan, which is left out of the log" in caplog.text
+
+
 @pytest.mark.slow  # the first picture of a process takes seconds
 def test_a_run_draws_its_curves(tmp_path: Path) -> None:
     plan = RunPlan(steps=4, accumulate=1, seed=3, evaluate_every=2, bar=False)
