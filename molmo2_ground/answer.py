@@ -269,11 +269,15 @@ _ALT = re.compile(r"alt\s*=\s*\\?([\"'])", re.IGNORECASE)
 _CLOSERS = ("</points>", "</tracks>", "</point>", "</track>")
 _OPENERS = ("<points", "<tracks")
 
-_TOTAL = re.compile(r"\btotal of\s+([0-9]{1,9})(?![0-9])", re.IGNORECASE)
-_THERE_ARE = re.compile(r"\bthere (?:are|is)\s+([0-9]{1,9})(?![0-9])", re.IGNORECASE)
-_NUMBER_ONLY = re.compile(r"\s*+([0-9]{1,9})\s*+\.?+\s*+")
+# Thousands may be parted by commas; part of a number (`3.5`, `2,5`) is no count.
+_NUMBER = r"([0-9]{1,3}(?:,[0-9]{3}){1,2}|[0-9]{1,9})(?![0-9]|[.,][0-9])"
+_TOTAL = re.compile(rf"\btotal of\s+{_NUMBER}", re.IGNORECASE)
+_THERE_ARE = re.compile(rf"\bthere (?:are|is)\s+{_NUMBER}", re.IGNORECASE)
+_NUMBER_ONLY = re.compile(rf"\s*+{_NUMBER}\s*+\.?+\s*+")
 _SAYS_NONE = re.compile(r"\bthere (?:are|is) none\b|\bno tracks available\b", re.IGNORECASE)
-_ONLY_NONE = re.compile(r"\s*+(?:none|there (?:are|is) no [^.]*+)\.?+\s*+", re.IGNORECASE)
+_ONLY_NONE = re.compile(
+    r"\s*+(?:none|there (?:are|is) no (?!(?:more|fewer|less) than\b)[^.]*+)\.?+\s*+", re.IGNORECASE
+)
 
 
 def parse_answer(text: str) -> ParsedAnswer:
@@ -295,7 +299,7 @@ def _stated_count(prose: str, *, pointed: bool) -> int | None:
     stated = _TOTAL.search(prose) or _THERE_ARE.search(prose)
     if stated is None and not pointed:
         stated = _NUMBER_ONLY.fullmatch(prose)
-    return int(stated[1]) if stated else None
+    return int(stated[1].replace(",", "")) if stated else None
 
 
 def _ends_like(text: str, tag: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -50,6 +51,8 @@ class Frame:
             raise ValueError(f"a frame has at least one pixel; got shape {list(self.rgb.shape)}")
         if (self.time_s is None) != (self.shown_time_s is None):
             raise ValueError("time_s and shown_time_s are given together, or neither (a still image)")
+        if not all(time_s is None or math.isfinite(time_s) for time_s in (self.time_s, self.shown_time_s)):
+            raise ValueError(f"a frame's times are finite; got {self.time_s} and {self.shown_time_s} seconds")
 
 
 _FRAME = Wanted("a Frame", (Frame,))
@@ -73,6 +76,8 @@ class Clip:
 
     def __post_init__(self) -> None:
         _FRAME.all_of("frames", self.frames)
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(f"fps is above 0 and finite; got {self.fps}")
         timed = [frame.time_s is not None for frame in self.frames]
         if any(timed) and not all(timed):
             raise ValueError("a clip holds video frames or still images, not both")
@@ -110,8 +115,8 @@ class Clip:
         """
         arrays = [np.asarray(frame) for frame in frames_thwc]  # type: ignore[union-attr]
         if times_s is None and fps is not None:
-            if fps <= 0:
-                raise ValueError(f"fps must be above 0; got {fps}")
+            if not 0 < fps < math.inf:
+                raise ValueError(f"fps is above 0 and finite; got {fps}")
             times_s = [i / fps for i in range(len(arrays))]
         if times_s is not None and len(times_s) != len(arrays):
             raise ValueError(f"one time a frame is needed; got {len(times_s)} times for {len(arrays)} frames")

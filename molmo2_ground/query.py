@@ -147,6 +147,8 @@ class Decoding:
             raise ValueError(f"temperature is 0 or above; got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is above 0 and at most 1; got {self.top_p}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is from 0 to 2^63 - 1; got {self.seed}")
 
     @classmethod
     def given(cls, decoding: Decoding | None) -> Decoding:

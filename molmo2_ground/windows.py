@@ -221,23 +221,26 @@ def join(receipts: Sequence[Receipt], *, starts_s: Sequence[float] | None = None
 def _aim(query: Query, clip: Clip, receipts: Sequence[Receipt]) -> tuple[Query | None, str]:
     """The query for this window, or None and why there is none.
 
-    A query that follows the thing under one point goes from window to window by the earliest place found
-    on a shared frame; its time is told as the window tells times.
+    The thing under one point is followed from that point in every window that has it, and from there on, from
+    window to window, by the earliest place found on a shared frame; times are told as the window tells them.
     """
     if query.at is None:
         return query, ""
     times_s = clip.shown_times_s
-    if not receipts:
-        time_s, x_px, y_px = query.at
-        if time_s > times_s[-1]:
-            return None, f"it ends before the point at {time_s:.1f} s"
+    time_s, x_px, y_px = query.at
+    if time_s > times_s[-1]:
+        return None, f"it ends before the point at {time_s:.1f} s"
+    if not receipts or time_s >= times_s[0]:
         return replace(query, at=(time_s - float(times_s[0]), x_px, y_px)), ""
     frames = {frame.source_index: frame for frame in clip.frames}
     before = _read(receipts[-1])
-    samples = [s for t in before.tracks for s in t.samples] if isinstance(before, Tracks) else []
-    seen = [s for s in sorted(samples, key=lambda s: s.time_s) if s.source_index in frames]
+    if isinstance(before, AnswerError):
+        return None, "the last answer could not be read, so it is not known where what is followed went"
+    samples = sorted((s for t in before.tracks for s in t.samples), key=lambda s: s.time_s)
+    seen = [s for s in samples if s.source_index in frames]
     if not seen:
-        return None, "what is followed was not seen on the frames it shares with the window before"
+        last = f"last seen at {samples[-1].time_s:.1f} s" if samples else "not seen by the last answer"
+        return None, f"what is followed was {last}, which is in no frame of it"
     shown_s = frames[seen[0].source_index].shown_time_s or 0.0
     return replace(query, at=(shown_s - float(times_s[0]), seen[0].x_px, seen[0].y_px)), ""
 

@@ -167,7 +167,9 @@ def choose(logits_V: torch.Tensor, *, sampling: Sampling, generator: torch.Gener
     (best,) = likeliest(logits_V[None])
     if sampling.temperature == 0:
         return best
-    chances = torch.softmax(logits_V.double().cpu() / sampling.temperature, dim=-1)
+    logits = logits_V.double().cpu()
+    # The likeliest at 0, where no temperature, however small, makes it endless.
+    chances = torch.softmax((logits - logits.max()) / sampling.temperature, dim=-1)
     ordered, words = chances.sort(descending=True, stable=True)
     # A word stays while the likelier ones before it have not reached top_p; the first always stays.
     ordered = torch.where(ordered.cumsum(0) - ordered < sampling.top_p, ordered, 0.0)

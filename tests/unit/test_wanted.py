@@ -113,6 +113,7 @@ def test_options_that_no_table_knows_are_left_to_others() -> None:
         pytest.param(lambda: mg.Decoding(temperature="0"), "temperature is a number", id="temperature"),
         pytest.param(lambda: mg.Decoding(top_p=None), "top_p is a number", id="top-p"),
         pytest.param(lambda: mg.Decoding(seed=0.5), "seed is a whole number", id="seed"),
+        pytest.param(lambda: mg.Decoding(seed=2**70), "seed is from 0 to", id="too-large-a-seed"),
         pytest.param(lambda: mg.Decoding(constrained=1), "constrained is True or False", id="constrained"),
         pytest.param(lambda: Query.track("a", at=3.0), "at= is .time_s, x_px, y_px.", id="at-a-time"),
         pytest.param(lambda: Query.track("a", at=("0", 1, 2)), "three finite numbers", id="at-words"),

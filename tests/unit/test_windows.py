@@ -457,7 +457,25 @@ def test_an_object_lost_from_sight_is_not_asked_for_again() -> None:
     tracks = tracked(('<tracks coords="0.5 1 200 500">the red car</tracks>',), WINDOWS, query)
     assert tracks[0].times_s.tolist() == [0.5]
     assert len(tracks.receipt.notes) == 2
-    assert "was not seen on the frames it shares" in tracks.receipt.notes[0]
+    assert "what is followed was last seen at 0.5 s, which is in no frame of it" in tracks.receipt.notes[0]
+
+
+def test_a_point_on_the_last_frame_of_a_window_is_followed_from_the_next() -> None:
+    # Nothing comes after it in its own window, and the next one shows its frame too.
+    tracks = tracked(
+        ("There are none.", *ANSWERS[1:]), WINDOWS, Query.track("the red car", at=(1.5, 60.0, 50.0))
+    )
+    prompts = [child.prompt for child in tracks.receipt.windows]
+    assert '"1.5 1 300 500"' in prompts[0]
+    assert '"0.5 1 300 500"' in prompts[1]
+    assert tracks[0].last.time_s == 3.5
+
+
+def test_behind_an_answer_that_cannot_be_read_nobody_knows_where_it_is() -> None:
+    query = Query.track("the red car", at=(0.5, 40.0, 50.0))
+    tracks = tracked((ANSWERS[0], "I cannot tell."), WINDOWS, query)
+    assert tracks[0].last.time_s == 1.5
+    assert "the last answer could not be read" in tracks.receipt.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def test_sampling_follows_the_chances() -> None:
     assert np.abs(drawn(Sampling(temperature=1.0, seed=1)) - [0.5, 0.1, 0.3, 0.1]).max() < 0.07
 
 
+def test_however_small_a_temperature_is_it_takes_the_likeliest() -> None:
+    assert drawn(Sampling(temperature=1e-320, seed=1), 20)[0] == 1.0
+
+
 def test_temperature_sharpens() -> None:
     assert drawn(Sampling(temperature=0.2, seed=1))[0] > 0.85
 
