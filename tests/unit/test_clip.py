@@ -107,9 +107,7 @@ def test_arrays_without_times_are_images_of_any_sizes() -> None:
         pytest.param([PIXELS], {"fps": 0.0}, "above 0", id="no-rate"),
         pytest.param([PIXELS], {"fps": math.nan}, "above 0 and finite", id="no-number-as-rate"),
         pytest.param([PIXELS], {"times_s": [math.inf]}, "times are finite", id="endless-time"),
-        pytest.param(
-            [PIXELS, PIXELS], {"times_s": [0.0, math.nan]}, "times are finite", id="no-time"
-        ),
+        pytest.param([PIXELS, PIXELS], {"times_s": [0.0, math.nan]}, "times are finite", id="no-time"),
         pytest.param([PIXELS] * 2, {"times_s": [1.0, 0.0]}, "order of time", id="backwards"),
         pytest.param([PIXELS[0]], {}, "height, width, 3", id="not-a-picture"),
         pytest.param([PIXELS / 255], {}, "uint8", id="floats"),

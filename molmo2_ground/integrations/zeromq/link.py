@@ -111,8 +111,7 @@ class Link:
             zmq.LINGER: 0,
             zmq.RECONNECT_IVL: 100,
             zmq.RECONNECT_IVL_MAX: 2_000,
-            zmq.HEARTBEAT_IVL: 2_000,
-            zmq.HEARTBEAT_TIMEOUT: 6_000,
+            **self._watched(),
             zmq.IPV6: int(is_ipv6(self._endpoint)),
         }
         for option, value in {**general, **self._options}.items():  # before connecting: later is too late
@@ -130,6 +129,23 @@ class Link:
         except zmq.ZMQError as error:
             self._shut()
             raise ValueError(f"{self._endpoint} is no address to connect to: {error}") from error
+
+    def _watched(self) -> dict[int, int]:
+        """Options by which a peer that is gone without a word is noticed within some ten seconds.
+
+        A subscriber that is too busy to read stops its input, and with it the answers to ZeroMQ's own
+        heartbeats: libzmq then takes the peer for gone, and aborts the process at the next read (its issue
+        3937, seen with 4.3.5). So the system asks there, whose answers do not wait for anybody to read.
+        """
+        zmq = self._zmq
+        if self._kind != zmq.SUB:
+            return {zmq.HEARTBEAT_IVL: 2_000, zmq.HEARTBEAT_TIMEOUT: 6_000}
+        return {
+            zmq.TCP_KEEPALIVE: 1,
+            zmq.TCP_KEEPALIVE_IDLE: 3,
+            zmq.TCP_KEEPALIVE_INTVL: 2,
+            zmq.TCP_KEEPALIVE_CNT: 3,
+        }
 
     def _shut(self) -> None:
         with suppress(self._zmq.ZMQError):  # the socket may never have been connected

@@ -364,3 +364,12 @@ def test_a_closed_subscriber_says_so(wire: Wire) -> None:
 def test_kinds_that_there_are_not(kinds: Any) -> None:
     with pytest.raises(ValueError, match="kinds are a list of one or more of tracks"):
         Subscriber("tcp://127.0.0.1:1", kinds=kinds)
+
+
+def test_being_too_busy_to_read_is_not_taken_for_a_publisher_that_is_gone() -> None:
+    # With ZeroMQ's own heartbeats libzmq aborts the process of a subscriber that comes back to a full queue.
+    with Subscriber("tcp://127.0.0.1:5999") as subscriber:
+        subscriber.receive(0.0)
+        socket = subscriber._link.socket
+        assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 0
+        assert socket.getsockopt(zmq.TCP_KEEPALIVE) == 1
