@@ -117,8 +117,8 @@ def _check_shown(annotation: Annotation, task: TaskName, shown: ShownPlaces) -> 
         raise _Unusable(f"{shown.unplaced} places have neither a point nor a mask nor a box")
     if task in POINT_TASKS and shown.missing:
         raise _Unusable(
-            f"{shown.missing} things are annotated only at times that no frame shows; the answer "
-            "would be wrong without them"
+            f"{shown.missing} things are annotated only at times that no frame shows, or a tenth of a second "
+            "behind another frame; the answer would be wrong without them"
         )
 
 
@@ -138,7 +138,7 @@ def _ask_places(
     if not label:
         raise _Unusable("it has neither a label nor a question")
     style = annotation.style or style_of(task, row.kind) or ""
-    images = _draw_images(task, row, clip, words_rng, rules) if annotation.question is None else None
+    images = _draw_images(shown, row, clip, words_rng, rules) if annotation.question is None else None
     rate = _draw_rate(annotation, task, clip, shown, words_rng, rules)
     start = None
     if task in START_TASKS:
@@ -185,13 +185,19 @@ def _uses_own_question(annotation: Annotation, task: TaskName) -> bool:
 
 
 def _draw_images(
-    task: TaskName, row: Row, clip: Clip, rng: np.random.Generator, rules: TaskRules
+    shown: ShownPlaces, row: Row, clip: Clip, rng: np.random.Generator, rules: TaskRules
 ) -> tuple[int, ...] | None:
-    """Which pictures of several are asked about, by number from 1; None for all."""
-    if row.kind != "images" or len(clip) < 2 or rng.random() < rules.all_images_share:
+    """Which pictures of several are asked about, by number from 1; None for all.
+
+    Only those that were looked at: of the others nobody knows what they show.
+    """
+    if row.kind != "images" or len(clip) < 2:
         return None
-    count = int(rng.integers(1, len(clip) + 1))
-    return tuple(sorted(int(n) + 1 for n in rng.choice(len(clip), size=count, replace=False)))
+    looked_at = [int(group.key) for group in shown.groups]
+    if rng.random() < rules.all_images_share:
+        return None if len(looked_at) == len(clip) else tuple(looked_at)
+    count = int(rng.integers(1, len(looked_at) + 1))
+    return tuple(sorted(looked_at[int(n)] for n in rng.choice(len(looked_at), size=count, replace=False)))
 
 
 def _draw_rate(

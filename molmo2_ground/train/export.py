@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from molmo2_ground._amount import amount
 from molmo2_ground.errors import TrainingError
 from molmo2_ground.model.hub_layout import save_hub_layout
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from molmo2_ground.train.feed import Json
 
 NOTE_FILE = "training.json"
+_FILES = "files"  # of the note: what is in the folder, so that nothing else is ever replaced
 # Words are not trained, so their files stay as they were, also those that only other programs read.
 _WORD_FILES = (
     "tokenizer.json",
@@ -39,11 +41,31 @@ _SHARD_BYTES = 5 * 10**9
 
 
 def check_target(folder: Path) -> None:
-    """Raise `TrainingError` when a checkpoint may not be written there: only a folder of ours is replaced."""
+    """Raise `TrainingError` when a checkpoint may not be written there: only what we wrote is replaced."""
     if folder.is_file():
         raise TrainingError(f"{folder} is a file; expected a new folder for the trained checkpoint")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / NOTE_FILE).is_file():
+    if not folder.is_dir():
+        return
+    names = sorted(path.name for path in folder.iterdir())
+    if names and NOTE_FILE not in names:
         raise TrainingError(f"{folder} holds other things; name a new folder for the trained checkpoint")
+    others = sorted(set(names) - _ours(folder)) if names else []
+    if others:
+        more = f" and {amount(len(others) - 1, 'other')}" if len(others) > 1 else ""
+        raise TrainingError(
+            f"{folder} holds more than the checkpoint that was trained into it: {others[0]}{more}; move that "
+            "away, or name a new folder for the trained checkpoint"
+        )
+
+
+def _ours(folder: Path) -> set[str]:
+    """The names in an export, as its note has them; none where there is no such list."""
+    try:
+        note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    files = note.get(_FILES) if isinstance(note, dict) else None
+    return {name for name in files if isinstance(name, str)} if isinstance(files, list) else set()
 
 
 def export_checkpoint(
@@ -58,6 +80,8 @@ def export_checkpoint(
 ) -> Path:
     """Write the checkpoint beside `folder` and move it there whole; an earlier export there goes.
 
+    A link to a folder stays one: what it leads to is replaced.
+
     source  what was trained from: words and their files are taken from it.
     flags   how pictures are read from now on. dtype: of the stored weights.
     note    how it was made, for `training.json`. extra: files to add, by their new names.
@@ -66,6 +90,7 @@ def export_checkpoint(
 
     check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    asked_for, folder = folder, folder.resolve()
     unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
         save_hub_layout(
@@ -81,11 +106,13 @@ def export_checkpoint(
                 shutil.copyfile(source.folder / name, unfinished / name)
         for name, path in (extra or {}).items():
             shutil.copyfile(path, unfinished / name)
-        (unfinished / NOTE_FILE).write_text(json.dumps(dict(note), indent=1) + "\n", encoding="utf-8")
+        files = sorted([*(path.name for path in unfinished.iterdir()), NOTE_FILE])
+        text = json.dumps({**note, _FILES: files}, indent=1)
+        (unfinished / NOTE_FILE).write_text(text + "\n", encoding="utf-8")
         _put(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    return asked_for
 
 
 def _put(unfinished: Path, folder: Path) -> None:

@@ -69,8 +69,22 @@ def cautions_of(row: Row) -> Iterator[str]:
                 "an example"
             )
         beside = sum(not _on_mask(place) for place in visible)
+        empty = _steps_without_moment(annotation)
+        if empty:
+            yield (
+                f"annotations[{number}]: {empty} steps of its {annotation.rate_fps:g} a second, between its "
+                "first moment and its last, have no moment: they are taken to have nothing in them"
+            )
         if beside:
             yield f"annotations[{number}]: {beside} of {len(visible)} points lie beside their object's mask"
+
+
+def _steps_without_moment(annotation: Annotation) -> int:
+    """Of a regular grid, between its first moment and its last."""
+    times_s = [moment.time_s for moment in annotation.moments if moment.time_s is not None]
+    if annotation.rate_fps is None or not times_s:
+        return 0
+    return max(0, round((times_s[-1] - times_s[0]) * annotation.rate_fps) + 1 - len(times_s))
 
 
 def visible_places(annotation: Annotation) -> list[Place]:

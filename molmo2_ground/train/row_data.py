@@ -17,15 +17,18 @@ from molmo2_ground.train.mixture import Group, Member, Mixture
 from molmo2_ground.train.row_checks import hold_to_rules
 from molmo2_ground.train.row_folder import RowFolder
 from molmo2_ground.train.row_media import RowSampling, open_row_clip
-from molmo2_ground.train.row_tree import row_tree
+from molmo2_ground.train.row_tree import RowTree, row_tree
 from molmo2_ground.train.tree import BranchWriter
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from molmo2_ground.clip import Clip, RgbArray
     from molmo2_ground.model.flags import InputFlags
     from molmo2_ground.model.text_codec import TextCodec
     from molmo2_ground.train.rows import Row
     from molmo2_ground.train.stages import StageConfig
+    from molmo2_ground.train.task_rules import TaskRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +112,7 @@ def row_maker(
             open_clip=partial(
                 _open, folder=rows.folder, sampling=sampling, resize=resize, max_images=stage.max_images
             ),
-            make_tree=partial(row_tree, codec=codec, flags=flags, rules=stage.rules),
+            make_tree=partial(_tree, codec=codec, flags=flags, rules=stage.rules),
         )
         for name, rows in data.folders.items()
     }
@@ -143,7 +146,26 @@ def _open(
             "rows of it, or raise max_images"
         )
     hold_to_rules(row)
-    return open_row_clip(row, folder, sampling=sampling, resize=resize)
+    clip = open_row_clip(row, folder, sampling=sampling, resize=resize)
+    if clip is not None and clip.frames and not row.size_px:
+        hold_to_rules(row, sizes_px=[(frame.width_px, frame.height_px) for frame in clip.frames])
+    return clip
+
+
+def _tree(
+    row: Row,
+    clip: Clip | None,
+    *,
+    rng: np.random.Generator,
+    codec: TextCodec,
+    flags: InputFlags,
+    rules: TaskRules,
+) -> RowTree:
+    """The row's tree; `BadRowError` with the reasons when nothing of the row can be asked."""
+    made = row_tree(row, clip, codec=codec, flags=flags, rng=rng, rules=rules)
+    if not made.tree.branches:
+        raise BadRowError(f"nothing of it can be asked: {'; '.join(map(str, made.left_out))}")
+    return made
 
 
 def _filled(path: Path) -> RowFolder:

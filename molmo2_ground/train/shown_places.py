@@ -35,8 +35,9 @@ class ShownPlaces:
     groups    one for each annotated picture that is shown, in order of key, those without a place included.
               The key is the picture's number from 1, or the time in seconds, rounded as it is written.
     times_s   of a video: the time that is shown for each group, not rounded.
-    missing   things that the clip's time has and none of its frames shows, although each place counts:
-              a list of places without them would be wrong.
+    missing   things that the clip's time has and none of its frames shows, although each place counts, and
+              those of frames that share their name with an earlier one: a list of places without them would
+              be wrong.
     unplaced  places in sight of which nobody says where they are.
     lost      (why, how many) of places that are not to be seen after all.
     """
@@ -50,7 +51,7 @@ class ShownPlaces:
     @property
     def object_ids(self) -> tuple[int, ...]:
         """The things that are seen anywhere, rising."""
-        return tuple(sorted({point.object_id for group in self.groups for point in group.points}))
+        return tuple(sorted(_ids(self.groups)))
 
     def on_grid(self, rate_fps: float, *, match_s: float = 0.01) -> ShownPlaces:
         """Only the times that are a whole number of steps of 1 / rate_fps seconds, to within `match_s`."""
@@ -80,9 +81,14 @@ def shown_places(
         pairs, missing = _moments_of_images(annotation, row, clip), 0
     groups: dict[int | float, Group] = {}
     times_s: dict[int | float, float] = {}
+    unnamed: set[int] = set()
     for key, time_s, picture, moments in pairs:
         if key in groups:
-            continue  # two frames within a tenth of a second have one name; the first one has it
+            # Two frames within a tenth of a second have one name; the first one has it.
+            unnamed |= {
+                place.object_id for moment in moments for place in moment.places if not place.occluded
+            }
+            continue
         places = [place for moment in moments for place in moment.places if not place.occluded]
         points = (inside.point(place, picture) for place in places)
         groups[key] = Group(key=key, points=tuple(point for point in points if point is not None))
@@ -91,10 +97,18 @@ def shown_places(
     return ShownPlaces(
         groups=tuple(groups[key] for key in sorted(groups)),
         times_s=tuple(times_s[key] for key in sorted(times_s)),
-        missing=missing,
+        missing=missing + len(unnamed - _ids(groups.values())),
         unplaced=inside.unplaced,
         lost=tuple(inside.lost.items()),
     )
+
+
+def _in_sight(moments: Iterable[Moment]) -> list[Place]:
+    return [place for moment in moments for place in moment.places if not place.occluded]
+
+
+def _ids(groups: Iterable[Group]) -> set[int]:
+    return {point.object_id for group in groups for point in group.points}
 
 
 def seen_once(groups: Iterable[Group]) -> list[Group]:
@@ -128,8 +142,8 @@ def asked_rates(
 ) -> tuple[float, ...]:
     """Rates at which places can be asked for and all be told, places a second, rising.
 
-    The clip shows every step of the rate. Of an annotation on a regular grid every step is annotated; of an
-    irregular one, every step has its moment.
+    The clip shows every step of the rate. Of an annotation on a regular grid every step was looked at, those
+    without a moment too; of an irregular one, every step has its moment.
     """
     frames_s = clip.shown_times_s
     if not len(frames_s):

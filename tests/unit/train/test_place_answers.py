@@ -214,6 +214,12 @@ def test_two_frames_of_one_name_say_the_first() -> None:
     assert answer_of("track", row, 3.0, 3.04) == '<tracks coords="3.0 1 100 200">dogs</tracks>'
 
 
+@pytest.mark.parametrize("rate_fps", [None, 50.0])
+def test_what_only_a_frame_without_a_name_shows_is_missed(rate_fps: float | None) -> None:
+    row = in_film(at(0.5, (1, 10, 10)), at(0.54, (1, 12, 10), (2, 20, 10)), rate_fps=rate_fps)
+    assert shown_of(row, 0.5, 0.54).missing == 1
+
+
 def test_the_last_frame_is_not_on_a_grid_that_it_only_rounds_to() -> None:
     row = in_film(at(0.0, (1, 10, 10)), at(0.5, (1, 20, 10)), at(0.96, (1, 30, 10)))
     assert answer_of("track", row, 0.0, 0.5, 0.96, rate=2.0).count("0.0 ") == 1

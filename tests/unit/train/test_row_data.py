@@ -2,16 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from molmo2_ground.errors import SourceError
+from molmo2_ground.train.example import PreparedExample
 from molmo2_ground.train.example_source import Failure
 from molmo2_ground.train.mixture import ExampleKey
 from molmo2_ground.train.row_data import open_folders, open_root, row_maker
 from molmo2_ground.train.stages import StageConfig, stage1_images, stage2_joint, stage3_long
-from tests.made_up_rows import row_folder, track_row
+from tests.made_up_rows import moments, point, row_folder, track_row
 from tests.made_up_sets_to_train import FLAGS
 from tests.media import Shelf
 from tests.trees import CODEC
@@ -110,3 +112,29 @@ def test_a_row_that_the_validator_refuses_is_an_error_of_the_row(media: Shelf, t
     made = maker.try_make(ExampleKey(dataset="rows", epoch=0, index=0))
     assert isinstance(made, Failure)
     assert "a path below the folder of the rows" in made.reason
+
+
+def made_of(media: Shelf, folder: Path, **fields: Any) -> PreparedExample | Failure:
+    row_folder(media, folder, track_row(**fields))
+    data = open_folders([folder])
+    stage = replace(stage2_joint(), mixture=data.mixture)
+    maker = row_maker(data, stage, codec=CODEC, flags=FLAGS, context_tokens=4096)
+    return maker.try_make(ExampleKey(dataset=folder.name, epoch=0, index=0))
+
+
+def test_places_are_held_against_the_picture_s_own_edges(media: Shelf, tmp_path: Path) -> None:
+    far = {"task": ("point",), "label": "dogs", "moments": moments((0.0,), point(1, 900.0))}
+    made = made_of(media, tmp_path / "rows", annotations=[far], size_px=())
+    assert isinstance(made, Failure)
+    assert "outside the picture of 96 x 64 pixels" in made.reason
+
+
+def test_a_row_of_which_nothing_can_be_asked_says_why(media: Shelf, tmp_path: Path) -> None:
+    many = {
+        "task": ("point",),
+        "label": "dogs",
+        "moments": moments((0.0,), *(point(i, float(i)) for i in range(1, 62))),
+    }
+    made = made_of(media, tmp_path / "rows", annotations=[many])
+    assert isinstance(made, Failure)
+    assert "nothing of it can be asked: annotations[0]: its answer has 61 points; at most 60" in made.reason

@@ -186,6 +186,11 @@ def test_a_problem_is_named(row: Row, reason: str) -> None:
         ),
         pytest.param(holding(*(box(i) for i in range(1, 62))), "61 objects; the models", id="many-tracks"),
         pytest.param(
+            timed(0.0, 0.5, 2.0, rate_fps=2.0),
+            "2 steps of its 2 a second, between its first moment and its last, have no moment",
+            id="holes-in-a-grid",
+        ),
+        pytest.param(
             holding(mask(1).model_copy(update={"x_px": 1.0, "y_px": 1.0})),
             "1 of 1 points lie beside",
             id="beside",

@@ -377,6 +377,18 @@ def test_captions_say_their_length_in_steps_of_fifteen_letters() -> None:
 
 
 @pytest.mark.slow
+def test_pictures_that_nobody_looked_at_are_not_asked_about() -> None:
+    row = row_of_images(about("point_then_count", on(0, (1, 1, 1)), on(2, (1, 3, 3))))
+    some = set()
+    for seed in range(60):
+        ((question, answer),) = said(row, pictures(3), seed=seed)
+        named = tuple(n for n in (1, 2, 3) if f"image_{n}" in question)
+        some.add(named)
+        assert f"a total of {len(named)}" in answer
+    assert some == {(1,), (3,), (1, 3)}
+
+
+@pytest.mark.slow
 def test_several_pictures_are_asked_about_in_all_or_in_part() -> None:
     row = row_of_images(about("point_then_count", on(0, (1, 1, 1)), on(1, (1, 2, 2)), on(2, (1, 3, 3))))
     every, some = 0, set()

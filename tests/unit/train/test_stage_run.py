@@ -198,6 +198,23 @@ def test_a_folder_with_other_things_is_not_replaced(rows: Path, model: Path, tmp
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
+@pytest.mark.slow
+def test_only_what_was_trained_into_a_folder_is_replaced(rows: Path, model: Path, tmp_path: Path) -> None:
+    out, link = tmp_path / "out", tmp_path / "link"
+    link.symlink_to(out, target_is_directory=True)
+    out.mkdir()
+    settings = replace(SETTINGS, steps=1)
+    fine_tune([rows], model=model, out=link, settings=settings)
+    assert link.is_symlink()
+    assert (out / NOTE_FILE).is_file()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(TrainingError, match=r"holds more than the checkpoint .*: notes.txt; move that away"):
+        fine_tune([rows], model=model, out=out, settings=replace(settings, seed=2), work=tmp_path / "other")
+    (out / "notes.txt").unlink()
+    fine_tune([rows], model=model, out=out, settings=replace(settings, seed=2), work=tmp_path / "other")
+    assert json.loads((out / NOTE_FILE).read_text())["run"]["stage"]["seed"] == 2
+
+
 def test_rows_of_a_step_are_shared_out_evenly(rows: Path, model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple"):
         fine_tune(
