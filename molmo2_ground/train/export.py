@@ -49,7 +49,12 @@ def check_target(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     if names and NOTE_FILE not in names:
         raise TrainingError(f"{folder} holds other things; name a new folder for the trained checkpoint")
-    others = sorted(set(names) - _ours(folder)) if names else []
+    ours = _ours(folder) if names else set()
+    if names and not ours:
+        raise TrainingError(
+            f"{folder} holds a checkpoint whose {NOTE_FILE} does not list its files; name a new folder"
+        )
+    others = sorted(set(names) - ours)
     if others:
         more = f" and {amount(len(others) - 1, 'other')}" if len(others) > 1 else ""
         raise TrainingError(
