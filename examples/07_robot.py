@@ -1,7 +1,7 @@
 """A robot turns towards what the stream points to and drives there, and stops when it cannot be sure.
 
 molmo2-ground stream rtsp://… "the person" --publish tcp://127.0.0.1:5556
-.venv/bin/python examples/07_robot.py tcp://127.0.0.1:5556
+.venv/bin/python examples/07_robot.py tcp://127.0.0.1:5556    (and the name of a question, where there are several)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from molmo2_ground.integrations.zeromq import Subscriber
 from molmo2_ground.messages import TracksMessage
 
-PERIOD_S = 0.05  # the wheels want a command twenty times a second
+ADDRESS = "tcp://127.0.0.1:5556"
 FIELD_OF_VIEW_RAD = 1.2  # of the camera, from the left edge of its picture to the right
 
 
@@ -41,19 +41,19 @@ def command(tracks: TracksMessage | None, *, alive: bool) -> Command:
     return Command(ahead, 1.5 * bearing_rad, f"thing {thing.id} ({thing.state})")
 
 
-def main(endpoint: str = "tcp://127.0.0.1:5556", *, drive: Callable[[Command], bool] | None = None) -> None:
-    """Give the wheels a command every 50 ms, for as long as `drive` says that there is more to do."""
-    live = Subscriber(endpoint, kinds=("tracks",), silence_s=2.0, max_age_s=1.0)
-    with live, suppress(KeyboardInterrupt):
-        while (drive or show)(command(live.latest("tracks"), alive=live.alive)):
-            time.sleep(PERIOD_S)
-    (drive or show)(Command(0.0, 0.0, "stop: the program ends"))
-
-
 def show(wheels: Command) -> bool:
     """In place of a motor: print."""
     print(f"{wheels.ahead:.2f} m/s ahead, {wheels.left:+.2f} rad/s to the left | {wheels.why}", flush=True)
     return True
+
+
+def main(endpoint: str = ADDRESS, question: str = "", *, drive: Callable[[Command], bool] = show) -> None:
+    """Give the wheels a command every 50 ms, for as long as `drive` says that there is more to do."""
+    live = Subscriber(endpoint, kinds=("tracks",), silence_s=2.0, max_age_s=1.0)
+    with live, suppress(KeyboardInterrupt):
+        while drive(command(live.latest("tracks", question=question or None), alive=live.alive)):
+            time.sleep(0.05)  # the wheels want a command twenty times a second
+    drive(Command(0.0, 0.0, "stop: the program ends"))
 
 
 if __name__ == "__main__":
