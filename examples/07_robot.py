@@ -1,7 +1,7 @@
 """A robot turns towards what the stream points to and drives there, and stops when it cannot be sure.
 
 molmo2-ground stream rtsp://… "the person" --publish tcp://127.0.0.1:5556
-.venv/bin/python examples/07_robot.py tcp://127.0.0.1:5556    (and the name of a question, where there are several)
+.venv/bin/python examples/07_robot.py tcp://127.0.0.1:5556 "the person"
 """
 
 from __future__ import annotations
