@@ -17,6 +17,7 @@ from molmo2_ground.sources.feeds.capture import Capture
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError, WholeFileError
 from molmo2_ground.sources.feeds.feed import (
     Arrival,
+    CanBeHeld,
     Connection,
     CountsLosses,
     Feed,
@@ -309,6 +310,7 @@ class Ingest:
                 width_px=arrival.width_px,
                 height_px=arrival.height_px,
                 paint=arrival.paint,
+                held_ns=arrival.held_ns if isinstance(arrival, CanBeHeld) else 0,
             )
         )
 

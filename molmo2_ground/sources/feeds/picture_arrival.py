@@ -11,7 +11,7 @@ from molmo2_ground.messages.header import StampClock
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PictureArrival:
-    """A picture that came; see `Arrival` for the fields."""
+    """A picture that came; see `Arrival` and `CanBeHeld` for the fields."""
 
     stamp_ns: int | None
     clock: StampClock = "unix"
@@ -20,6 +20,7 @@ class PictureArrival:
     width_px: int
     height_px: int
     paint: Callable[[], RgbArray]
+    held_ns: int = 0
 
 
 def nanoseconds(seconds: float) -> int:
