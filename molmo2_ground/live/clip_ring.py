@@ -126,7 +126,7 @@ class ClipRing:
                 if len(self._looks) > _MOST_QUESTIONS:
                     del self._looks[next(iter(self._looks))]
             self._note(update)
-            told = tuple(self._want(event, update) for event in events)
+            told = tuple(self._wanted_or_not(event, update) for event in events)
             self._lock.notify_all()
         return told
 
@@ -145,6 +145,15 @@ class ClipRing:
             self.missed += 1
             return
         self._raw.append((self._run, update))
+
+    def _wanted_or_not(self, event: WatchEvent, update: Update) -> WatchEvent:
+        try:
+            return self._want(event, update)
+        except (
+            Exception
+        ) as error:  # a stamp that is no time, a folder that may not be read: the stream goes on
+            self._trouble(f"no clip of {event.watch!r}", error)
+            return event
 
     def _want(self, event: WatchEvent, update: Update) -> WatchEvent:
         if len(self._wanted) >= _MOST_WAITING:

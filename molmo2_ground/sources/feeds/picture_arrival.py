@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,14 @@ class PictureArrival:
     height_px: int
     paint: Callable[[], RgbArray]
     held_ns: int = 0
+
+
+def is_time(seconds: float) -> bool:
+    """Whether it may be seconds since some beginning: not before it, and no later than the year 2255.
+
+    Milliseconds since 1970 are not; and later times do not fit into the nanoseconds of messages.
+    """
+    return math.isfinite(seconds) and 0 <= seconds < 9e9
 
 
 def nanoseconds(seconds: float) -> int:

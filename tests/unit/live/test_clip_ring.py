@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -143,6 +144,21 @@ def test_a_picture_that_cannot_be_painted_is_left_out(
         ring.take(update(0.0, capture=capture(0.0, paint=broken)))
     assert (ring.failed, ring.missed) == (1, 0)
     assert "a picture could not be kept: damaged" in caplog.text
+
+
+def test_an_event_at_no_time_has_no_clip_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watching = Watching([Watch.enters(RED)])
+    with ClipRing(tmp_path, waits=True) as ring:
+        told: list[WatchEvent] = []
+        for one in updates():
+            odd = replace(one, capture=replace(one.capture, stamp_ns=one.capture.stamp_ns * 1000))
+            told += ring.take(odd, watching.take(one))
+    assert [event.clip for event in told] == [None]
+    assert ring.failed == 1
+    assert "no clip of" in caplog.text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_events_of_one_picture_have_two_names(tmp_path: Path) -> None:
