@@ -225,7 +225,7 @@ class Recorder:
         except BaseException as error:
             tape.let_go()
             why = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
-            self.problem = f"recording to {self.path} stopped: {why}; {_what_is_left(tape.left)}"
+            self.problem = f"recording to {self.path} stopped: {_told(why, left=tape.left)}"
             log.warning("%s", self.problem)
 
 
@@ -236,10 +236,10 @@ def _put(tape: Tape, item: Entry | HealthMessage | _End) -> None:
         tape.write_health(item)
 
 
-def _what_is_left(left: Path) -> str:
+def _told(why: str, *, left: Path) -> str:
     if not left.parent.is_dir():
         return f"the folder {left.parent} is gone, and what was recorded with it"
-    return f"what there is so far is in {left}"
+    return f"{why}; what there is so far is in {left}"
 
 
 def unfinished_name(path: Path) -> Path:

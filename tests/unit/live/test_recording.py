@@ -92,8 +92,9 @@ def test_a_folder_that_is_gone_is_told_and_no_file_in_it_is_named() -> None:
     record = recorder(tape, when_full="wait")
     record.write(next(iter(toy_updates(1))))
     record.close()
-    assert record.problem is not None
-    assert record.problem.endswith("; the folder nowhere is gone, and what was recorded with it")
+    assert record.problem == (
+        "recording to list stopped: the folder nowhere is gone, and what was recorded with it"
+    )
 
 
 def test_a_panic_of_a_library_ends_the_recording_and_closing_it_does_not_hang() -> None:
