@@ -23,7 +23,7 @@ from molmo2_ground.live.saying import Numbering, frame_name, messages_of
 from molmo2_ground.live.trails import Trails
 from molmo2_ground.live.update import Look
 from molmo2_ground.messages import HealthMessage
-from molmo2_ground.messages.kinds import topic_name
+from molmo2_ground.messages.kinds import spelt, topic_name
 from molmo2_ground.messages.part import Part
 
 _BYTES_PER_MB = 1_000_000
@@ -121,7 +121,8 @@ class _McapTape:
         self._file.seal_by_time(entry.pub_ns)
 
     def write_health(self, message: HealthMessage) -> None:
-        topic = f"/molmo2/{topic_name(message.source)}/health"
+        message = spelt(message)
+        topic = f"/molmo2/{message.source}/health"
         self._add(topic, HealthMessage.SCHEMA, message, log_ns=message.pub_ns, publish_ns=message.pub_ns)
 
     def end(self) -> None:

@@ -107,6 +107,13 @@ def test_every_message_comes_back_with_its_times(tmp_path: Path) -> None:
     assert topics["/molmo2/door/health"][0][:2] == (START_NS, START_NS)
 
 
+def test_health_spells_the_stream_as_its_topic_does(tmp_path: Path) -> None:
+    with McapRecorder(tmp_path / "run.mcap", contents=contents()) as recorder:
+        recorder.write_health(health(START_NS).model_copy(update={"source": "my cam/1"}))
+    (row,) = read(tmp_path / "run.mcap")["/molmo2/my%20cam%2F1/health"]
+    assert row[2]["source"] == "my%20cam%2F1"
+
+
 def test_channels_schemas_and_counts_are_in_the_summary(tmp_path: Path) -> None:
     record(tmp_path / "run.mcap", [*toy_updates(5, masks=True)])
     with open(tmp_path / "run.mcap", "rb") as stream:
