@@ -51,7 +51,9 @@ def _named(target: Path, unfinished: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _OF_DISKS and error.filename in (None, unfinished and os.fspath(unfinished)):
-            error.filename = os.fspath(target)
+            # Another error of the same kind: PyAV's own take no other name.
+            words = error.strerror or os.strerror(error.errno)
+            raise OSError(error.errno, words, os.fspath(target)) from error
         raise
 
 

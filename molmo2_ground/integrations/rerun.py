@@ -28,7 +28,7 @@ from molmo2_ground.live.trails import Path as Trail
 from molmo2_ground.live.trails import Trails
 from molmo2_ground.live.update import LiveTrack, Update
 from molmo2_ground.messages import HealthMessage
-from molmo2_ground.messages.kinds import topic_name
+from molmo2_ground.messages.kinds import spelt, topic_name
 from molmo2_ground.render.style import Style, colour_of
 
 _CLASSES = 2**16  # Rerun's class ids have 16 bits
@@ -140,7 +140,8 @@ class _RerunTape:
     def write_health(self, message: HealthMessage) -> None:
         self._log.reset_time()
         self._log.set_time("arrived", timestamp=np.datetime64(message.pub_ns, "ns"))
-        self._tell_text(f"{topic_name(message.source)}/health", message.model_dump_json())
+        message = spelt(message)
+        self._tell_text(f"{message.source}/health", message.model_dump_json())
 
     def end(self) -> None:
         self._log.flush(timeout_sec=_FLUSH_S)

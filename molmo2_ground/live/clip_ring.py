@@ -33,6 +33,7 @@ _MOST_RAW = 4
 class _Wanted:
     """A clip that is to be written: when the stream has come to `until_s`, or at `deadline_ns`, monotonic.
 
+    deadline_ns  None where pictures wait for us: however long they take, they come.
     run, event_s  when the event was. No picture is held: they are taken from the ring when it is written.
     """
 
@@ -42,7 +43,7 @@ class _Wanted:
     event_s: float
     from_s: float
     until_s: float
-    deadline_ns: int
+    deadline_ns: int | None
 
 
 class ClipRing:
@@ -53,7 +54,7 @@ class ClipRing:
     max_bytes  of all pictures that are kept; where the seconds take more, clips begin later. Pictures of the
                clip that is being written may be held beside these: twice as much at most.
     waits      where pictures come faster than they can be kept (a file that is played as fast as it goes),
-               the stream waits rather than leaving some out.
+               the stream waits rather than leaving some out, and a clip waits for its last picture.
 
     `take` costs the stream nothing but a note: one thread makes JPEGs and another writes files. Where the
     first falls behind, pictures are left out (`missed`); where 32 clips wait, further ones are not written
@@ -126,7 +127,7 @@ class ClipRing:
                 if len(self._looks) > _MOST_QUESTIONS:
                     del self._looks[next(iter(self._looks))]
             self._note(update)
-            told = tuple(self._want(event, update) for event in events)
+            told = tuple(self._wanted_or_not(event, update) for event in events)
             self._lock.notify_all()
         return told
 
@@ -146,6 +147,15 @@ class ClipRing:
             return
         self._raw.append((self._run, update))
 
+    def _wanted_or_not(self, event: WatchEvent, update: Update) -> WatchEvent:
+        try:
+            return self._want(event, update)
+        except (
+            Exception
+        ) as error:  # a stamp that is no time, a folder that may not be read: the stream goes on
+            self._trouble(f"no clip of {event.watch!r}", error)
+            return event
+
     def _want(self, event: WatchEvent, update: Update) -> WatchEvent:
         if len(self._wanted) >= _MOST_WAITING:
             self.refused += 1
@@ -159,6 +169,7 @@ class ClipRing:
         if look is not None and look.stamp_ns != event.receipt_of:
             look = None
         event_s = event.event.time_s
+        patience_s = self._after_s + _PATIENCE_S
         around_s = event_s if update.time_s - event_s <= LATE_S else update.time_s
         self._wanted.append(
             _Wanted(
@@ -168,7 +179,7 @@ class ClipRing:
                 event_s=event_s,
                 from_s=around_s - self._before_s,
                 until_s=around_s + self._after_s,
-                deadline_ns=self._clocks.monotonic_ns() + int((self._after_s + _PATIENCE_S) * 1e9),
+                deadline_ns=None if self._waits else self._clocks.monotonic_ns() + round(patience_s * 1e9),
             )
         )
         return replace(event, clip=name)
@@ -251,14 +262,15 @@ class ClipRing:
                 for number, wanted in enumerate(self._wanted):
                     if self._is_due(wanted, now_ns):
                         return self._wanted.pop(number)
-                deadlines = [wanted.deadline_ns - now_ns for wanted in self._wanted]
-                self._lock.wait(timeout=max(0.0, min(deadlines) / 1e9) if deadlines else None)
+                deadlines = [one.deadline_ns for one in self._wanted if one.deadline_ns is not None]
+                self._lock.wait(timeout=max(0.0, (min(deadlines) - now_ns) / 1e9) if deadlines else None)
 
     def _is_due(self, wanted: _Wanted, now_ns: int) -> bool:
         assert self._newest_s is not None
         # When the times began anew, what came after the event will not come.
         passed = self._run != wanted.run or self._newest_s > wanted.until_s
-        return now_ns >= wanted.deadline_ns or (passed and not (self._raw or self._making))
+        late = wanted.deadline_ns is not None and now_ns >= wanted.deadline_ns
+        return late or (passed and not (self._raw or self._making))
 
     def _trouble(self, what: str, error: Exception) -> None:
         with self._lock:

@@ -23,7 +23,7 @@ from molmo2_ground.masks.segmenter import Segmenter
 from molmo2_ground.messages.header import StampClock
 from molmo2_ground.query import DEFAULT_TRACK_FPS, Decoding
 from molmo2_ground.sources.feeds.backoff import Backoff
-from molmo2_ground.sources.feeds.feed import OPTIONS, Feed, Timeouts
+from molmo2_ground.sources.feeds.feed import OPTIONS, Feed, Timeouts, WaitsIfBlocked
 from molmo2_ground.sources.feeds.ingest import Ingest
 from molmo2_ground.sources.feeds.live_source import LiveSource, open_feed
 from molmo2_ground.sources.feeds.waiting_room import Policy
@@ -106,7 +106,8 @@ def open_stream(
         options=options.get("feed_options"),
         clocks=options.get("clocks"),
     )
-    rules = _checked_rules(options, paced=feed.paced)
+    paced = _is_paced(feed, options)
+    rules = _checked_rules(options, paced=paced)
     carrier = carrier_named(options.get("carry", "flow"), device=options.get("device", "auto"))
     questions = Questions(named(question), fps=rules.fps).asked
     if not questions:
@@ -120,7 +121,7 @@ def open_stream(
         carrier=carrier,
         watches=watches,
         watch_rules=options.get("watch_rules"),
-        clips=_clips(options.get("clips"), waits=not feed.paced),
+        clips=_clips(options.get("clips"), waits=not paced),
         decoding=options.get("decoding"),
         clocks=options.get("clocks"),
     )
@@ -183,6 +184,12 @@ def _checked_rules(options: StreamOptions, *, paced: bool) -> LiveRules:
     if carry_fps is not None and not fps <= carry_fps < float("inf"):
         raise ValueError(f"carry_fps is at least fps, {fps:g}; got {carry_fps:g}")
     return rules
+
+
+def _is_paced(feed: Feed, options: StreamOptions) -> bool:
+    """Whether pictures come whether or not they are taken, so that one may be too old."""
+    blocks = options.get("policy") == "block" and isinstance(feed, WaitsIfBlocked) and feed.waits_if_blocked
+    return feed.paced and not blocks
 
 
 def _ingest(feed: Feed, options: StreamOptions, *, rate_hz: float | None) -> Ingest:

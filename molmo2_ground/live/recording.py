@@ -93,7 +93,7 @@ class Tape(Protocol):
 
     @property
     def left(self) -> Path:
-        """Name of what there is on the disk while it is not finished."""
+        """Name of what there is on the disk, finished or not."""
         ...
 
     def write(self, entry: Entry) -> None:
@@ -225,7 +225,7 @@ class Recorder:
         except BaseException as error:
             tape.let_go()
             why = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
-            self.problem = f"recording to {self.path} stopped: {why}; what there is so far is in {tape.left}"
+            self.problem = f"recording to {self.path} stopped: {_told(why, left=tape.left)}"
             log.warning("%s", self.problem)
 
 
@@ -234,6 +234,12 @@ def _put(tape: Tape, item: Entry | HealthMessage | _End) -> None:
         tape.write(item)
     elif isinstance(item, HealthMessage):
         tape.write_health(item)
+
+
+def _told(why: str, *, left: Path) -> str:
+    if not left.parent.is_dir():
+        return f"the folder {left.parent} is gone, and what was recorded with it"
+    return f"{why}; what there is so far is in {left}"
 
 
 def unfinished_name(path: Path) -> Path:

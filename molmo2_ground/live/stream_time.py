@@ -46,6 +46,8 @@ class StreamTime:
             return self._time_s
         by_stamp_s = (capture.stamp_ns - before.stamp_ns) / 1e9
         passed_s = (capture.monotonic_ns - before.monotonic_ns) / 1e9
+        # What a film was held up for is in its stamps, and nothing happened in it meanwhile.
+        held_s = (capture.held_ns - before.held_ns) / 1e9 if capture.epoch == before.epoch else 0.0
         off_s = abs(by_stamp_s - passed_s)
         same_clock = (before.clock, before.stamped_by) == (capture.clock, capture.stamped_by)
         if capture.epoch != before.epoch:
@@ -53,5 +55,5 @@ class StreamTime:
         else:
             believed = same_clock and by_stamp_s > 0 and not (self.paced and off_s > JUMP_S)
             self.jumps += not believed
-        self._time_s += max(_STEP_S, by_stamp_s if believed else passed_s)
+        self._time_s += max(_STEP_S, (by_stamp_s if believed else passed_s) - held_s)
         return self._time_s

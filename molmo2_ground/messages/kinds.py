@@ -48,6 +48,11 @@ def topic_name(stream_name: str) -> str:
     return spelt
 
 
+def spelt(message: HealthMessage) -> HealthMessage:
+    """The message with its source as topics and the headers of all others spell it."""
+    return message.model_copy(update={"source": topic_name(message.source)})
+
+
 def topic_of(stream_name: str, kind: Kind) -> str:
     """`molmo2/<stream name>/<kind>/`; its last slash keeps it from matching a longer kind."""
     return f"{ROOT}{topic_name(stream_name)}/{kind}/"

@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+import av
 import pytest
 
 from molmo2_ground._atomic import atomic_folder, atomic_path
@@ -143,6 +144,13 @@ def test_a_full_disk_is_told_with_the_files_own_name(tmp_path: Path, names: bool
     with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "a.json") as path:
         raise OSError(errno.ENOSPC, "No space left on device", *([str(path)] if names else []))
     assert one_line(caught.value) == f"{tmp_path / 'a.json'}: No space left on device"
+
+
+def test_a_full_disk_that_pyav_tells_of_is_told_with_the_files_own_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "a.mp4") as path:
+        av.error.err_check(-errno.ENOSPC, str(path))
+    assert one_line(caught.value) == f"{tmp_path / 'a.mp4'}: No space left on device"
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_not_about_the_disk_keeps_its_words(tmp_path: Path) -> None:

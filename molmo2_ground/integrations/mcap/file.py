@@ -21,6 +21,7 @@ class McapFile:
 
     unfinished  where it lies until `finish`: readers of streams and `recover_mcap` read it up to the last
                 chunk that was written, also after the process was killed.
+    left        where it lies now.
     """
 
     def __init__(self, path: Path, *, manifest: Mapping[str, str]) -> None:
@@ -37,6 +38,7 @@ class McapFile:
         self._written: dict[str, int] = {}
         self._sources: set[str] = set()
         self._put_away = PutAway()
+        self.left = self.unfinished
 
     @property
     def size_bytes(self) -> int:
@@ -85,6 +87,7 @@ class McapFile:
         self._stream.close()
         refuse_taken(self._path)
         os.replace(self.unfinished, self._path)
+        self.left = self._path
 
     def let_go(self) -> None:
         """Close it as it is."""

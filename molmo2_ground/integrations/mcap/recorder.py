@@ -23,7 +23,7 @@ from molmo2_ground.live.saying import Numbering, frame_name, messages_of
 from molmo2_ground.live.trails import Trails
 from molmo2_ground.live.update import Look
 from molmo2_ground.messages import HealthMessage
-from molmo2_ground.messages.kinds import topic_name
+from molmo2_ground.messages.kinds import spelt, topic_name
 from molmo2_ground.messages.part import Part
 
 _BYTES_PER_MB = 1_000_000
@@ -39,7 +39,8 @@ class McapRecorder(Recorder):
     All of a picture has the log time at which the picture arrived, by this machine's clock; `timestamp` and
     `stamp_ns` inside are when it was taken. Publish time is when the update was handed over.
 
-    max_mb  after so many megabytes the file is finished and another is begun: `run.mcap`, `run-002.mcap`, …
+    max_mb  after so many megabytes the file is finished and another is begun: `run.mcap`, `run-002.mcap`, …;
+            numbers that are taken are passed over.
     Raises `FileExistsError` when there is a file of that name, `FileNotFoundError` when there is no folder
     for it, `ValueError` for a size of 0 or less, `MissingExtraError` without the library.
     """
@@ -86,7 +87,7 @@ class _McapTape:
 
     @property
     def left(self) -> Path:
-        return self._file.unfinished
+        return self._file.left
 
     def write(self, entry: Entry) -> None:
         if self._most_bytes is not None and self._file.size_bytes >= self._most_bytes:
@@ -120,7 +121,8 @@ class _McapTape:
         self._file.seal_by_time(entry.pub_ns)
 
     def write_health(self, message: HealthMessage) -> None:
-        topic = f"/molmo2/{topic_name(message.source)}/health"
+        message = spelt(message)
+        topic = f"/molmo2/{message.source}/health"
         self._add(topic, HealthMessage.SCHEMA, message, log_ns=message.pub_ns, publish_ns=message.pub_ns)
 
     def end(self) -> None:
@@ -131,10 +133,13 @@ class _McapTape:
 
     def _next(self) -> None:
         self._file.finish()
+        while (path := self._numbered(self._files + 1)).exists() or path.is_symlink():
+            self._files += 1  # of an earlier recording: a run that goes on for weeks must not stop at it
         self._files += 1
-        self._file = self._open(
-            self._path.with_name(f"{self._path.stem}-{self._files:03d}{self._path.suffix}")
-        )
+        self._file = self._open(path)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.stem}-{number:03d}{self._path.suffix}")
 
     def _open(self, path: Path) -> McapFile:
         return McapFile(path, manifest={"molmo2_ground": __version__, "file": str(self._files)})

@@ -24,7 +24,7 @@ from molmo2_ground.live.recording import (
 )
 from molmo2_ground.live.saying import Numbering, frame_name, messages_of
 from molmo2_ground.messages import HealthMessage, PointsMessage, TracksMessage, ros2
-from molmo2_ground.messages.kinds import topic_name
+from molmo2_ground.messages.kinds import spelt, topic_name
 
 Storage = Literal["sqlite3", "mcap"]
 
@@ -103,7 +103,8 @@ class _BagTape:
             self._flush()
 
     def write_health(self, message: HealthMessage) -> None:
-        topic = f"/molmo2/{ros_name(topic_name(message.source))}/health"
+        message = spelt(message)
+        topic = f"/molmo2/{ros_name(message.source)}/health"
         self._add(topic, STRING, message.pub_ns, self._types.string(message.model_dump_json()))
 
     def end(self) -> None:

@@ -33,6 +33,7 @@ from molmo2_ground.messages.control import (
     SnapshotRequest,
     StatusRequest,
 )
+from molmo2_ground.messages.kinds import spelt
 from molmo2_ground.query import Query
 
 _log = logging.getLogger(__name__)
@@ -215,7 +216,7 @@ class ControlServer:
                 controls.remove(request.name)
                 done["name"] = request.name
             case StatusRequest():
-                done["health"] = controls.health()
+                done["health"] = spelt(controls.health())
             case SnapshotRequest():
                 done["messages"] = self._snapshot()
         if not isinstance(request, StatusRequest | SnapshotRequest | PingRequest):

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from molmo2_ground.sources.feeds.failures import RefusedError
 
@@ -75,6 +75,14 @@ class Address:
     scheme: str = ""
     location: Secret
     written: Secret = _NOTHING
+
+    @property
+    def host(self) -> str | None:
+        """Whom it names, None when it is nobody or cannot be told; not for messages: it may hold a secret."""
+        try:
+            return urlsplit(self.location.reveal()).hostname if self.scheme else None
+        except ValueError:
+            return None
 
     @classmethod
     def of(cls, source: SourceAddress) -> Address:

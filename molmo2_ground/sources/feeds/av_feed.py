@@ -225,7 +225,9 @@ class AvConnection:
             except SourceError as error:
                 failure = error
             except Exception as error:
-                failure = self._feed.explain(error) or failure_of(error, name=self._name, doing=doing)
+                failure = self._feed.explain(error) or failure_of(
+                    error, name=self._name, doing=doing, host=self._feed.address.host
+                )
                 # The end of what has no length is an error to FFmpeg where the server hangs up.
                 failure = self._feed.sent_again(self._checksum) or failure
             self._log(lines)

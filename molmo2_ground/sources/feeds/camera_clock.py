@@ -22,12 +22,14 @@ class CameraClock:
 
     RTSP cameras tell it in RTCP sender reports, the first of which may come after the first pictures. Those
     are stamped by their arrival; from the report on the camera's time counts, when it is near ours.
+
+    each_tells  True when every picture tells its own time (a message with a header), so the first counts.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, each_tells: bool = False) -> None:
         self._name = name
         self._trusted: bool | None = None
-        self._told_before = False
+        self._told_before = each_tells
 
     def stamp_ns(self, told_ns: int | None, *, recv_ns: int) -> int | None:
         """The stamp of a picture that arrived at `recv_ns`, by the camera; None: it is to be its arrival.

@@ -22,6 +22,7 @@ class Capture:
     recv_ns     unix nanoseconds at which it arrived, before decoding. decoded_ns: after.
     monotonic_ns  the same moment as `recv_ns` by `time.monotonic_ns`, for ages that no clock change touches.
     width_px, height_px  as a player shows it.
+    held_ns     how much of `stamp_ns` is waiting of the source, within its epoch: a film that was held up.
     paint       makes the pixels, uint8[height, width, 3] RGB; costs more than decoding, so only for pictures
                 that are used. May be called from another thread, more than once, also after the connection
                 has gone.
@@ -38,3 +39,4 @@ class Capture:
     width_px: int
     height_px: int
     paint: Callable[[], RgbArray]
+    held_ns: int = 0

@@ -97,6 +97,27 @@ class CountsLosses(Protocol):
 
 
 @runtime_checkable
+class CanBeHeld(Protocol):
+    """An arrival of a source that goes on from where it was when it is held up (a film).
+
+    held_ns  for how long it has been, since it was connected: its stamps are later by that, its own times
+             are not.
+    """
+
+    held_ns: int
+
+
+@runtime_checkable
+class WaitsIfBlocked(Protocol):
+    """A feed with a pace of its own that loses nothing by waiting, under the policy `block`: see `CanBeHeld`.
+
+    What waited was not filmed long ago, so no picture of it is too old.
+    """
+
+    waits_if_blocked: bool
+
+
+@runtime_checkable
 class Interruptible(Protocol):
     """A feed whose `connect` another thread can make give up at once."""
 

@@ -27,10 +27,13 @@ class FileFeed:
     speed  how many times faster than filmed it is shown; None: as fast as it is taken.
     loop   begin again at the end, for ever; times go on.
 
-    A picture's stamp is the unix time at which the file was opened plus the picture's own time, divided by
-    the speed: whoever looks at the stamps sees a camera whose scene happens faster.
+    A picture's stamp is the unix time at which the showing began plus the picture's own time, divided by the
+    speed: whoever looks at the stamps sees a camera whose scene happens faster. When nobody takes a picture
+    for more than a second, or the whole process is stopped, the film goes on from where it was: its stamps
+    are later by that from there on, and `held_ns` tells by how much.
     """
 
+    waits_if_blocked = True
     reopens = False
 
     def __init__(
@@ -73,13 +76,14 @@ class FileConnection:
         self._closed = Event()
         self._rate = 1.0 if speed is None else speed
         self._pace = None if speed is None else Pace(speed=speed, clocks=clocks)
+        self._began_ns: int | None = None
 
     def arrivals(self) -> Iterator[PictureArrival]:
         """Pictures when they are due; ends with the film."""
-        started_ns, offset_s = self._clocks.unix_ns(), 0.0
+        offset_s = 0.0
         while not self._closed.is_set():
             ended_s = offset_s
-            for arrival, end_s in self._showing(offset_s, started_ns):
+            for arrival, end_s in self._showing(offset_s):
                 ended_s = end_s
                 yield arrival
             if not self._loop or self._closed.is_set():
@@ -92,7 +96,7 @@ class FileConnection:
         """Show no more."""
         self._closed.set()
 
-    def _showing(self, offset_s: float, started_ns: int) -> Iterator[tuple[PictureArrival, float]]:
+    def _showing(self, offset_s: float) -> Iterator[tuple[PictureArrival, float]]:
         """The film once, beginning at `offset_s` of the showing; with each picture, when it is over."""
         with self._film.opened(measured=False) as film:
             lock, expected = Lock(), 0
@@ -108,8 +112,10 @@ class FileConnection:
                 expected = shot.index + 1
                 if shot.damaged:
                     continue
+                held_ns = 0 if self._pace is None else self._pace.held_ns
                 arrival = PictureArrival(
-                    stamp_ns=started_ns + round(time_s / self._rate * 1e9),
+                    stamp_ns=self._began() + round(time_s / self._rate * 1e9) + held_ns,
+                    held_ns=held_ns,
                     recv_ns=self._clocks.unix_ns(),
                     monotonic_ns=self._clocks.monotonic_ns(),
                     width_px=film.width_px,
@@ -120,6 +126,13 @@ class FileConnection:
             self.losses["damaged"] += film.lost_at_end
             for line in film.losses.take(damaged="left out"):
                 _LOG.warning("%s: %s", self._name, line)
+
+    def _began(self) -> int:
+        # By the first picture and not by the call: opening a file may take its time, and nothing that follows
+        # would make up for it.
+        if self._began_ns is None:
+            self._began_ns = self._clocks.unix_ns()
+        return self._began_ns
 
 
 def _alone(paint: Callable[[], RgbArray], lock: Lock) -> Callable[[], RgbArray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from math import isfinite
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -13,7 +12,7 @@ from molmo2_ground.errors import SourceError
 from molmo2_ground.messages.header import StampClock
 from molmo2_ground.sources.arrays import array_frame, is_array
 from molmo2_ground.sources.feeds.feed import Timeouts
-from molmo2_ground.sources.feeds.picture_arrival import PictureArrival, nanoseconds
+from molmo2_ground.sources.feeds.picture_arrival import PictureArrival, is_time, nanoseconds
 
 GivenPicture: TypeAlias = "RgbArray | tuple[float, RgbArray] | Frame"
 """uint8[height, width, 3] RGB; or with the moment it was taken, seconds; or a `Frame`, whose times count
@@ -90,13 +89,15 @@ class GivenConnection:
         if isinstance(given, Frame):
             rgb = given.rgb
             if given.time_s is not None:
+                self._check_time(given.time_s, number)
                 stamp_ns = self._started_ns + round(given.time_s * 1e9)
         else:
             if isinstance(given, tuple):
-                if len(given) != 2 or not isinstance(given[0], Real) or not isfinite(given[0]):
+                if len(given) != 2 or not isinstance(given[0], Real):
                     raise SourceError(
                         f"{self._name}: picture {number}: {_EXPECTED}; got a tuple of something else"
                     )
+                self._check_time(float(given[0]), number)
                 stamp_ns, clock, given = nanoseconds(float(given[0])), self._clock, given[1]
             if not is_array(given):
                 raise SourceError(f"{self._name}: picture {number}: {_EXPECTED}; got {type(given).__name__}")
@@ -114,6 +115,13 @@ class GivenConnection:
             height_px=rgb.shape[0],
             paint=lambda: rgb,
         )
+
+    def _check_time(self, time_s: float, number: int) -> None:
+        if not is_time(time_s):
+            raise SourceError(
+                f"{self._name}: picture {number}: expected its time in seconds, from 0 to 9e9; got {time_s:g}"
+                + ("; divide milliseconds by 1e3, nanoseconds by 1e9" if time_s >= 9e9 else "")
+            )
 
 
 def _calls(give: Callable[[], GivenPicture | None]) -> Iterator[GivenPicture]:

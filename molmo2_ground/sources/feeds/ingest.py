@@ -17,6 +17,7 @@ from molmo2_ground.sources.feeds.capture import Capture
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError, WholeFileError
 from molmo2_ground.sources.feeds.feed import (
     Arrival,
+    CanBeHeld,
     Connection,
     CountsLosses,
     Feed,
@@ -292,7 +293,8 @@ class Ingest:
         if not self._showed and self._fruitless >= _LOGGED_ATTEMPTS and not self._sent_file:
             _LOG.info("%s: pictures come again", self.name)  # the log did not say that it is connected
         self._last_stamp_ns, self._last_good_ns, self._showed = stamp_ns, arrival.monotonic_ns, True
-        if self._thinning is not None and not self._thinning.wants(stamp_ns):
+        held_ns = arrival.held_ns if isinstance(arrival, CanBeHeld) else 0
+        if self._thinning is not None and not self._thinning.wants(stamp_ns - held_ns):
             self._room.left_out("rate")
             return
         assert self._epoch is not None
@@ -309,6 +311,7 @@ class Ingest:
                 width_px=arrival.width_px,
                 height_px=arrival.height_px,
                 paint=arrival.paint,
+                held_ns=held_ns,
             )
         )
 

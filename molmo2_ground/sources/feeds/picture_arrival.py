@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from molmo2_ground.messages.header import StampClock
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PictureArrival:
-    """A picture that came; see `Arrival` for the fields."""
+    """A picture that came; see `Arrival` and `CanBeHeld` for the fields."""
 
     stamp_ns: int | None
     clock: StampClock = "unix"
@@ -20,6 +21,15 @@ class PictureArrival:
     width_px: int
     height_px: int
     paint: Callable[[], RgbArray]
+    held_ns: int = 0
+
+
+def is_time(seconds: float) -> bool:
+    """Whether it may be seconds since some beginning: not before it, and no later than the year 2255.
+
+    Milliseconds since 1970 are not; and later times do not fit into the nanoseconds of messages.
+    """
+    return math.isfinite(seconds) and 0 <= seconds < 9e9
 
 
 def nanoseconds(seconds: float) -> int:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import io
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from molmo2_ground.clip import RgbArray
 from molmo2_ground.messages.camera import CameraMessage, Encoding
 from molmo2_ground.messages.header import StampClock
 from molmo2_ground.sources.feeds.failures import RefusedError
-from molmo2_ground.sources.feeds.picture_arrival import nanoseconds
+from molmo2_ground.sources.feeds.picture_arrival import is_time, nanoseconds
 from molmo2_ground.sources.picture import MAX_SIDE_PX
 
 # A camera's picture; a file of this many may still be read, but nobody films it live.
@@ -139,7 +138,7 @@ def _read_lerobot(said: dict[str, object], camera: str) -> SentPicture | None:
     if not isinstance(text, str):
         raise MalformedError("the picture is no text")
     if time_s is not None and (
-        not isinstance(time_s, int | float) or isinstance(time_s, bool) or not _is_time(time_s)
+        not isinstance(time_s, int | float) or isinstance(time_s, bool) or not is_time(time_s)
     ):
         raise MalformedError("the time is no number of seconds")
     try:
@@ -155,10 +154,6 @@ def _read_lerobot(said: dict[str, object], camera: str) -> SentPicture | None:
         height_px=size[1],
         paint=_painting(body, "jpeg", size),
     )
-
-
-def _is_time(time_s: float) -> bool:
-    return math.isfinite(time_s) and 0 <= time_s < 9e9
 
 
 def _painting(body: bytes, encoding: Encoding, size_px: tuple[int, int]) -> Callable[[], RgbArray]:

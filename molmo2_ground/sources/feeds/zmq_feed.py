@@ -13,6 +13,7 @@ from molmo2_ground._optional import require
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.sources.feeds.address import Address
+from molmo2_ground.sources.feeds.camera_clock import CameraClock
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
 from molmo2_ground.sources.feeds.feed import Timeouts
 from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
@@ -82,9 +83,12 @@ class ZmqConnection:
         self.losses: Counter[str] = Counter()
         self._closed = Event()
         self._last: tuple[int, int] | None = None
+        self._camera_clock = CameraClock(feed.name, each_tells=True)
 
     def arrivals(self) -> Iterator[PictureArrival]:
-        """Pictures as they come; raises `StalledError` when none comes in time, malformed messages or not."""
+        """Pictures as they come; raises `StalledError` when none comes in time, malformed messages or not,
+        and when the camera's clock leaps ahead.
+        """
         clocks = self._feed.clocks
         try:
             good_ns, patience_s = clocks.monotonic_ns(), self._timeouts.open_s
@@ -127,7 +131,7 @@ class ZmqConnection:
             raise SourceError(f"{self._feed.name}: the camera was started anew")
         self._last = stamp
         return PictureArrival(
-            stamp_ns=sent.stamp_ns,
+            stamp_ns=self._stamp_ns(sent, recv_ns=recv_ns),
             clock=sent.clock,
             recv_ns=recv_ns,
             monotonic_ns=monotonic_ns,
@@ -135,6 +139,11 @@ class ZmqConnection:
             height_px=sent.height_px,
             paint=self._painting(sent),
         )
+
+    def _stamp_ns(self, sent: SentPicture, *, recv_ns: int) -> int | None:
+        if sent.clock != "unix":  # no clock that ours could be held against
+            return sent.stamp_ns
+        return self._camera_clock.stamp_ns(sent.stamp_ns, recv_ns=recv_ns)
 
     def _painting(self, sent: SentPicture) -> Any:
         name = self._feed.name

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import signal
 from collections import Counter
@@ -106,6 +107,13 @@ def test_every_message_comes_back_with_its_times(tmp_path: Path) -> None:
     assert topics["/molmo2/door/health"][0][:2] == (START_NS, START_NS)
 
 
+def test_health_spells_the_stream_as_its_topic_does(tmp_path: Path) -> None:
+    with McapRecorder(tmp_path / "run.mcap", contents=contents()) as recorder:
+        recorder.write_health(health(START_NS).model_copy(update={"source": "my cam/1"}))
+    (row,) = read(tmp_path / "run.mcap")["/molmo2/my%20cam%2F1/health"]
+    assert row[2]["source"] == "my%20cam%2F1"
+
+
 def test_channels_schemas_and_counts_are_in_the_summary(tmp_path: Path) -> None:
     record(tmp_path / "run.mcap", [*toy_updates(5, masks=True)])
     with open(tmp_path / "run.mcap", "rb") as stream:
@@ -178,6 +186,38 @@ def test_files_of_a_chosen_size_can_each_be_read_alone(tmp_path: Path) -> None:
         assert len(decode(video)) == len(video)
         stamps += [stamp(value) for *_, value in video]
     assert stamps == [update.stamp_ns for update in updates]
+
+
+@pytest.mark.slow
+def test_numbers_of_files_that_are_taken_are_passed_over(tmp_path: Path) -> None:
+    inside = Contents(questions=lambda: QUESTIONS, clocks=ticking(step_ns=3_000_000_000))
+    (tmp_path / "run-002.mcap").write_text("mine")
+    updates = [*toy_updates(16)]
+    record(tmp_path / "run.mcap", updates, contents=inside, max_mb=0.06)
+    assert (tmp_path / "run-002.mcap").read_text() == "mine"
+    files = [tmp_path / "run.mcap", *sorted(tmp_path.glob("run-*.mcap"))[1:]]
+    assert files[1].name == "run-003.mcap"
+    stamps = [stamp(value) for file in files for *_, value in read(file)["/molmo2/door/video"]]
+    assert stamps == [update.stamp_ns for update in updates]
+
+
+@pytest.mark.slow
+def test_a_recording_that_stops_between_two_files_names_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = Contents(questions=lambda: QUESTIONS, clocks=ticking(step_ns=3_000_000_000))
+    recorder = McapRecorder(tmp_path / "run.mcap", contents=inside, max_mb=0.06, when_full="wait")
+
+    def full(self: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("molmo2_ground.integrations.mcap.recorder._McapTape._open", full)
+    for update in toy_updates(16):
+        recorder.write(update)
+    recorder.close()
+    assert recorder.problem is not None
+    assert recorder.problem.endswith(f"what there is so far is in {tmp_path / 'run.mcap'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.mcap"]
 
 
 def test_nothing_is_written_over_and_nothing_stays_open(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_video_comes_back_picture_for_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_health_spells_the_stream_as_its_headers_do(tmp_path: Path) -> None:
+    with RerunLogger(tmp_path / "run.rrd", contents=contents()) as recorder:
+        recorder.write_health(health(START_NS).model_copy(update={"source": "my cam/1"}))
+    (told,) = [found for name, found in rows(tmp_path / "run.rrd").items() if name.endswith("/health")]
+    assert '"source":"my%20cam%2F1"' in told[0]["TextLog:text"][0]
+
+
+@pytest.mark.slow
 def test_trails_masks_and_texts_are_there_and_what_is_gone_is_cleared(tmp_path: Path) -> None:
     *updates, last = toy_updates(6, masks=True)
     record(tmp_path / "run.rrd", [*updates, replace(last, tracks=())], masks=True)

@@ -83,6 +83,14 @@ def check_detections(found: list[tuple[int, Any]], updates: list[Update]) -> Non
 
 
 @pytest.mark.slow
+def test_health_spells_the_stream_as_its_headers_do(tmp_path: Path) -> None:
+    with BagRecorder(tmp_path / "run", contents=contents()) as recorder:
+        recorder.write_health(health(START_NS).model_copy(update={"source": "my cam/1"}))
+    ((_, (row,)),) = read(tmp_path / "run").items()
+    assert json.loads(row[1].data)["source"] == "my%20cam%2F1"
+
+
+@pytest.mark.slow
 @STORAGES
 def test_detections_come_back_with_ids_boxes_and_every_nanosecond(tmp_path: Path, storage: Storage) -> None:
     updates = [*toy_updates(8, masks=True)]

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import pytest
 
 from molmo2_ground.analytics import Zone
 from molmo2_ground.clip import RgbArray
+from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import SourceError
 from molmo2_ground.live.clip_file import write_clip
 from molmo2_ground.live.clip_ring import ClipRing
@@ -76,6 +78,27 @@ def test_a_clip_is_written_as_soon_as_its_time_is_full(tmp_path: Path) -> None:
             assert ring._lock.wait_for(lambda: ring.written == 1, timeout=20)
         assert event.clip is not None
         assert (tmp_path / event.clip).exists()
+
+
+@pytest.mark.parametrize(
+    ("waits", "pictures"), [pytest.param(True, 6, id="a-film"), pytest.param(False, 4, id="a-camera")]
+)
+def test_a_clip_of_what_waits_for_us_waits_for_its_last_picture(
+    tmp_path: Path, waits: bool, pictures: int
+) -> None:
+    passed_s = 0.0
+    clocks = Clocks(monotonic_ns=lambda: round(passed_s * 1e9))
+    with ClipRing(tmp_path, before_s=0.3, after_s=0.3, fps=30, waits=waits, clocks=clocks) as ring:
+        watching = Watching([Watch.enters(RED, name="red")])
+        for one in updates():
+            if one.time_s > 0.65:  # so slow is the model, or the camera is gone for so long
+                with ring._lock:
+                    passed_s += 100.0
+                    ring._lock.notify_all()
+                    ring._lock.wait_for(lambda: ring.written == 1, timeout=0.05 if waits else 20)
+            ring.take(one, watching.take(one))
+    (receipt,) = tmp_path.glob("*.json")
+    assert len(json.loads(receipt.read_text(encoding="utf-8"))["pictures"]) == pictures
 
 
 def test_pictures_are_thinned_to_the_rate(tmp_path: Path) -> None:
@@ -143,6 +166,21 @@ def test_a_picture_that_cannot_be_painted_is_left_out(
         ring.take(update(0.0, capture=capture(0.0, paint=broken)))
     assert (ring.failed, ring.missed) == (1, 0)
     assert "a picture could not be kept: damaged" in caplog.text
+
+
+def test_an_event_at_no_time_has_no_clip_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watching = Watching([Watch.enters(RED)])
+    with ClipRing(tmp_path, waits=True) as ring:
+        told: list[WatchEvent] = []
+        for one in updates():
+            odd = replace(one, capture=replace(one.capture, stamp_ns=one.capture.stamp_ns * 1000))
+            told += ring.take(odd, watching.take(one))
+    assert [event.clip for event in told] == [None]
+    assert ring.failed == 1
+    assert "no clip of" in caplog.text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_events_of_one_picture_have_two_names(tmp_path: Path) -> None:

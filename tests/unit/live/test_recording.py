@@ -86,6 +86,17 @@ def test_a_failure_is_one_line_and_the_stream_goes_on(caplog: pytest.LogCaptureF
     assert (len(tape.entries), tape.ended, tape.was_let_go) == (2, 0, 1)
 
 
+def test_a_folder_that_is_gone_is_told_and_no_file_in_it_is_named() -> None:
+    tape = ListTape(fails_at=0)
+    tape.left = Path("nowhere/list.part")
+    record = recorder(tape, when_full="wait")
+    record.write(next(iter(toy_updates(1))))
+    record.close()
+    assert record.problem == (
+        "recording to list stopped: the folder nowhere is gone, and what was recorded with it"
+    )
+
+
 def test_a_panic_of_a_library_ends_the_recording_and_closing_it_does_not_hang() -> None:
     class Panic(BaseException):
         """As PyO3 raises it for a panic in Rust."""

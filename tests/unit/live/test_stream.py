@@ -21,8 +21,10 @@ from molmo2_ground.live.update import Update
 from molmo2_ground.live.watch import Watch
 from molmo2_ground.query import Decoding, Prompt, Query
 from molmo2_ground.results import Answer, Count, Points
+from molmo2_ground.sources.feeds.file_feed import FileFeed
 from molmo2_ground.sources.feeds.given_feed import GivenFeed
 from tests.live_scenes import BEGIN_NS, Places, Street, TruthBackend, times
+from tests.media import FRAME_COUNT, Shelf, constant_rate
 
 FPS = 10.0
 BEGIN_S = BEGIN_NS / 1e9
@@ -95,6 +97,25 @@ def test_a_source_that_waits_has_no_late_pictures() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("policy", "late"), [pytest.param("block", False, id="waits"), pytest.param("latest", True, id="goes-on")]
+)
+def test_a_film_at_its_own_pace_waits_for_the_model_under_block(
+    media: Shelf, policy: str, late: bool
+) -> None:
+    feed = FileFeed(media(constant_rate), speed=2.0)
+    with over(
+        SlowBackend(1.2), source=feed, policy=policy, max_age_s=0.5 if policy == "block" else 1e-6
+    ) as s:
+        updates = list(s)
+        assert ("late" in s.totals.dropped) == late
+    if not late:
+        assert [u.capture.index for u in updates] == list(range(FRAME_COUNT))
+        assert [u.time_s for u in updates] == pytest.approx([n * 0.05 for n in range(FRAME_COUNT)], abs=0.002)
+        assert updates[-1].capture.held_ns > 0
+
+
 def test_the_loop_goes_on_while_the_model_looks() -> None:
     source = GivenFeed(pictures(2.0, every_s=0.01), paced=True)
     with over(SlowBackend(0.1), source=source) as stream:

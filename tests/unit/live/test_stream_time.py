@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,9 @@ def told(captures: list[Capture], *, paced: bool = True) -> list[float]:
     return [round(time.of(capture), 6) for capture in captures]
 
 
-def at(arrived_s: float, stamp_s: float, *, epoch: int = 1) -> Capture:
-    return STREET.capture(0, arrived_s, stamp_s=stamp_s, epoch=epoch)
+def at(arrived_s: float, stamp_s: float, *, epoch: int = 1, held_s: float = 0.0) -> Capture:
+    capture = STREET.capture(0, arrived_s, stamp_s=stamp_s, epoch=epoch)
+    return replace(capture, held_ns=round(held_s * 1e9))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,8 @@ def at(arrived_s: float, stamp_s: float, *, epoch: int = 1) -> Capture:
         pytest.param([at(0, 9), at(4, 0.5, epoch=2), at(4.1, 0.6, epoch=2)], [0, 4, 4.1], id="begins-anew"),
         pytest.param([at(0, 9), at(4, 3600, epoch=2)], [0, 4], id="another-clock"),
         pytest.param([at(0, 9), at(0.1, 3609), at(0.2, 3609.1)], [0, 0.1, 0.2], id="a-clock-set-forward"),
+        pytest.param([at(0, 9), at(40, 48.9, held_s=39.8)], [0, 0.1], id="a-film-that-was-held-up"),
+        pytest.param([at(0, 9, held_s=5), at(0.1, 9.1, epoch=2)], [0, 0.1], id="held-up-before-a-reconnect"),
         pytest.param([at(0, 9), at(0.0001, 9.0001)], [0, 0.001], id="always-rises"),
     ],
 )

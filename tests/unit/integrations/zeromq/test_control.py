@@ -14,6 +14,7 @@ from molmo2_ground.integrations.zeromq import ControlClient, ControlServer
 from molmo2_ground.integrations.zeromq.control_server import LONGEST_REQUEST, MOST_QUESTIONS
 from molmo2_ground.integrations.zeromq.keys import revoke
 from molmo2_ground.integrations.zeromq.rate_limit import Bucket, RateLimit
+from molmo2_ground.messages import HealthMessage
 from molmo2_ground.messages.control import ControlReply, PingRequest
 from molmo2_ground.query import Query
 from tests.made_updates import live_track, mask_of
@@ -87,6 +88,18 @@ def test_questions_are_added_changed_and_removed(client: ControlClient, stream: 
         "people": Query.track("people in vests"),
         "question-2": Query.track("dogs", fps=1.0, max_objects=3),
     }
+
+
+def test_the_stream_is_spelt_as_in_topics() -> None:
+    class Odd(FakeStream):
+        def health(self) -> HealthMessage:
+            return super().health().model_copy(update={"source": "my cam/1"})
+
+    with (
+        ControlServer(LOOPBACK, Odd(), limit=ENOUGH) as made,
+        ControlClient(made.endpoint, timeout_s=PATIENCE_S) as client,
+    ):
+        assert client.status().source == "my%20cam%2F1"
 
 
 def test_status_and_ping(client: ControlClient) -> None:

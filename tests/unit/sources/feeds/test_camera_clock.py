@@ -50,6 +50,11 @@ def test_before_the_first_report_and_for_the_report_itself_the_arrival_counts() 
     assert stamps == [None, None, None, NOW - 4, NOW - 3]
 
 
+def test_where_each_picture_tells_its_time_the_first_counts() -> None:
+    clock = CameraClock("cam", each_tells=True)
+    assert [clock.stamp_ns(NOW - n, recv_ns=NOW) for n in (5, 4)] == [NOW - 5, NOW - 4]
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [

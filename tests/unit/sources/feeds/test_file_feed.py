@@ -14,6 +14,7 @@ from molmo2_ground.sources.feeds import Ingest, Timeouts, open_feed
 from molmo2_ground.sources.feeds.capture import Capture
 from molmo2_ground.sources.feeds.failures import RefusedError
 from molmo2_ground.sources.feeds.file_feed import FileFeed
+from molmo2_ground.sources.feeds.picture_arrival import PictureArrival
 from tests.media import (
     FRAME_COUNT,
     VARIABLE_TIMES_S,
@@ -61,6 +62,25 @@ def test_at_a_speed_pictures_come_when_they_are_due_and_are_stamped_so(media: Sh
     for capture in captures:  # never before it is due
         assert capture.recv_ns - captures[0].recv_ns >= capture.stamp_ns - captures[0].stamp_ns - 5_000_000
     assert ingest.state == "ended"
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_what_it_was_held_up_for_is_in_the_stamps_from_there_on(media: Shelf, loop: bool) -> None:
+    passed_s, held_s = 0.0, []
+    clocks = Clocks(
+        unix_ns=lambda: START_NS + round(passed_s * 1e9), monotonic_ns=lambda: round(passed_s * 1e9)
+    )
+    feed = FileFeed(media(constant_rate), speed=100.0, loop=loop, clocks=clocks)
+    stamps = []
+    for number, arrival in enumerate(islice(feed.connect(Timeouts()).arrivals(), 2 * FRAME_COUNT)):
+        assert isinstance(arrival, PictureArrival)
+        stamps.append((arrival.stamp_ns or 0) - arrival.held_ns - START_NS)
+        held_s.append(arrival.held_ns / 1e9)
+        passed_s = (number + 1) * 0.001 + 7.0 * (number >= 3) + 0.9 * (number >= 5) + 5.0 * (number >= 7)
+    assert stamps == pytest.approx([n * 1e6 for n in range(len(stamps))], rel=0.02)
+    assert held_s[:4] == [0.0] * 4
+    assert held_s[4:8] == [pytest.approx(7.0, abs=0.01)] * 4  # 0.9 s are caught up
+    assert held_s[8:] == [pytest.approx(12.9, abs=0.01)] * len(held_s[8:])
 
 
 def test_in_a_loop_times_go_on(media: Shelf) -> None:

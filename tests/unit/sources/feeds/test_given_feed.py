@@ -21,6 +21,10 @@ def gray(value: int, *, height: int = 3, width: int = 5) -> Any:
     return np.full((height, width, 3), value, np.uint8)
 
 
+def at(time_s: float) -> Frame:
+    return Frame(rgb=gray(1), width_px=5, height_px=3, source_index=0, time_s=time_s, shown_time_s=time_s)
+
+
 def all_of(pictures: Any, **words: Any) -> list[PictureArrival]:
     return list(GivenFeed(pictures, clocks=CLOCKS, **words).connect(Timeouts()).arrivals())
 
@@ -38,8 +42,7 @@ def test_seconds_beside_an_array_are_its_stamp() -> None:
 
 
 def test_times_of_frames_count_from_the_opening() -> None:
-    frame = Frame(rgb=gray(1), width_px=5, height_px=3, source_index=0, time_s=0.5, shown_time_s=0.5)
-    (only,) = all_of([frame])
+    (only,) = all_of([at(0.5)])
     assert only.stamp_ns == 1_000_500_000_000
 
 
@@ -64,7 +67,10 @@ def test_an_array_that_the_caller_fills_again_stays_as_it_was() -> None:
     [
         pytest.param("a.png", "got str", id="path"),
         pytest.param((1.0, gray(1), 3), "tuple", id="three"),
-        pytest.param((float("nan"), gray(1)), "tuple", id="no-time"),
+        pytest.param((float("nan"), gray(1)), "expected its time in seconds, .* got nan", id="no-time"),
+        pytest.param((1.79e12, gray(1)), r"got 1.79e\+12; divide milliseconds by 1e3", id="milliseconds"),
+        pytest.param((-3.0, gray(1)), "from 0 to 9e9; got -3", id="before-the-beginning"),
+        pytest.param(at(float("inf")), "got inf", id="a-frame-at-no-time"),
         pytest.param(np.zeros((2, 2, 3)), "float64", id="floats"),
         pytest.param((1.0, "x"), "got str", id="stamped-word"),
     ],

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import re
+from dataclasses import replace
 from itertools import pairwise
 from threading import Event, Thread, active_count
 from typing import Any
@@ -256,6 +257,16 @@ def test_damaged_pictures_are_counted_and_leave_gaps_in_the_numbers() -> None:
     assert [c.index for c in got] == [2, 3, 5]
     assert ingest.totals.dropped == {"damaged": 7}
     assert ingest.totals.received == 10
+
+
+def test_a_rate_goes_by_the_films_own_times_when_it_is_held_up() -> None:
+    # Each picture that is kept holds it up for 2 s.
+    held = [
+        replace(arrival((i * 100 + i // 5 * 2000) * MILLISECOND), held_ns=i // 5 * 2 * 10**9)
+        for i in range(20)
+    ]
+    got, _ = read(FakeFeed([Life(held)], reopens=False), rate_hz=2.0)
+    assert [capture.index for capture in got] == [0, 5, 10, 15]
 
 
 def test_a_rate_thins_before_anything_waits() -> None:

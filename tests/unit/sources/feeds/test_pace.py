@@ -29,9 +29,14 @@ def test_a_little_late_is_caught_up_and_much_moves_everything_along() -> None:
     pace.wait_s(0)
     hands.now_ns += 1_500_000_000
     assert pace.wait_s(1.0) == pytest.approx(-0.5)
+    assert pace.held_ns == 0
     hands.now_ns += 10_000_000_000
     assert pace.wait_s(1.1) == 0
     assert pace.wait_s(1.6) == pytest.approx(0.5)
+    assert pace.held_ns == 10_400_000_000
+    hands.now_ns += 5_000_000_000
+    assert pace.wait_s(1.6) == 0
+    assert pace.held_ns == 14_900_000_000
 
 
 def test_a_speed_of_nothing_is_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from threading import Event, Thread
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from molmo2_ground.clocks import Clocks
+from molmo2_ground.messages.header import StampClock
 from molmo2_ground.sources.feeds import Ingest, Timeouts, camera_parts, open_feed
 from molmo2_ground.sources.feeds.backoff import Backoff
 from molmo2_ground.sources.feeds.failures import RefusedError, StalledError
@@ -58,8 +61,10 @@ def cameras() -> Iterator[Any]:
         camera.close()
 
 
-def message(stamp_ns: int, *, epoch: int = 0, camera: str = "left") -> list[bytes]:
-    return list(camera_parts(PICTURE, stamp_ns=stamp_ns, epoch=epoch, camera=camera))
+def message(
+    stamp_ns: int, *, epoch: int = 0, camera: str = "left", clock: StampClock = "unix"
+) -> list[bytes]:
+    return list(camera_parts(PICTURE, stamp_ns=stamp_ns, epoch=epoch, camera=camera, clock=clock))
 
 
 def test_pictures_come_with_the_senders_times_and_everything_else_is_counted(cameras: Any) -> None:
@@ -75,7 +80,8 @@ def test_pictures_come_with_the_senders_times_and_everything_else_is_counted(cam
         ],
         once_each=True,
     )
-    feed = open_feed(f"zmq+tcp://127.0.0.1:{camera.port}?camera=left")
+    clocks = Clocks(unix_ns=lambda: 4)
+    feed = open_feed(f"zmq+tcp://127.0.0.1:{camera.port}?camera=left", clocks=clocks)
     with Ingest(feed, policy="block", timeouts=Timeouts(open_s=10, read_s=10)) as ingest:
         captures = [ingest.take(10) for _ in range(3)]
         assert [(c.stamp_ns, c.stamped_by) for c in captures if c] == [(n, "camera") for n in (1, 2, 3)]
@@ -92,6 +98,31 @@ def test_a_camera_that_was_started_anew_is_another_epoch(cameras: Any) -> None:
     assert first is not None
     assert second is not None
     assert second.epoch > first.epoch
+
+
+@pytest.mark.parametrize(
+    ("off_s", "clock", "stamped_by"),
+    [
+        pytest.param(-1.5, "unix", "camera", id="a-clock-that-is-ours"),
+        pytest.param(-6.0, "unix", "arrival", id="seconds-behind"),
+        pytest.param(6.0, "unix", "arrival", id="seconds-ahead"),
+        pytest.param(-6.0, "ros", "camera", id="another-clock-is-kept"),
+    ],
+)
+def test_a_clock_that_is_not_ours_is_told_and_pictures_are_stamped_by_arrival(
+    cameras: Any, caplog: pytest.LogCaptureFixture, off_s: float, clock: StampClock, stamped_by: str
+) -> None:
+    sent_ns = time.time_ns() + round(off_s * 1e9)
+    camera = cameras([message(sent_ns + n, clock=clock) for n in range(3)], once_each=True)
+    feed = open_feed(f"zmq+tcp://127.0.0.1:{camera.port}")
+    with Ingest(feed, policy="block") as ingest:
+        captures = [capture for _ in range(3) if (capture := ingest.take(10))]
+    assert [c.stamped_by for c in captures] == [stamped_by] * 3
+    assert all(
+        c.stamp_ns == (sent_ns + n if stamped_by == "camera" else c.recv_ns) for n, c in enumerate(captures)
+    )
+    said = [line for line in caplog.messages if "pictures are stamped by their arrival" in line]
+    assert len(said) == (stamped_by == "arrival")
 
 
 @pytest.mark.slow
