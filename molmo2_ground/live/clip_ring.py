@@ -150,9 +150,8 @@ class ClipRing:
     def _wanted_or_not(self, event: WatchEvent, update: Update) -> WatchEvent:
         try:
             return self._want(event, update)
-        except (
-            Exception
-        ) as error:  # a stamp that is no time, a folder that may not be read: the stream goes on
+        # A stamp that is no time, a folder that may not be read: the stream goes on.
+        except Exception as error:
             self._trouble(f"no clip of {event.watch!r}", error)
             return event
 
