@@ -70,7 +70,7 @@ def test_an_array_that_the_caller_fills_again_stays_as_it_was() -> None:
         pytest.param((float("nan"), gray(1)), "expected its time in seconds, .* got nan", id="no-time"),
         pytest.param((1.79e12, gray(1)), r"got 1.79e\+12; divide milliseconds by 1e3", id="milliseconds"),
         pytest.param((-3.0, gray(1)), "from 0 to 9e9; got -3", id="before-the-beginning"),
-        pytest.param(at(float("inf")), "got inf", id="a-frame-at-no-time"),
+        pytest.param(at(9e12), r"got 9e\+12", id="a-frame-at-no-time"),
         pytest.param(np.zeros((2, 2, 3)), "float64", id="floats"),
         pytest.param((1.0, "x"), "got str", id="stamped-word"),
     ],
