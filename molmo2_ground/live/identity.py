@@ -57,8 +57,8 @@ class Thing:
     samples      its places lately, by picture: the model's own, and in between those carried to sampled ones.
     observed_ns, observed_s, observed_index  the newest picture in which the model saw it.
     here         False while it is out of sight: the last look did not see it at its end, or the connection
-                 was lost since.   missed: looks one after another that did not see it at their end.
-    cut          the scene changed since it was seen: where it was says nothing of where it is.
+                 was lost or the scene changed since.
+    missed       looks one after another that did not see it at their end.
     """
 
     object_id: int
@@ -71,7 +71,6 @@ class Thing:
     samples: list[Sample] = field(default_factory=list)
     here: bool = True
     missed: int = 0
-    cut: bool = False
 
     def take(self, sample: Sample) -> None:
         """A place in a picture, in place of the one known there; one that was carried replaces none."""
@@ -90,7 +89,10 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Joined:
-    """What an answer changed: the ledger, where to follow things from, and what is out of sight."""
+    """What an answer changed: the ledger, where to follow things from, and what is out of sight now.
+
+    An answer about a picture before an interruption says where things were there, and they are gone now.
+    """
 
     ledger: tuple[LedgerEntry, ...]
     anchors: tuple[Anchor, ...]
@@ -124,6 +126,8 @@ class Identities:
         self._things: dict[int, Thing] = {}
         self._next_id = 1
         self._on_one_spot: dict[tuple[int, int], int] = {}
+        # The first picture after the last interruption of any kind, and after the last cut.
+        self._parted_index = self._cut_index = 0
 
     def __iter__(self) -> Iterator[Thing]:
         return iter(self._things.values())
@@ -156,11 +160,20 @@ class Identities:
             thing.take(sample)
             self._let_go(thing, sample.time_s)
 
-    def interrupted(self, *, cut: bool) -> None:
-        """Pictures to come share nothing with those before: another connection, or (`cut`) scene."""
+    def interrupted(self, source_index: int, *, cut: bool) -> None:
+        """From this picture on they share nothing with those before: another connection, or (`cut`) scene.
+
+        What an answer still says of pictures before it brings nothing back into sight.
+        """
+        self._parted_index = source_index
+        if cut:
+            self._cut_index = source_index
         for thing in self._things.values():
             thing.here = False
-            thing.cut = thing.cut or cut
+
+    def _is_cut_off(self, thing: Thing) -> bool:
+        """Whether the scene changed since it was seen: where it was says nothing of where it is."""
+        return thing.observed_index < self._cut_index
 
     def drop(self, question: str, *, stamp_ns: int, source_index: int, reason: str) -> Joined:
         """Give up everything of a question that is asked no more."""
@@ -201,14 +214,14 @@ class Identities:
             for thing in self.of(question)
             if thing.object_id not in seen_now or not thing.here
         ]
-        merged = self._merges(seen_now, seen)
+        merged = self._merges(question, seen_now, seen)
         dead = self._unseen(known, seen_now, seen)
         ledger += [*merged, *dead]
         gone += [entry.object_id for entry in merged]
         anchors = tuple(
             _anchor(known_thing, track)
             for object_id, track in sorted(seen_now.items())
-            if (known_thing := self._things.get(object_id)) is not None and known_thing.here
+            if (known_thing := self._things.get(object_id)) is not None and seen.shows(track)
         )
         return Joined(ledger=tuple(ledger), anchors=anchors, gone=tuple(dict.fromkeys(gone)))
 
@@ -224,7 +237,8 @@ class Identities:
         self._pair(
             matches, known, own, SHARED_GATE, "on {0} pictures that both looks saw they lie {1:.1f} % apart"
         )
-        if only_one and len(known) == 1 and len(tracks) == 1 and not matches:
+        one_each = len(known) == 1 and len(tracks) == 1
+        if only_one and one_each and not matches and not self._is_cut_off(known[0]):
             matches[0] = (known[0], "one thing is asked for, one is known and one was found")
         ahead = _table(known, tracks, self._off_the_way)
         missing = [thing for thing in known if all(thing is not same for same, _ in matches.values())]
@@ -269,7 +283,7 @@ class Identities:
         It may have gone straight on or have stopped on the way: the distance is that to the line between.
         """
         first, seen = track.samples[0], thing.observed
-        if thing.cut or not seen:
+        if self._is_cut_off(thing) or not seen:
             return float("nan"), 0.0
         before = [sample for sample in seen if sample.time_s <= first.time_s] or seen[:1]
         gap_s = abs(first.time_s - before[-1].time_s)
@@ -310,7 +324,7 @@ class Identities:
         if last.source_index >= thing.observed_index:
             thing.observed_index, thing.observed_s = last.source_index, last.time_s
             thing.observed_ns = seen.stamps_ns.get(last.source_index, seen.stamp_ns)
-        thing.here, thing.cut = seen.shows(track), False
+        thing.here = seen.shows(track) and last.source_index >= self._parted_index
         self._let_go(thing, seen.time_s)
 
     def _let_go(self, thing: Thing, time_s: float) -> None:
@@ -319,8 +333,12 @@ class Identities:
         if thing.samples[0].time_s < since_s - 1.0:
             thing.samples = [sample for sample in thing.samples if sample.time_s >= since_s]
 
-    def _merges(self, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
+    def _merges(self, question: str, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
         entries = []
+        for pair in list(self._on_one_spot):
+            # A look that did not see both says nothing of one spot: what is counted is unbroken.
+            if self._things[pair[0]].question == question and not seen_now.keys() >= set(pair):
+                del self._on_one_spot[pair]
         for (a, first), (b, second) in combinations(sorted(seen_now.items()), 2):
             apart, shared = apart_on_shared_frames(first.samples, second)
             if not shared or apart > MERGE_GATE:
@@ -341,9 +359,11 @@ class Identities:
         for thing in known:
             if thing.object_id not in self._things:
                 continue
-            thing.here = thing.here and thing.object_id in seen_now
-            thing.missed = 0 if thing.here else thing.missed + 1
-            if thing.here:
+            track = seen_now.get(thing.object_id)
+            at_its_end = track is not None and seen.shows(track)
+            thing.here = thing.here and at_its_end
+            thing.missed = 0 if at_its_end else thing.missed + 1
+            if at_its_end:
                 continue
             gone_s = seen.time_s - thing.observed_s
             if thing.missed >= DEATH_LOOKS and gone_s > self._grace_s:

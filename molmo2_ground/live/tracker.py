@@ -307,13 +307,13 @@ class LiveTracker:
         if self._carrier is not None:
             self._carrier.restart_pictures()
         self._carried = ()
-        self._identities.interrupted(cut=False)
+        self._identities.interrupted(picture.index, cut=False)
         self.supervisor.restart_pictures(picture.index)
 
     def _carry(self, picture: LivePicture, carrier: Carrier) -> None:
         if self.supervisor.cut(picture):
             carrier.restart_pictures()
-            self._identities.interrupted(cut=True)
+            self._identities.interrupted(picture.index, cut=True)
         self._carried = carrier.take(picture)
         question_of = {
             c.object_id: thing.question for c in self._carried if (thing := self._identities.get(c.object_id))
