@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from molmo2_ground.live.carrier import Anchor
+from molmo2_ground.live.carrier import LONGEST_LOOK_S, Anchor
 from molmo2_ground.live.ledger import LedgerEntry, LedgerKind
 from molmo2_ground.results import Sample, Track
 from molmo2_ground.stitcher import (
@@ -128,6 +128,7 @@ class Identities:
         self._on_one_spot: dict[tuple[int, int], int] = {}
         # The first picture after the last interruption of any kind, and after the last cut.
         self._parted_index = self._cut_index = 0
+        self._asked_s = float("inf")  # of the newest picture of the look under way
 
     def __iter__(self) -> Iterator[Thing]:
         return iter(self._things.values())
@@ -159,6 +160,13 @@ class Identities:
         if thing is not None:
             thing.take(sample)
             self._let_go(thing, sample.time_s)
+
+    def asked(self, time_s: float | None) -> None:
+        """A look is under way whose newest picture is that of this time, seconds; None: no look is.
+
+        Places that its window shares stay until it has answered, for `LONGEST_LOOK_S` at most.
+        """
+        self._asked_s = float("inf") if time_s is None else time_s
 
     def interrupted(self, source_index: int, *, cut: bool) -> None:
         """From this picture on they share nothing with those before: another connection, or (`cut`) scene.
@@ -329,7 +337,8 @@ class Identities:
 
     def _let_go(self, thing: Thing, time_s: float) -> None:
         """Forget places that no window to come shares, but for the last ones, which tell where it went."""
-        since_s = min(time_s - self._keep_s, thing.samples[-1].time_s - CARRY_S)
+        asked_s = max(min(time_s, self._asked_s), time_s - LONGEST_LOOK_S)
+        since_s = min(asked_s - self._keep_s, thing.samples[-1].time_s - CARRY_S)
         if thing.samples[0].time_s < since_s - 1.0:
             thing.samples = [sample for sample in thing.samples if sample.time_s >= since_s]
 

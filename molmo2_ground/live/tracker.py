@@ -17,9 +17,9 @@ import numpy as np
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import GroundError, SourceError
-from molmo2_ground.live.carrier import Carried, Carrier
+from molmo2_ground.live.carrier import LONGEST_LOOK_S, Carried, Carrier
 from molmo2_ground.live.freshness import Freshness
-from molmo2_ground.live.identity import Identities, Joined, Seen
+from molmo2_ground.live.identity import FRESH_STEPS, Identities, Joined, Seen
 from molmo2_ground.live.ledger import LedgerEntry
 from molmo2_ground.live.live_picture import LivePicture
 from molmo2_ground.live.looker import LookAnswer, LookRequest
@@ -122,6 +122,7 @@ class LiveTracker:
         self.left_out: Counter[str] = Counter()  # since the start: taken, and no update is about them
         self._look_timings_ms: dict[str, float] = {}
         self._carried_ms = 0.0
+        self._said_slow = False
         self._seq = 0
         self.tokens = 0
 
@@ -205,6 +206,7 @@ class LiveTracker:
         self.supervisor.asked(reasons, newest_index=sampled.index, newest_s=sampled.time_s)
         self._asked = sampled
         self._changed.clear()
+        self._expect(window)
         return LookRequest(
             window=window,
             questions=questions,
@@ -231,8 +233,11 @@ class LiveTracker:
             found_new=found_new,
             now_s=self._clocks.monotonic_ns() / 1e9,
         )
+        self._expect(None)
         if self._carrier is None:
             self._about = self._asked
+        else:
+            self._warn_of_slow_looks(request.window)
 
     def update(self, *, dropped: Mapping[str, int] | None = None) -> Update | None:
         """What is known at the newest picture; None when nothing is new (without a carrier: no look came).
@@ -322,10 +327,32 @@ class LiveTracker:
         if picture.sampled:
             for carried in self._carried:
                 if carried.state == "propagated":
-                    self._identities.note(carried.object_id, _sample(carried, picture))
+                    place_norm = (carried.x_norm, carried.y_norm)
+                    self._identities.note(carried.object_id, _sample(place_norm, picture))
             if self._identities.sought(picture.time_s):
                 self.supervisor.sign("lost", picture.index)
         self._about = picture
+
+    def _expect(self, window: Window | None) -> None:
+        """Hold what the answer of the look that begins will need; None: it is over."""
+        self._identities.asked(None if window is None else window.time_s)
+        if self._carrier is not None:
+            frames = () if window is None else window.clip.frames
+            since_s = 0.0 if window is None else window.time_s - FRESH_STEPS / self.rules.fps
+            self._carrier.expect([f.source_index for f in frames if (f.time_s or 0.0) >= since_s])
+
+    def _warn_of_slow_looks(self, window: Window) -> None:
+        took_s = 0.0 if self._picture is None else self._picture.time_s - window.time_s
+        if took_s > LONGEST_LOOK_S and not self._said_slow:
+            self._said_slow = True
+            _LOG.warning(
+                "%s: a look took %.0f s, and pictures are held for it for %g s at most: what it found could "
+                "not be carried to now and is not told (this is said once). Take a smaller model or a "
+                'shorter window_s, or carry="none" for places in the pictures that were looked at',
+                self.name,
+                took_s,
+                LONGEST_LOOK_S,
+            )
 
     def _aimed(self, name: str, query: Query, window: Window) -> Query | None:
         """The question for this window: one that follows a point goes on from the thing's place in it."""
@@ -404,6 +431,14 @@ class LiveTracker:
         )
         if same:
             self._carried = self._carrier.restart(joined.anchors)
+            self._note_caught_up(self._carrier)
+
+    def _note_caught_up(self, carrier: Carrier) -> None:
+        """Keep where things are in the newest sampled picture: the next look is about it."""
+        picture = self._sampled
+        if picture is not None:
+            for object_id, place_norm in carrier.places_in(picture.index).items():
+                self._identities.note(object_id, _sample(place_norm, picture))
 
     def _tracks(self, capture: Capture) -> tuple[LiveTrack, ...]:
         tracks = []
@@ -434,13 +469,14 @@ class LiveTracker:
         return tuple(tracks)
 
 
-def _sample(carried: Carried, picture: LivePicture) -> Sample:
+def _sample(place_norm: tuple[float, float], picture: LivePicture) -> Sample:
+    x_norm, y_norm = place_norm
     return Sample(
         time_s=picture.time_s,
         source_index=picture.index,
-        x_px=carried.x_norm * picture.capture.width_px,
-        y_px=carried.y_norm * picture.capture.height_px,
-        x_norm=carried.x_norm,
-        y_norm=carried.y_norm,
+        x_px=x_norm * picture.capture.width_px,
+        y_px=y_norm * picture.capture.height_px,
+        x_norm=x_norm,
+        y_norm=y_norm,
         state="propagated",
     )

@@ -306,6 +306,31 @@ def test_of_a_question_about_one_thing_the_one_that_is_found_is_the_one_that_is_
         assert kinds(look(ids, 9, told, only_one=only_one)) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("asked", "until", "first"),
+    [
+        pytest.param(
+            False, 60, 36, id="no-look-under-way"
+        ),  # 10 s, and 2 s until some are let go of together
+        pytest.param(True, 60, 1, id="a-slow-look"),
+        pytest.param(True, 600, 336, id="a-look-that-hangs"),
+    ],
+)
+def test_places_that_a_look_under_way_shares_stay_for_so_long_as_it_may_take(
+    asked: bool, until: int, first: int
+) -> None:
+    ids = identities()
+    look(ids, 2, {1: {1: 0.5, 2: 0.5}})
+    ids.asked(1.0 if asked else None)
+    for step in range(3, until + 1):
+        ids.note(1, sample(step, 0.5, state="propagated"))
+    (thing,) = ids
+    assert abs(round(2 * thing.samples[0].time_s) - first) <= 4
+    ids.asked(None)
+    ids.note(1, sample(until + 1, 0.5, state="propagated"))
+    assert thing.samples[0].time_s >= until / 2 - 12
+
+
 @pytest.mark.slow
 def test_history_is_bounded() -> None:
     ids = identities()
