@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import GroundError, SourceError
+from molmo2_ground.live.aim import aim
 from molmo2_ground.live.carrier import LONGEST_LOOK_S, Carried, Carrier
 from molmo2_ground.live.freshness import Freshness
 from molmo2_ground.live.identity import FRESH_STEPS, Identities, Joined, Seen
@@ -116,6 +117,7 @@ class LiveTracker:
         self._sampled: LivePicture | None = None
         self._asked: LivePicture | None = None
         self._changed: set[str] = set()  # questions that are no longer those that were asked last
+        self._out_of_reach: set[str] = set()  # questions about a point that no window can show any more
         self._looks: list[Look] = []
         self._ledger: list[LedgerEntry] = []
         self._dropped: Counter[str] = Counter()
@@ -147,6 +149,7 @@ class LiveTracker:
             self._take_in(joined)
         if query is not None:
             self._questions[name] = query
+            self._out_of_reach.discard(name)
             self.supervisor.sign("question", -1 if self._picture is None else self._picture.index)
 
     def take(self, capture: Capture) -> bool:
@@ -199,9 +202,10 @@ class LiveTracker:
         )
         if not reasons:
             return None
-        aimed = {name: self._aimed(name, query, window) for name, query in self._questions.items()}
-        questions = {name: query for name, query in aimed.items() if query is not None}
+        questions = self._aimed(window, reasons)
         if not questions:
+            if self._carrier is None and self._looks:
+                self._about = self._asked = sampled  # told are only pictures of looks, and there is none
             return None  # what is to be followed under a point is not in the window
         self.supervisor.asked(reasons, newest_index=sampled.index, newest_s=sampled.time_s)
         self._asked = sampled
@@ -354,22 +358,25 @@ class LiveTracker:
                 LONGEST_LOOK_S,
             )
 
-    def _aimed(self, name: str, query: Query, window: Window) -> Query | None:
-        """The question for this window: one that follows a point goes on from the thing's place in it."""
-        if query.at is None:
-            return query
-        frames = {frame.source_index: frame for frame in window.clip.frames}
-        places = [s for thing in self._identities.of(name) for s in thing.samples if s.source_index in frames]
-        if places:
-            first = min(places, key=lambda sample: sample.time_s)
-            shown_s = frames[first.source_index].shown_time_s or 0.0
-            return replace(query, at=(shown_s, first.x_px, first.y_px))
-        time_s, x_px, y_px = query.at
-        own = [frame for frame in window.clip.frames if abs((frame.time_s or 0.0) - time_s) <= 1 / query.fps]
-        if not own:
-            return None
-        nearest = min(own, key=lambda frame: abs((frame.time_s or 0.0) - time_s))
-        return replace(query, at=(nearest.shown_time_s or 0.0, x_px, y_px))
+    def _aimed(self, window: Window, reasons: tuple[str, ...]) -> dict[str, Query]:
+        """The questions that can be asked of this window; that one never can be again is told once."""
+        aimed = {}
+        for name, query in self._questions.items():
+            if name in self._out_of_reach:
+                continue
+            places = [sample for thing in self._identities.of(name) for sample in thing.samples]
+            try:
+                found = aim(query, window, places)
+            except GroundError as error:
+                self._out_of_reach.add(name)
+                now_ns = self._clocks.unix_ns()
+                request = LookRequest(window=window, questions={}, reasons=reasons, asked_ns=now_ns)
+                told = LookAnswer(request=request, results={name: error}, tokens=0, answered_ns=now_ns)
+                self._take_result(name, error, told)
+                continue
+            if found is not None:
+                aimed[name] = found
+        return aimed
 
     def _take_result(self, name: str, result: Result | GroundError, answer: LookAnswer) -> None:
         request, newest = answer.request, answer.request.window.newest
