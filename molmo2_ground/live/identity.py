@@ -9,6 +9,7 @@ by now, within a distance that widens with the time unseen, for as long as the g
 from __future__ import annotations
 
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -44,6 +45,8 @@ one spot."""
 DEATH_LOOKS = 3
 """A thing is given up when so many looks one after another did not see it and the grace time is over: one
 answer may forget a thing, and without looks nothing was unseen."""
+
+_MOST_CUTS = 1000  # more than a window of a flickering picture has
 
 FRESH_STEPS = 1.5
 """A thing whose last place in an answer is at most so many steps of the grid before the newest picture is
@@ -126,8 +129,9 @@ class Identities:
         self._things: dict[int, Thing] = {}
         self._next_id = 1
         self._on_one_spot: dict[tuple[int, int], int] = {}
-        # The first picture after the last interruption of any kind, and after the last cut.
-        self._parted_index = self._cut_index = 0
+        # The first picture after the last interruption of any kind, and that after each cut lately.
+        self._parted_index = 0
+        self._cuts: deque[int] = deque(maxlen=_MOST_CUTS)
         self._asked_s = float("inf")  # of the newest picture of the look under way
 
     def __iter__(self) -> Iterator[Thing]:
@@ -175,13 +179,17 @@ class Identities:
         """
         self._parted_index = source_index
         if cut:
-            self._cut_index = source_index
+            self._cuts.append(source_index)
         for thing in self._things.values():
             thing.here = False
 
-    def _is_cut_off(self, thing: Thing) -> bool:
-        """Whether the scene changed since it was seen: where it was says nothing of where it is."""
-        return thing.observed_index < self._cut_index
+    def _shows(self, seen: Seen, track: Track) -> bool:
+        """Whether a track of the answer reaches up to its newest picture, in the scene of that."""
+        return seen.shows(track) and not (track.last.source_index < self._parted_index <= seen.source_index)
+
+    def _is_cut_off(self, thing: Thing, track: Track) -> bool:
+        """Whether the scene changed between them: where a thing was says nothing of where it is."""
+        return any(thing.observed_index < cut <= track.first.source_index for cut in self._cuts)
 
     def drop(self, question: str, *, stamp_ns: int, source_index: int, reason: str) -> Joined:
         """Give up everything of a question that is asked no more."""
@@ -207,7 +215,7 @@ class Identities:
             if number in matches:
                 thing, reason = matches[number]
                 away = not thing.here
-            elif not seen.shows(track) or self._doubles(track, [tracks[n] for n in matches]):
+            elif not self._shows(seen, track) or self._doubles(track, [tracks[n] for n in matches]):
                 continue  # gone already, or named twice; the answer itself tells of both
             else:
                 thing = self._born(question, track, seen)
@@ -229,7 +237,7 @@ class Identities:
         anchors = tuple(
             _anchor(known_thing, track)
             for object_id, track in sorted(seen_now.items())
-            if (known_thing := self._things.get(object_id)) is not None and seen.shows(track)
+            if (known_thing := self._things.get(object_id)) is not None and self._shows(seen, track)
         )
         return Joined(ledger=tuple(ledger), anchors=anchors, gone=tuple(dict.fromkeys(gone)))
 
@@ -246,7 +254,7 @@ class Identities:
             matches, known, own, SHARED_GATE, "on {0} pictures that both looks saw they lie {1:.1f} % apart"
         )
         one_each = len(known) == 1 and len(tracks) == 1
-        if only_one and one_each and not matches and not self._is_cut_off(known[0]):
+        if only_one and one_each and not matches and not self._is_cut_off(known[0], tracks[0]):
             matches[0] = (known[0], "one thing is asked for, one is known and one was found")
         ahead = _table(known, tracks, self._off_the_way)
         missing = [thing for thing in known if all(thing is not same for same, _ in matches.values())]
@@ -291,7 +299,7 @@ class Identities:
         It may have gone straight on or have stopped on the way: the distance is that to the line between.
         """
         first, seen = track.samples[0], thing.observed
-        if self._is_cut_off(thing) or not seen:
+        if self._is_cut_off(thing, track) or not seen:
             return float("nan"), 0.0
         before = [sample for sample in seen if sample.time_s <= first.time_s] or seen[:1]
         gap_s = abs(first.time_s - before[-1].time_s)
@@ -369,7 +377,7 @@ class Identities:
             if thing.object_id not in self._things:
                 continue
             track = seen_now.get(thing.object_id)
-            at_its_end = track is not None and seen.shows(track)
+            at_its_end = track is not None and self._shows(seen, track)
             thing.here = thing.here and at_its_end
             thing.missed = 0 if at_its_end else thing.missed + 1
             if at_its_end:

@@ -184,6 +184,10 @@ class LiveTracker:
                 del self._stamps_ns[next(iter(self._stamps_ns))]
             if self.rules.wait:
                 self.supervisor.sign("every", picture.index)
+        if self.supervisor.cut(picture):
+            self._identities.interrupted(picture.index, cut=True)
+            if self._carrier is not None:
+                self._carrier.restart_pictures()
         if self._carrier is not None:
             self._carry(picture, self._carrier)
         self._carried_ms = (self._clocks.monotonic_ns() - began_ns) / 1e6
@@ -320,9 +324,6 @@ class LiveTracker:
         self.supervisor.restart_pictures(picture.index)
 
     def _carry(self, picture: LivePicture, carrier: Carrier) -> None:
-        if self.supervisor.cut(picture):
-            carrier.restart_pictures()
-            self._identities.interrupted(picture.index, cut=True)
         self._carried = carrier.take(picture)
         question_of = {
             c.object_id: thing.question for c in self._carried if (thing := self._identities.get(c.object_id))

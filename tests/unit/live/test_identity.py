@@ -151,6 +151,9 @@ NOBODY: Told = {}
     [
         pytest.param([(3, NOBODY)], [("birth", 2)], id="nothing-said-of-it"),
         pytest.param([(3, {1: {1: 0.2, 2: 0.2}})], [("birth", 2)], id="its-window-still-shows-it-before"),
+        pytest.param(
+            [(3, {1: {1: 0.2, 2: 0.2}, 2: {2: 0.8}})], [("birth", 2)], id="seen-at-last-when-it-was-gone"
+        ),
         pytest.param([(2, {1: {1: 0.2, 2: 0.2}})], [("birth", 2)], id="asked-before-and-answered-after"),
         pytest.param(
             [(2, {1: {1: 0.2, 2: 0.2}, 2: {1: 0.8, 2: 0.8}})],

@@ -30,8 +30,11 @@ def told(run: LiveRun) -> list[tuple[str, int, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("carrier", [FlowCarrier(), None], ids=["flow", "none"])
 @pytest.mark.parametrize("comes_s", [PARTED_S, 9.3], ids=["at-once", "when-the-first-was-gone-for-a-while"])
-def test_no_other_thing_gets_an_id_across_a_cut_that_comes_while_the_model_looks(comes_s: float) -> None:
+def test_no_other_thing_gets_an_id_across_a_cut_that_comes_while_the_model_looks(
+    comes_s: float, carrier: Carrier | None
+) -> None:
     def places(time_s: float) -> Places:
         if time_s < PARTED_S:
             return {1: (0.5, 0.5)}
@@ -39,7 +42,7 @@ def test_no_other_thing_gets_an_id_across_a_cut_that_comes_while_the_model_looks
 
     dark, bright = Street(places), Street(places, seed=9)
     bright._ground = np.random.default_rng(1).integers(200, 255, bright._ground.shape, dtype=np.uint8)
-    run = LiveRun(TruthBackend(places), latency_s=1.5)
+    run = LiveRun(TruthBackend(places, track_frames=2), latency_s=1.5, carrier=carrier)
     run.run((dark if t < PARTED_S else bright).capture(n, t) for n, t in enumerate(times(13, FPS)))
     assert run.reasons()["scene_cut"] == 1
     assert [(kind, object_id) for kind, object_id, _ in told(run)] == [("birth", 1), ("birth", 2)]
@@ -48,14 +51,20 @@ def test_no_other_thing_gets_an_id_across_a_cut_that_comes_while_the_model_looks
 
 
 @pytest.mark.slow
-def test_a_return_is_told_when_the_connection_was_lost_while_the_model_looked() -> None:
+@pytest.mark.parametrize("carrier", [FlowCarrier(), None], ids=["flow", "none"])
+def test_a_return_is_told_when_the_connection_was_lost_while_the_model_looked(
+    carrier: Carrier | None,
+) -> None:
     street = Street(lambda time_s: {1: (0.5, 0.5)})
-    run = LiveRun(TruthBackend(street.places), latency_s=1.5)
+    run = LiveRun(TruthBackend(street.places), latency_s=1.5, carrier=carrier)
     run.run(street.capture(n, t, epoch=1 + (t > PARTED_S)) for n, t in enumerate(times(9, FPS)))
     (birth, came_back) = told(run)
     assert birth == ("birth", 1, 0.0)
     assert came_back[:2] == ("return", 1)
-    assert came_back[2] >= PARTED_S  # not by the look at 4 s, whose answer came at 5.5
+    assert came_back[2] >= PARTED_S  # not by the look before, whose answer came after
+    if carrier is None:  # an update is about a picture that was looked at, and tells what is in it
+        assert all(track.state == "observed" for update in run.updates for track in update.tracks)
+        assert all(len(update.tracks) == 1 for update in run.updates)
 
 
 def at_rest_and_slow(time_s: float) -> Places:
