@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,12 @@ VELOCITY_MEMORY_S = 0.4
 """The speed that is expected next is the mean over about so long: shorter is noise, longer misses a turn."""
 
 HELD_S = 10.0
-"""Pictures are held for so long for the answer about them, seconds: longer than a look may take to be of
-use."""
+"""Pictures are held for so long, seconds, and longer only for a look that is under way."""
+
+LONGEST_LOOK_S = 120.0
+"""The pictures since the one that a look under way was asked about are held until it has answered, for so
+long at most, seconds: twice what a large model takes on a CPU. `MOST_HELD` over so long is a picture every
+second, and over more nothing could be followed from one to the next."""
 
 HELD_EVERY_S = 0.08
 """Of the pictures held one for every so many seconds is enough: what moves across a street moves a few
@@ -27,11 +31,13 @@ hundredths of the picture meanwhile. With `HELD_S` it bounds what is held to som
 sampled."""
 
 MOST_HELD = 160
-"""No more pictures are held than so many, whatever their times say."""
+"""No more pictures are held than so many, whatever their times say; for a look that takes long they are
+thinned evenly."""
 
 MOST_STEPS = 12
 """An answer is caught up with in at most so many steps, so that a slow model does not hold up the next
-picture."""
+picture. A look that took longer than `HELD_S` is caught up with in steps of about `LONG_STEP_S`, seconds."""
+LONG_STEP_S = HELD_S / MOST_STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +76,21 @@ class Carrier(Protocol):
     def restart(self, anchors: Sequence[Anchor]) -> tuple[Carried, ...]:
         """The model saw these things in earlier pictures: follow them from there to the newest picture.
 
-        What is followed and not among them goes on as it is. A thing whose picture is no longer held is moved
-        straight on for up to `PREDICT_S`.
+        What is followed and not among them goes on as it is. So does a thing whose picture is not held: that
+        of another scene or connection, or of a look that took longer than `LONGEST_LOOK_S`. One that is not
+        followed yet is not told then, for nothing says where it went since.
         """
+        ...
+
+    def expect(self, source_indices: Iterable[int]) -> None:
+        """A look is under way that may say where things are in these pictures; in none: no look is.
+
+        They are held, and the way from them to now, until this is called again, up to `LONGEST_LOOK_S`.
+        """
+        ...
+
+    def places_in(self, source_index: int) -> Mapping[int, tuple[float, float]]:
+        """Where things were followed to in a picture that is held, shares of width and height; else none."""
         ...
 
     def forget(self, object_ids: Iterable[int]) -> None:

@@ -9,7 +9,7 @@ moved straight on for a short time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -94,10 +94,7 @@ class FlowCarrier:
         for source_index, group in walked.items():
             way = self._held.way(source_index)
             if not way:
-                # The picture is gone: nothing says where the thing went since.
-                for anchor in group:
-                    self._things.pop(anchor.object_id, None)
-                continue
+                continue  # the picture is gone: nothing says where the thing went since
             begun = [_thing(anchor, way[0].kept) for anchor in group]
             self._held.forget_places([thing.object_id for thing in begun], since=source_index)
             _note_places(begun, way[0])
@@ -106,6 +103,14 @@ class FlowCarrier:
                 _note_places(begun, after)
             self._things |= {thing.object_id: thing for thing in begun}
         return self._carried(newest.kept, newest.time_s)
+
+    def expect(self, source_indices: Iterable[int]) -> None:
+        """Hold what a look under way may be about; see `Carrier.expect`."""
+        self._held.expect(source_indices)
+
+    def places_in(self, source_index: int) -> Mapping[int, tuple[float, float]]:
+        """Where things were followed to in a picture that is held."""
+        return self._held.places_in(source_index)
 
     def forget(self, object_ids: Iterable[int]) -> None:
         """Follow these no longer."""

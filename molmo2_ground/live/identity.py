@@ -9,6 +9,7 @@ by now, within a distance that widens with the time unseen, for as long as the g
 from __future__ import annotations
 
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -16,7 +17,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from molmo2_ground.live.carrier import Anchor
+from molmo2_ground.live.carrier import LONGEST_LOOK_S, Anchor
 from molmo2_ground.live.ledger import LedgerEntry, LedgerKind
 from molmo2_ground.results import Sample, Track
 from molmo2_ground.stitcher import (
@@ -45,6 +46,8 @@ DEATH_LOOKS = 3
 """A thing is given up when so many looks one after another did not see it and the grace time is over: one
 answer may forget a thing, and without looks nothing was unseen."""
 
+_MOST_CUTS = 1000  # more than a window of a flickering picture has
+
 FRESH_STEPS = 1.5
 """A thing whose last place in an answer is at most so many steps of the grid before the newest picture is
 there now: an answer may leave the last picture out."""
@@ -57,8 +60,8 @@ class Thing:
     samples      its places lately, by picture: the model's own, and in between those carried to sampled ones.
     observed_ns, observed_s, observed_index  the newest picture in which the model saw it.
     here         False while it is out of sight: the last look did not see it at its end, or the connection
-                 was lost since.   missed: looks one after another that did not see it at their end.
-    cut          the scene changed since it was seen: where it was says nothing of where it is.
+                 was lost or the scene changed since.
+    missed       looks one after another that did not see it at their end.
     """
 
     object_id: int
@@ -71,7 +74,6 @@ class Thing:
     samples: list[Sample] = field(default_factory=list)
     here: bool = True
     missed: int = 0
-    cut: bool = False
 
     def take(self, sample: Sample) -> None:
         """A place in a picture, in place of the one known there; one that was carried replaces none."""
@@ -90,7 +92,10 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Joined:
-    """What an answer changed: the ledger, where to follow things from, and what is out of sight."""
+    """What an answer changed: the ledger, where to follow things from, and what is out of sight now.
+
+    An answer about a picture before an interruption says where things were there, and they are gone now.
+    """
 
     ledger: tuple[LedgerEntry, ...]
     anchors: tuple[Anchor, ...]
@@ -124,6 +129,10 @@ class Identities:
         self._things: dict[int, Thing] = {}
         self._next_id = 1
         self._on_one_spot: dict[tuple[int, int], int] = {}
+        # The first picture after the last interruption of any kind, and that after each cut lately.
+        self._parted_index = 0
+        self._cuts: deque[int] = deque(maxlen=_MOST_CUTS)
+        self._asked_s = float("inf")  # of the newest picture of the look under way
 
     def __iter__(self) -> Iterator[Thing]:
         return iter(self._things.values())
@@ -156,11 +165,31 @@ class Identities:
             thing.take(sample)
             self._let_go(thing, sample.time_s)
 
-    def interrupted(self, *, cut: bool) -> None:
-        """Pictures to come share nothing with those before: another connection, or (`cut`) scene."""
+    def asked(self, time_s: float | None) -> None:
+        """A look is under way whose newest picture is that of this time, seconds; None: no look is.
+
+        Places that its window shares stay until it has answered, for `LONGEST_LOOK_S` at most.
+        """
+        self._asked_s = float("inf") if time_s is None else time_s
+
+    def interrupted(self, source_index: int, *, cut: bool) -> None:
+        """From this picture on they share nothing with those before: another connection, or (`cut`) scene.
+
+        What an answer still says of pictures before it brings nothing back into sight.
+        """
+        self._parted_index = source_index
+        if cut:
+            self._cuts.append(source_index)
         for thing in self._things.values():
             thing.here = False
-            thing.cut = thing.cut or cut
+
+    def _shows(self, seen: Seen, track: Track) -> bool:
+        """Whether a track of the answer reaches up to its newest picture, in the scene of that."""
+        return seen.shows(track) and not (track.last.source_index < self._parted_index <= seen.source_index)
+
+    def _is_cut_off(self, thing: Thing, track: Track) -> bool:
+        """Whether the scene changed between them: where a thing was says nothing of where it is."""
+        return any(thing.observed_index < cut <= track.first.source_index for cut in self._cuts)
 
     def drop(self, question: str, *, stamp_ns: int, source_index: int, reason: str) -> Joined:
         """Give up everything of a question that is asked no more."""
@@ -186,7 +215,7 @@ class Identities:
             if number in matches:
                 thing, reason = matches[number]
                 away = not thing.here
-            elif not seen.shows(track) or self._doubles(track, [tracks[n] for n in matches]):
+            elif not self._shows(seen, track) or self._doubles(track, [tracks[n] for n in matches]):
                 continue  # gone already, or named twice; the answer itself tells of both
             else:
                 thing = self._born(question, track, seen)
@@ -201,14 +230,14 @@ class Identities:
             for thing in self.of(question)
             if thing.object_id not in seen_now or not thing.here
         ]
-        merged = self._merges(seen_now, seen)
+        merged = self._merges(question, seen_now, seen)
         dead = self._unseen(known, seen_now, seen)
         ledger += [*merged, *dead]
         gone += [entry.object_id for entry in merged]
         anchors = tuple(
             _anchor(known_thing, track)
             for object_id, track in sorted(seen_now.items())
-            if (known_thing := self._things.get(object_id)) is not None and known_thing.here
+            if (known_thing := self._things.get(object_id)) is not None and self._shows(seen, track)
         )
         return Joined(ledger=tuple(ledger), anchors=anchors, gone=tuple(dict.fromkeys(gone)))
 
@@ -224,7 +253,8 @@ class Identities:
         self._pair(
             matches, known, own, SHARED_GATE, "on {0} pictures that both looks saw they lie {1:.1f} % apart"
         )
-        if only_one and len(known) == 1 and len(tracks) == 1 and not matches:
+        one_each = len(known) == 1 and len(tracks) == 1
+        if only_one and one_each and not matches and not self._is_cut_off(known[0], tracks[0]):
             matches[0] = (known[0], "one thing is asked for, one is known and one was found")
         ahead = _table(known, tracks, self._off_the_way)
         missing = [thing for thing in known if all(thing is not same for same, _ in matches.values())]
@@ -269,7 +299,7 @@ class Identities:
         It may have gone straight on or have stopped on the way: the distance is that to the line between.
         """
         first, seen = track.samples[0], thing.observed
-        if thing.cut or not seen:
+        if self._is_cut_off(thing, track) or not seen:
             return float("nan"), 0.0
         before = [sample for sample in seen if sample.time_s <= first.time_s] or seen[:1]
         gap_s = abs(first.time_s - before[-1].time_s)
@@ -310,17 +340,22 @@ class Identities:
         if last.source_index >= thing.observed_index:
             thing.observed_index, thing.observed_s = last.source_index, last.time_s
             thing.observed_ns = seen.stamps_ns.get(last.source_index, seen.stamp_ns)
-        thing.here, thing.cut = seen.shows(track), False
+        thing.here = seen.shows(track) and last.source_index >= self._parted_index
         self._let_go(thing, seen.time_s)
 
     def _let_go(self, thing: Thing, time_s: float) -> None:
         """Forget places that no window to come shares, but for the last ones, which tell where it went."""
-        since_s = min(time_s - self._keep_s, thing.samples[-1].time_s - CARRY_S)
+        asked_s = max(min(time_s, self._asked_s), time_s - LONGEST_LOOK_S)
+        since_s = min(asked_s - self._keep_s, thing.samples[-1].time_s - CARRY_S)
         if thing.samples[0].time_s < since_s - 1.0:
             thing.samples = [sample for sample in thing.samples if sample.time_s >= since_s]
 
-    def _merges(self, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
+    def _merges(self, question: str, seen_now: Mapping[int, Track], seen: Seen) -> list[LedgerEntry]:
         entries = []
+        for pair in list(self._on_one_spot):
+            # A look that did not see both says nothing of one spot: what is counted is unbroken.
+            if self._things[pair[0]].question == question and not seen_now.keys() >= set(pair):
+                del self._on_one_spot[pair]
         for (a, first), (b, second) in combinations(sorted(seen_now.items()), 2):
             apart, shared = apart_on_shared_frames(first.samples, second)
             if not shared or apart > MERGE_GATE:
@@ -341,9 +376,11 @@ class Identities:
         for thing in known:
             if thing.object_id not in self._things:
                 continue
-            thing.here = thing.here and thing.object_id in seen_now
-            thing.missed = 0 if thing.here else thing.missed + 1
-            if thing.here:
+            track = seen_now.get(thing.object_id)
+            at_its_end = track is not None and self._shows(seen, track)
+            thing.here = thing.here and at_its_end
+            thing.missed = 0 if at_its_end else thing.missed + 1
+            if at_its_end:
                 continue
             gone_s = seen.time_s - thing.observed_s
             if thing.missed >= DEATH_LOOKS and gone_s > self._grace_s:

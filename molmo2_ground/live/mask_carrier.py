@@ -81,7 +81,6 @@ class MaskCarrier:
         if newest is None:
             return ()
         held = [anchor for anchor in anchors if self._held.at(anchor.source_index) is not None]
-        self.forget([anchor.object_id for anchor in anchors if anchor not in held])
         if not held:
             return tuple(told for told in self._last if told.object_id in self._things)
         way = self._held.way(min(anchor.source_index for anchor in held))
@@ -132,6 +131,14 @@ class MaskCarrier:
             self._things[anchor.object_id] = _begun(anchor)
         pointed = {point.object_id: point for point in points}
         return self._moved(masks, here, step_s=step_s, points=pointed, due=due)
+
+    def expect(self, source_indices: Iterable[int]) -> None:
+        """Hold what a look under way may be about; see `Carrier.expect`."""
+        self._held.expect(source_indices)
+
+    def places_in(self, source_index: int) -> Mapping[int, tuple[float, float]]:
+        """Where things were followed to in a picture that is held."""
+        return self._held.places_in(source_index)
 
     def forget(self, object_ids: Iterable[int]) -> None:
         """Follow these no longer."""

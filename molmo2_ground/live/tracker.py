@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from molmo2_ground.clip import RgbArray
 from molmo2_ground.clocks import Clocks
 from molmo2_ground.errors import GroundError, SourceError
-from molmo2_ground.live.carrier import Carried, Carrier
+from molmo2_ground.live.aim import aim
+from molmo2_ground.live.carrier import LONGEST_LOOK_S, Carried, Carrier
 from molmo2_ground.live.freshness import Freshness
-from molmo2_ground.live.identity import Identities, Joined, Seen
+from molmo2_ground.live.identity import FRESH_STEPS, Identities, Joined, Seen
 from molmo2_ground.live.ledger import LedgerEntry
 from molmo2_ground.live.live_picture import LivePicture
 from molmo2_ground.live.looker import LookAnswer, LookRequest
@@ -116,12 +117,14 @@ class LiveTracker:
         self._sampled: LivePicture | None = None
         self._asked: LivePicture | None = None
         self._changed: set[str] = set()  # questions that are no longer those that were asked last
+        self._out_of_reach: set[str] = set()  # questions about a point that no window can show any more
         self._looks: list[Look] = []
         self._ledger: list[LedgerEntry] = []
         self._dropped: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()  # since the start: taken, and no update is about them
         self._look_timings_ms: dict[str, float] = {}
         self._carried_ms = 0.0
+        self._said_slow = False
         self._seq = 0
         self.tokens = 0
 
@@ -146,6 +149,7 @@ class LiveTracker:
             self._take_in(joined)
         if query is not None:
             self._questions[name] = query
+            self._out_of_reach.discard(name)
             self.supervisor.sign("question", -1 if self._picture is None else self._picture.index)
 
     def take(self, capture: Capture) -> bool:
@@ -180,6 +184,10 @@ class LiveTracker:
                 del self._stamps_ns[next(iter(self._stamps_ns))]
             if self.rules.wait:
                 self.supervisor.sign("every", picture.index)
+        if self.supervisor.cut(picture):
+            self._identities.interrupted(picture.index, cut=True)
+            if self._carrier is not None:
+                self._carrier.restart_pictures()
         if self._carrier is not None:
             self._carry(picture, self._carrier)
         self._carried_ms = (self._clocks.monotonic_ns() - began_ns) / 1e6
@@ -198,13 +206,15 @@ class LiveTracker:
         )
         if not reasons:
             return None
-        aimed = {name: self._aimed(name, query, window) for name, query in self._questions.items()}
-        questions = {name: query for name, query in aimed.items() if query is not None}
+        questions = self._aimed(window, reasons)
         if not questions:
+            if self._carrier is None and self._looks:
+                self._about = self._asked = sampled  # told are only pictures of looks, and there is none
             return None  # what is to be followed under a point is not in the window
         self.supervisor.asked(reasons, newest_index=sampled.index, newest_s=sampled.time_s)
         self._asked = sampled
         self._changed.clear()
+        self._expect(window)
         return LookRequest(
             window=window,
             questions=questions,
@@ -231,8 +241,11 @@ class LiveTracker:
             found_new=found_new,
             now_s=self._clocks.monotonic_ns() / 1e9,
         )
+        self._expect(None)
         if self._carrier is None:
             self._about = self._asked
+        else:
+            self._warn_of_slow_looks(request.window)
 
     def update(self, *, dropped: Mapping[str, int] | None = None) -> Update | None:
         """What is known at the newest picture; None when nothing is new (without a carrier: no look came).
@@ -307,13 +320,10 @@ class LiveTracker:
         if self._carrier is not None:
             self._carrier.restart_pictures()
         self._carried = ()
-        self._identities.interrupted(cut=False)
+        self._identities.interrupted(picture.index, cut=False)
         self.supervisor.restart_pictures(picture.index)
 
     def _carry(self, picture: LivePicture, carrier: Carrier) -> None:
-        if self.supervisor.cut(picture):
-            carrier.restart_pictures()
-            self._identities.interrupted(cut=True)
         self._carried = carrier.take(picture)
         question_of = {
             c.object_id: thing.question for c in self._carried if (thing := self._identities.get(c.object_id))
@@ -322,27 +332,52 @@ class LiveTracker:
         if picture.sampled:
             for carried in self._carried:
                 if carried.state == "propagated":
-                    self._identities.note(carried.object_id, _sample(carried, picture))
+                    place_norm = (carried.x_norm, carried.y_norm)
+                    self._identities.note(carried.object_id, _sample(place_norm, picture))
             if self._identities.sought(picture.time_s):
                 self.supervisor.sign("lost", picture.index)
         self._about = picture
 
-    def _aimed(self, name: str, query: Query, window: Window) -> Query | None:
-        """The question for this window: one that follows a point goes on from the thing's place in it."""
-        if query.at is None:
-            return query
-        frames = {frame.source_index: frame for frame in window.clip.frames}
-        places = [s for thing in self._identities.of(name) for s in thing.samples if s.source_index in frames]
-        if places:
-            first = min(places, key=lambda sample: sample.time_s)
-            shown_s = frames[first.source_index].shown_time_s or 0.0
-            return replace(query, at=(shown_s, first.x_px, first.y_px))
-        time_s, x_px, y_px = query.at
-        own = [frame for frame in window.clip.frames if abs((frame.time_s or 0.0) - time_s) <= 1 / query.fps]
-        if not own:
-            return None
-        nearest = min(own, key=lambda frame: abs((frame.time_s or 0.0) - time_s))
-        return replace(query, at=(nearest.shown_time_s or 0.0, x_px, y_px))
+    def _expect(self, window: Window | None) -> None:
+        """Hold what the answer of the look that begins will need; None: it is over."""
+        self._identities.asked(None if window is None else window.time_s)
+        if self._carrier is not None:
+            frames = () if window is None else window.clip.frames
+            since_s = 0.0 if window is None else window.time_s - FRESH_STEPS / self.rules.fps
+            self._carrier.expect([f.source_index for f in frames if (f.time_s or 0.0) >= since_s])
+
+    def _warn_of_slow_looks(self, window: Window) -> None:
+        took_s = 0.0 if self._picture is None else self._picture.time_s - window.time_s
+        if took_s > LONGEST_LOOK_S and not self._said_slow:
+            self._said_slow = True
+            _LOG.warning(
+                "%s: a look took %.0f s, and pictures are held for it for %g s at most: what it found could "
+                "not be carried to now and is not told (this is said once). Take a smaller model or a "
+                'shorter window_s, or carry="none" for places in the pictures that were looked at',
+                self.name,
+                took_s,
+                LONGEST_LOOK_S,
+            )
+
+    def _aimed(self, window: Window, reasons: tuple[str, ...]) -> dict[str, Query]:
+        """The questions that can be asked of this window; that one never can be again is told once."""
+        aimed = {}
+        for name, query in self._questions.items():
+            if name in self._out_of_reach:
+                continue
+            places = [sample for thing in self._identities.of(name) for sample in thing.samples]
+            try:
+                found = aim(query, window, places)
+            except GroundError as error:
+                self._out_of_reach.add(name)
+                now_ns = self._clocks.unix_ns()
+                request = LookRequest(window=window, questions={}, reasons=reasons, asked_ns=now_ns)
+                told = LookAnswer(request=request, results={name: error}, tokens=0, answered_ns=now_ns)
+                self._take_result(name, error, told)
+                continue
+            if found is not None:
+                aimed[name] = found
+        return aimed
 
     def _take_result(self, name: str, result: Result | GroundError, answer: LookAnswer) -> None:
         request, newest = answer.request, answer.request.window.newest
@@ -404,6 +439,14 @@ class LiveTracker:
         )
         if same:
             self._carried = self._carrier.restart(joined.anchors)
+            self._note_caught_up(self._carrier)
+
+    def _note_caught_up(self, carrier: Carrier) -> None:
+        """Keep where things are in the newest sampled picture: the next look is about it."""
+        picture = self._sampled
+        if picture is not None:
+            for object_id, place_norm in carrier.places_in(picture.index).items():
+                self._identities.note(object_id, _sample(place_norm, picture))
 
     def _tracks(self, capture: Capture) -> tuple[LiveTrack, ...]:
         tracks = []
@@ -434,13 +477,14 @@ class LiveTracker:
         return tuple(tracks)
 
 
-def _sample(carried: Carried, picture: LivePicture) -> Sample:
+def _sample(place_norm: tuple[float, float], picture: LivePicture) -> Sample:
+    x_norm, y_norm = place_norm
     return Sample(
         time_s=picture.time_s,
         source_index=picture.index,
-        x_px=carried.x_norm * picture.capture.width_px,
-        y_px=carried.y_norm * picture.capture.height_px,
-        x_norm=carried.x_norm,
-        y_norm=carried.y_norm,
+        x_px=x_norm * picture.capture.width_px,
+        y_px=y_norm * picture.capture.height_px,
+        x_norm=x_norm,
+        y_norm=y_norm,
         state="propagated",
     )

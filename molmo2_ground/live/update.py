@@ -56,7 +56,7 @@ class Look:
     reasons  why it was asked: `first`, `age`, `scene_cut`, `area_jump`, `point_outside`, `swap`, `lost`,
              `newcomer`, `question`, `reconnect`, `every`.
     result   `Tracks`, `Points` or `Count` with its receipt; times are seconds of the stream. None when the
-             answer could not be read: then `error` says why.
+             answer could not be read, or the question cannot be asked any more: then `error` says why.
     asked_ns, answered_ns  unix nanoseconds.
     recv_ns, epoch, clock, stamped_by  of that picture, as its `Capture` has them: the update's own picture
              is a later one, and may have come over another connection.

@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from molmo2_ground.live.carrier import HELD_S, MOST_HELD, MOST_STEPS, PREDICT_S, Anchor, Carried
+from molmo2_ground.live.carrier import (
+    HELD_S,
+    LONG_STEP_S,
+    LONGEST_LOOK_S,
+    MOST_HELD,
+    MOST_STEPS,
+    PREDICT_S,
+    Anchor,
+    Carried,
+)
 from molmo2_ground.live.flow_carrier import FlowCarrier
 from molmo2_ground.live.held_pictures import Held, HeldPictures
 from molmo2_ground.live.live_picture import LivePicture
@@ -109,6 +118,10 @@ def test_an_answer_about_a_picture_that_is_no_longer_held_gives_no_place() -> No
     fed(carrier, range(0, 15 * 12))
     assert carrier.restart([anchor(2, 0)]) == ()
     assert FlowCarrier().restart([anchor(2, 0)]) == ()
+    carrier.restart([anchor(2, 15 * 12 - 1)])
+    (told,) = carrier.restart([anchor(2, 0)])  # what is followed goes on, whatever was seen long ago
+    assert (told.object_id, told.state) == (2, "observed")
+    assert told.x_norm == pytest.approx(0.8)
 
 
 def test_forgetting_and_another_connection() -> None:
@@ -148,6 +161,64 @@ def test_what_is_held_is_bounded_and_every_sampled_picture_is_in_it(fps: float, 
     way = held.way(sampled[0])
     assert way[0].source_index == sampled[0]
     assert way[-1] is held.newest
-    assert len(way) <= MOST_STEPS + 1
+    assert len(way) <= MOST_STEPS + 2
     assert np.diff([one.source_index for one in way]).min() > 0
     assert held.way(-5) == ()
+
+
+def held_for_a_look(seconds: float, *, fps: float = 20.0, asked: int = 30) -> HeldPictures[int]:
+    """Pictures, every tenth of them sampled; a look about that of `asked` begins when it comes."""
+    held: HeldPictures[int] = HeldPictures()
+    for number in range(asked + round(seconds * fps) + 1):
+        held.add(Held(source_index=number, time_s=number / fps, sampled=number % 10 == 0, kept=number))
+        assert len(held) <= MOST_HELD
+        if number == asked:
+            held.expect([asked - 10, asked])
+    return held
+
+
+@pytest.mark.parametrize("seconds", [5.0, 11.0, 30.0, 60.0, 118.0])
+def test_what_a_look_under_way_is_about_stays_held_and_those_since_are_thinned_evenly(seconds: float) -> None:
+    held = held_for_a_look(seconds)
+    assert held.at(20) is not None
+    way = held.way(30)
+    assert way[0].source_index == 30
+    assert way[-1] is held.newest
+    newest = (30 + round(seconds * 20)) // 10 * 10
+    assert all(held.at(number) is not None for number in (newest, newest - 10))
+    assert newest in [one.source_index for one in way]
+    apart_s = np.diff([one.time_s for one in held])
+    steps_s = np.diff([one.time_s for one in way])
+    assert len(steps_s) <= (MOST_STEPS if seconds <= HELD_S else 2 * seconds / LONG_STEP_S) + 1
+    assert steps_s.max() <= max(2 * LONG_STEP_S, apart_s.max())
+    assert apart_s.max() <= max(0.1, 3.5 * seconds / MOST_HELD)
+
+
+def test_a_look_that_takes_too_long_holds_nothing_for_longer() -> None:
+    held = held_for_a_look(LONGEST_LOOK_S + 1.0)
+    assert held.way(30) == held.way(20) == ()
+    assert held.newest is not None
+    assert all(held.newest.time_s - one.time_s <= HELD_S for one in held)
+
+
+@pytest.mark.parametrize("ends", ["answered", "another-scene"])
+def test_what_was_held_for_a_look_is_let_go_of_when_it_is_over(ends: str) -> None:
+    held = held_for_a_look(30.0)
+    if ends == "answered":
+        held.expect([])
+    else:
+        held.clear()
+    for number in range(2000, 2400):
+        held.add(Held(source_index=number, time_s=number / 20, sampled=number % 10 == 0, kept=number))
+    assert next(iter(held)).time_s >= 2399 / 20 - HELD_S
+    assert held.at(30) is None
+
+
+def test_places_on_the_way_from_an_answer_are_told_of_the_newest_sampled_picture() -> None:
+    carrier = FlowCarrier()
+    carrier.expect([0])
+    fed(carrier, range(0, 15 * 12))
+    carrier.restart([anchor(2, 0)])
+    (place_norm,) = carrier.places_in(175).values()
+    assert place_norm == pytest.approx((0.8, 0.7), abs=0.01)
+    assert not carrier.places_in(5000)

@@ -122,6 +122,20 @@ def test_an_answer_about_an_earlier_picture_is_caught_up_with() -> None:
     assert [thing.object_id for thing in told] == [1, 2]
     assert told[1].x_norm == pytest.approx(0.8, abs=0.01)
     assert carrier.restart([]) == told
+    assert carrier.places_in(14).keys() == {1, 2}
+    # An answer about a picture that is not held changes nothing of what is followed, and begins nothing.
+    assert carrier.restart([anchor(2, 5000)]) == told
+
+
+def test_an_answer_that_takes_long_is_caught_up_with_too() -> None:
+    carrier = MaskCarrier(Boxes())
+    carrier.take(picture(0))
+    carrier.expect([0])
+    for number in range(1, 301):
+        carrier.take(picture(number))
+    (told,) = carrier.restart([anchor(2, 0)])
+    assert (told.object_id, told.state) == (2, "propagated")
+    assert told.x_norm == pytest.approx(0.8, abs=0.01)
 
 
 @pytest.mark.parametrize(

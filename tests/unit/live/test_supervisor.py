@@ -59,6 +59,19 @@ def test_a_sign_waits_for_a_sampled_picture_that_shows_it() -> None:
     assert due(one, 15) == ()
 
 
+def test_what_was_seen_before_a_picture_is_answered_by_a_look_at_it_whatever_the_sign() -> None:
+    one = supervisor()
+    due(one, 0)
+    one.sign("area_jump", 4)
+    assert due(one, 5) == ("area_jump",)
+    one.sign("area_jump", 6)  # asked a moment ago: it would have to wait
+    one.sign("scene_cut", 7)
+    one.sign("swap", 11)
+    assert due(one, 10) == ("scene_cut",)  # shows what the sign of 6 was about, and nothing of 11
+    assert due(one, 15) == ("swap",)
+    assert due(one, 40) == ()
+
+
 def test_a_question_is_asked_of_the_picture_at_hand() -> None:
     one = supervisor()
     due(one, 0)
