@@ -81,7 +81,7 @@ def test_a_clip_is_written_as_soon_as_its_time_is_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waits", "pictures"), [pytest.param(True, 6, id="a-film"), pytest.param(False, 4, id="a-camera")]
+    ("waits", "pictures"), [pytest.param(True, 6, id="a-film"), pytest.param(False, 5, id="a-camera")]
 )
 def test_a_clip_of_what_waits_for_us_waits_for_its_last_picture(
     tmp_path: Path, waits: bool, pictures: int
@@ -97,6 +97,8 @@ def test_a_clip_of_what_waits_for_us_waits_for_its_last_picture(
                     ring._lock.notify_all()
                     ring._lock.wait_for(lambda: ring.written == 1, timeout=0.05 if waits else 20)
             ring.take(one, watching.take(one))
+            with ring._lock:  # or a camera that is faster than the encoder misses some
+                assert ring._lock.wait_for(lambda: not (ring._raw or ring._making), timeout=20)
     (receipt,) = tmp_path.glob("*.json")
     assert len(json.loads(receipt.read_text(encoding="utf-8"))["pictures"]) == pictures
 
