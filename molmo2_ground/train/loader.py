@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from molmo2_ground.train.data_worker import serve_the_run, unheard_signals
 from molmo2_ground.train.example_source import ExampleError, ExampleMaker, Failure
 from molmo2_ground.train.loader_state import LoaderState
 from molmo2_ground.train.mixture import ExampleKey, MixtureSampler
@@ -297,20 +297,16 @@ def _made(
         prefetch_factor=options.ahead,
         multiprocessing_context=options.start_method,
         collate_fn=_as_it_is,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=serve_the_run,
         # Torch gives every worker a seed drawn from here, and otherwise from the generator that all share.
         generator=torch.Generator().manual_seed(maker.seed % 2**63),
     )
-    return map(_own, made)
+    with unheard_signals(options.start_method):
+        return map(_own, iter(made))
 
 
 def _as_it_is(item: ItemT) -> ItemT:
     return item
-
-
-def _ignore_interrupts(worker: int) -> None:
-    # A terminal sends Ctrl-C to every process; what is trained on is to be saved first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _own(made: PreparedExample | Failure) -> PreparedExample | Failure:
