@@ -52,7 +52,8 @@ class RunOptions:
     device        `auto` takes an accelerator when there is one.
     rows_at_once  packed rows of a micro-batch; the stage's rows are a multiple of it.
     workers       processes that read media and make examples; 0: this one does.
-    skip_bad      examples that cannot be made are left out, named and counted; otherwise they end the run.
+    skip_bad      rows that no example can be made of are left out, named once and counted; otherwise, and
+                  when no row is good, they end the run.
     seconds       stop with a snapshot after so long. log_every: steps between lines of progress.
     bar           draw a bar; None: on a terminal.
     """
@@ -80,7 +81,7 @@ class TrainedStage:
     """How a run ended.
 
     checkpoint  the trained one, None when the run was stopped before its end. curves: the picture of the log.
-    skipped     examples that were left out, by data set.
+    skipped     rows that were left out, by data set.
     """
 
     checkpoint: Path | None
