@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molmo2_ground._amount import amount
 from molmo2_ground._cli_output import Bar, say
 from molmo2_ground._parser import number_from_1, whole_number
 
@@ -243,7 +244,7 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
 
 def _told(done: TrainedStage, arguments: argparse.Namespace) -> int:
     for name, count in done.skipped.items():
-        say(f"{name}: {count} examples were left out")
+        say(f"{name}: {amount(count, 'row')} left out")
     if done.checkpoint is None:
         say(f"stopped after step {done.step}; the same command goes on from {done.work}")
         return 130

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from molmo2_ground._atomic import atomic_path
-from molmo2_ground._parser import Parser
+from molmo2_ground._parser import Parser, number_from_1
 from molmo2_ground.errors import GroundError
 from molmo2_ground.eval.candidate import checkpoint_candidate
 from molmo2_ground.eval.compare import Difference, compare
@@ -336,7 +336,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=float, help="of training an arm; hurried, and not exact")
     parser.add_argument("--clips", type=int, default=100, help="held-out clips, two questions about each")
-    parser.add_argument("--asking", type=int, default=1, help="processes that ask")
+    parser.add_argument("--asking", type=number_from_1, default=1, help="processes that ask")
     add_run_options(parser)
     return parser
 

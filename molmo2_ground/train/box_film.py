@@ -207,6 +207,8 @@ def _grid(
     the boxes around it are further apart than usual; when they are not, nobody looked there, and the grid is
     the wrong one.
     """
+    if not _is_regular(facts, annotated, step_s):
+        return None
     natural = round(1 / step_s, 3)
     rates = [
         rate_fps,
@@ -227,6 +229,15 @@ def _grid(
             if not skipped and sum(hit is not None for hit in matches) > 1:
                 return rate, times, matches
     return None
+
+
+def _is_regular(facts: FilmFacts, annotated: Times, step_s: float) -> bool:
+    """Whether at least half of the annotated times follow each other by the usual step.
+
+    Others fit a coarse grid only by chance, and what was seen between two of its times would be lost.
+    """
+    slack_s = max(facts.half_frame_s + SAME_TIME_S, step_s / 4)
+    return bool((np.abs(np.diff(annotated) - step_s) <= slack_s).mean() >= 0.5)
 
 
 def _grid_times(facts: FilmFacts, annotated: Times, *, rate: float, anchor_s: float, whole: bool) -> Times:

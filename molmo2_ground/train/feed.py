@@ -7,13 +7,13 @@ they weigh, so that a loss can be divided by the weights of the whole step.
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from molmo2_ground.errors import TrainingError
+from molmo2_ground.train.data_worker import serve_the_run, unheard_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,11 +148,12 @@ class NumberedLoader(Generic[DataT]):
             num_workers=self.workers,
             prefetch_factor=self.prefetch,
             pin_memory=self.pin,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=serve_the_run,
             # Torch draws the seed of its workers from here, and otherwise from the generator that all share.
             generator=torch.Generator(),
         )
-        return iter(loader)
+        with unheard_signals():
+            return iter(loader)
 
 
 class _PreparedBatches(Generic[DataT]):
@@ -165,11 +166,6 @@ class _PreparedBatches(Generic[DataT]):
     def __getitem__(self, step: int) -> DataT:
         batch = self._batches[step]
         return batch if self._prepare is None else self._prepare(batch)
-
-
-def _ignore_interrupts(worker: int) -> None:
-    # A terminal sends Ctrl-C to every process; the trainer wants one more batch before it saves and stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

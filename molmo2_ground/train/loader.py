@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from molmo2_ground.train.data_worker import serve_the_run, unheard_signals
 from molmo2_ground.train.example_source import ExampleError, ExampleMaker, Failure
 from molmo2_ground.train.loader_state import LoaderState
 from molmo2_ground.train.mixture import ExampleKey, MixtureSampler
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
 
-# So many failures one after another are no few bad rows, and skipping them would never end.
+# So many rows that fail one after another are no few bad ones, and nobody reads more of their names.
 _MOST_FAILURES = 1000
 
 
@@ -51,8 +51,8 @@ class LoaderOptions:
     ahead          examples that each process has made, or is making, before they are asked for.
     start_method   how processes are started; None: the platform's way. With `spawn` and `forkserver` the data
                    sets must be picklable.
-    skip_failures  an example that cannot be made or packed is left out, logged and counted; otherwise it is
-                   an `ExampleError`.
+    skip_failures  an example that cannot be made or packed is left out, its row named once and counted;
+                   otherwise, and when no row is good, it is an `ExampleError`.
     examples       the stream ends after so many of this rank's, and what waits is packed; None: it has no
                    end. For measuring a loss: ranks may end after different numbers of batches.
     """
@@ -99,8 +99,9 @@ class PackedLoader(Iterator[PackedBatch]):
         self._packer = Packer(limits)
         self._backlog: deque[str] = deque()
         self._held: dict[str, PreparedExample] = {}
-        self._offered = self._batches = self._failing = 0
-        self._skipped: dict[str, int] = {}
+        self._offered = self._batches = 0
+        self._failing: set[tuple[str, int]] = set()  # rows since the last good one
+        self._bad: dict[str, set[int]] = {}
         self._results: Iterator[PreparedExample | Failure] | None = None
         self._state = self._now()
 
@@ -122,7 +123,7 @@ class PackedLoader(Iterator[PackedBatch]):
         return batch
 
     def state(self) -> dict[str, Any]:
-        """Where the loader was behind its last batch, as JSON values: a few kilobytes.
+        """Where the loader was behind its last batch, as JSON values: a few kilobytes, and each bad row.
 
         Examples that are made ahead do not count: they are made again.
         """
@@ -146,14 +147,14 @@ class PackedLoader(Iterator[PackedBatch]):
         packer.restore(saved.packer)
         self.close()
         self._sampler, self._packer, self._backlog = sampler, packer, deque(saved.backlog)
-        self._offered, self._batches, self._skipped = saved.offered, saved.batches, dict(saved.skipped)
-        self._held = {}
+        self._offered, self._batches = saved.offered, saved.batches
+        self._held, self._bad, self._failing = {}, _as_sets(saved.bad_rows), set()
         self._state = saved
 
     @property
     def skipped(self) -> dict[str, int]:
-        """How many examples failed and were left out so far, by data set."""
-        return dict(self._skipped)
+        """How many rows failed and were left out so far, by data set."""
+        return {name: len(rows) for name, rows in self._bad.items()}
 
     @property
     def held_bytes(self) -> int:
@@ -191,8 +192,8 @@ class PackedLoader(Iterator[PackedBatch]):
         self._sampler.restore(self._state.sampler)
         self._packer.restore(self._state.packer)
         self._backlog = deque(self._state.backlog)
-        self._offered, self._skipped = self._state.offered, dict(self._state.skipped)
-        self._held = {}
+        self._offered = self._state.offered
+        self._held, self._bad, self._failing = {}, _as_sets(self._state.bad_rows), set()
 
     def _now(self) -> LoaderState:
         return LoaderState(
@@ -203,7 +204,7 @@ class PackedLoader(Iterator[PackedBatch]):
             backlog=tuple(self._backlog),
             offered=self._offered,
             batches=self._batches,
-            skipped=dict(self._skipped),
+            bad_rows={name: tuple(sorted(rows)) for name, rows in self._bad.items()},
         )
 
     def _stream(self) -> MixtureSampler:
@@ -242,7 +243,7 @@ class PackedLoader(Iterator[PackedBatch]):
                 self._fail(self.maker.failure(example.key, found.reason))
                 continue
             self._held[str(example.key)] = example
-            self._failing = 0
+            self._failing.clear()
             if found is not None:
                 yield found
         yield from self._packer.drain()
@@ -266,11 +267,24 @@ class PackedLoader(Iterator[PackedBatch]):
                 f"{str(failure).rstrip('.')}; mend the data, or leave such examples out (--skip-bad; "
                 "skip_failures in Python)"
             )
-        self._failing += 1
-        if self._failing > _MOST_FAILURES:
-            raise ExampleError(f"{failure}; nor can {_MOST_FAILURES} examples before it: mend the data")
-        self._skipped[failure.key.dataset] = self._skipped.get(failure.key.dataset, 0) + 1
-        logger.warning("left out: %s", failure)
+        name, row = failure.key.dataset, failure.key.index
+        self._failing.add((name, row))
+        rows = sum(self.maker.sizes[name] for name in self._shares)
+        if len(self._failing) == rows:
+            others = f"and so it is with all {rows:,} rows" if rows > 1 else "it is the only row"
+            raise ExampleError(f"{str(failure).rstrip('.')}; {others}: mend the data")
+        if len(self._failing) > _MOST_FAILURES:
+            raise ExampleError(
+                f"{str(failure).rstrip('.')}; nor can {_MOST_FAILURES:,} rows before it: mend the data"
+            )
+        bad = self._bad.setdefault(name, set())
+        if row not in bad:  # each epoch brings it again
+            bad.add(row)
+            logger.warning("left out: %s", failure)
+
+
+def _as_sets(rows: Mapping[str, Iterable[int]]) -> dict[str, set[int]]:
+    return {name: set(numbers) for name, numbers in rows.items()}
 
 
 class _ByKey(Dataset[Any]):
@@ -297,20 +311,16 @@ def _made(
         prefetch_factor=options.ahead,
         multiprocessing_context=options.start_method,
         collate_fn=_as_it_is,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=serve_the_run,
         # Torch gives every worker a seed drawn from here, and otherwise from the generator that all share.
         generator=torch.Generator().manual_seed(maker.seed % 2**63),
     )
-    return map(_own, made)
+    with unheard_signals(options.start_method):
+        return map(_own, iter(made))
 
 
 def _as_it_is(item: ItemT) -> ItemT:
     return item
-
-
-def _ignore_interrupts(worker: int) -> None:
-    # A terminal sends Ctrl-C to every process; what is trained on is to be saved first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _own(made: PreparedExample | Failure) -> PreparedExample | Failure:

@@ -15,10 +15,10 @@ from molmo2_ground.train.packer import PackerState
 class LoaderState(BaseModel):
     """All that a loader knows between two batches, but for the examples that wait: they are made anew.
 
-    backlog  keys of examples that come before the sampler's next.
-    offered  examples that were taken so far, those that failed included.
-    batches  batches that were handed out.
-    skipped  examples that failed, by data set.
+    backlog   keys of examples that come before the sampler's next.
+    offered   examples that were taken so far, those that failed included.
+    batches   batches that were handed out.
+    bad_rows  numbers of the rows that failed, in order, by data set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -31,7 +31,9 @@ class LoaderState(BaseModel):
     backlog: tuple[str, ...] = ()
     offered: Annotated[int, Field(ge=0)] = 0
     batches: Annotated[int, Field(ge=0)] = 0
-    skipped: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    bad_rows: dict[str, tuple[Annotated[int, Field(ge=0)], ...]] = Field(default_factory=dict)
+    # Earlier states counted here each time that a row failed; which rows, they do not say.
+    skipped: dict[str, int] = Field(default_factory=dict, exclude=True)
 
 
 def reshare(states: Sequence[LoaderState], *, ranks: int) -> list[LoaderState]:
@@ -60,9 +62,9 @@ def reshare(states: Sequence[LoaderState], *, ranks: int) -> list[LoaderState]:
         *chain.from_iterable(state.backlog for state in states),
         *chain.from_iterable(_behind(state, furthest.sampler.drawn) for state in states),
     ]
-    skipped: dict[str, int] = {}
-    for name, count in chain.from_iterable(state.skipped.items() for state in states):
-        skipped[name] = skipped.get(name, 0) + count
+    bad: dict[str, set[int]] = {}
+    for name, rows in chain.from_iterable(state.bad_rows.items() for state in states):
+        bad.setdefault(name, set()).update(rows)
     shown = sum(state.offered for state in states) - len(waiting)
     return [
         LoaderState(
@@ -78,7 +80,7 @@ def reshare(states: Sequence[LoaderState], *, ranks: int) -> list[LoaderState]:
             backlog=tuple(left[rank::ranks]),
             offered=len(range(rank, shown, ranks)),
             batches=max(state.batches for state in states),
-            skipped=skipped if rank == 0 else {},
+            bad_rows={name: tuple(sorted(rows)) for name, rows in bad.items()},
         )
         for rank in range(ranks)
     ]

@@ -12,6 +12,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -173,12 +174,23 @@ class _ParquetFile:
     def text(self, number: int) -> str:
         which = bisect_right(self._ends, number)
         if self._group is None or self._group[0] != which:
-            with _opened(self.path, metadata=self._metadata) as file:
-                self._metadata = file.metadata
-                self._group = which, file.read_row_group(which, use_threads=False)
+            self._group = which, self._read(which)
         table = self._group[1]
         (fields,) = table.slice(number - (self._ends[which - 1] if which else 0), 1).to_pylist()
-        return json.dumps(_without_nulls(fields))
+        return json.dumps(_without_nulls(fields), default=_as_json)
+
+    def _read(self, which: int) -> Any:
+        arrow = require("pyarrow", extra="train")
+        with _opened(self.path, metadata=self._metadata) as file:
+            self._metadata = file.metadata
+            try:
+                return file.read_row_group(which, use_threads=False)
+            except (arrow.ArrowException, OSError) as error:
+                first = self._ends[which - 1] + 1 if which else 1
+                raise SourceError(
+                    f"{self.path.name} is damaged: its rows {first} to {self._ends[which]} cannot be read: "
+                    f"{error}; copy or write it again"
+                ) from error
 
     def place(self, number: int) -> str:
         return f"{self.path.name} row {number + 1}"
@@ -200,6 +212,11 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value
+
+
+def _as_json(value: Any) -> float | str:
+    """What columns hold and JSON does not: a number as a number, dates and the like as words."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _row_files(folder: Path) -> list[Path]:

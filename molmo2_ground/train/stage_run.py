@@ -9,6 +9,7 @@ All that a `StageConfig` says is heeded but `reduce_precision`: one process has 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +53,8 @@ class RunOptions:
     device        `auto` takes an accelerator when there is one.
     rows_at_once  packed rows of a micro-batch; the stage's rows are a multiple of it.
     workers       processes that read media and make examples; 0: this one does.
-    skip_bad      examples that cannot be made are left out, named and counted; otherwise they end the run.
+    skip_bad      rows that no example can be made of are left out, named once and counted; otherwise, and
+                  when no row is good, they end the run.
     seconds       stop with a snapshot after so long. log_every: steps between lines of progress.
     bar           draw a bar; None: on a terminal.
     """
@@ -80,7 +82,7 @@ class TrainedStage:
     """How a run ended.
 
     checkpoint  the trained one, None when the run was stopped before its end. curves: the picture of the log.
-    skipped     examples that were left out, by data set.
+    skipped     rows that were left out, by data set.
     """
 
     checkpoint: Path | None
@@ -109,12 +111,12 @@ def train_stage(
     """
     options = RunOptions() if options is None else options
     check_kinds(_OPTIONS, {name: getattr(options, name) for name in _OPTIONS})
+    _check_amounts(options)
     if options.rows_at_once < 1 or stage.rows % options.rows_at_once:
         raise ValueError(
             f"the rows of a step are a multiple of those at once; got {stage.rows} and {options.rows_at_once}"
         )
-    work = out.with_name(f"{out.name}-work") if work is None else work
-    _check_folders(out, work)
+    work = _work_folder(out, work)
     source = open_checkpoint(model)
     device = chosen_device(options.device)
     network = load_network(source, device=device, dtype=torch.float32)
@@ -248,15 +250,29 @@ def _plan(stage: StageConfig, options: RunOptions) -> RunPlan:
     )
 
 
-def _check_folders(out: Path, work: Path) -> None:
+def _check_amounts(options: RunOptions) -> None:
+    for name, least in (("rows_at_once", 1), ("workers", 0), ("log_every", 1)):
+        if (number := getattr(options, name)) < least:
+            raise ValueError(f"{name} must be {least} or more; got {number}")
+    if options.seconds is not None and not 0 <= options.seconds < math.inf:
+        raise ValueError(f"seconds must be 0 or more, or None for no end; got {options.seconds}")
+
+
+def _work_folder(out: Path, work: Path | None) -> Path:
     """Before anything runs: a checkpoint that cannot be written at the end would cost all of it."""
+    if not out.name:
+        raise ValueError(
+            f"the new checkpoint is a folder with a name of its own; got '{out}' (--out names it)"
+        )
     check_target(out)
+    work = out.with_name(f"{out.name}-work") if work is None else work
     if work.exists() and not work.is_dir():
         raise TrainingError(f"{work} is a file; expected a folder for snapshots and log (--work names it)")
     if out.resolve() in (work.resolve(), *work.resolve().parents):
         raise ValueError(
             f"the run's files need a folder outside the checkpoint's; got {work} for {out} (--work names it)"
         )
+    return work
 
 
 def _identity(stage: StageConfig, data: RowData, source: Checkpoint, *, rows_at_once: int) -> dict[str, Json]:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_model
 
-from molmo2_ground._parser import Parser
+from molmo2_ground._parser import Parser, number_from_1, whole_number
 from molmo2_ground.errors import GroundError
+from molmo2_ground.model.molmo2 import chosen_device
 from molmo2_ground.train.tiny_checkpoint import write_checkpoint
 from molmo2_ground.train.tiny_model import new_model
 from molmo2_ground.train.tiny_start import begun_with, leave_weights
@@ -180,11 +181,11 @@ def _normalise(model: Molmo2ForConditionalGeneration, text: Text, run: Run) -> N
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What every command that trains by these stages is told: how long, where, and by what chance."""
     parser.add_argument("--scale", type=float, default=1.0, help="shorten or lengthen every stage")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole_number, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=2, help="threads for the network on a CPU")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
-    parser.add_argument("--uses", type=int, help="steps a batch is used for (a GPU: 4, else 1)")
+    parser.add_argument("--threads", type=number_from_1, default=2, help="threads for the network on a CPU")
+    parser.add_argument("--workers", type=whole_number, default=1, help="processes that make examples")
+    parser.add_argument("--uses", type=number_from_1, help="steps a batch is used for (a GPU: 4, else 1)")
 
 
 def begin(
@@ -192,17 +193,20 @@ def begin(
 ) -> tuple[Run, Sequence[Stage]]:
     """Set this process up by `add_run_options`, --work and --minutes; the run, and the stages to its scale.
 
-    stages: exactly these in place of the recipe's. Ends the process, as parsers do, when a number is wrong.
+    stages: exactly these in place of the recipe's. Ends the process, as parsers do, when an option is wrong.
     """
-    for name in ("scale", "minutes"):
-        value = getattr(options, name)
+    for name in ("scale", "minutes", "every"):
+        value = getattr(options, name, None)
         if value is not None and not 0 < value < math.inf:
             parser.error(f"--{name} must be above 0; got {value}")
+    try:
+        device = chosen_device(options.device)
+    except ValueError as error:
+        parser.error(f"--{error}")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
     on_cpu = device.type == "cpu"
     if stages is None:
         stages = tuple(map(on_two_cores, STAGES)) if on_cpu else STAGES
@@ -228,7 +232,9 @@ def main(arguments: list[str] | None = None, *, stages: Sequence[Stage] | None =
     )
     parser.add_argument("--minutes", type=float, help="be through after about so many, and hurry; not exact")
     parser.add_argument("--every", type=float, help="measure and keep the weights each so many seconds too")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between snapshots to go on from")
+    parser.add_argument(
+        "--save-every", type=number_from_1, default=500, help="steps between snapshots to go on from"
+    )
     parser.add_argument("--no-curves", dest="curves", action="store_false", help="draw none (no matplotlib)")
     add_run_options(parser)
     options = parser.parse_args(arguments)

@@ -12,24 +12,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from molmo2_ground.model.inputs import answer_ids, prompt_ids
-from molmo2_ground.train.weights import branch_weight
+from molmo2_ground.train.weights import BranchKind, branch_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from molmo2_ground.model.text_codec import TextCodec
-    from molmo2_ground.train.weights import BranchKind, WeightRule
+    from molmo2_ground.train.weights import WeightRule
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
+_KINDS = get_args(BranchKind)
 IGNORE = -100  # target of a token that carries no loss
 MARK_START, MARK_PLACE = 1, 2
 
@@ -47,7 +48,7 @@ class Branch:
     """One conversation: its first turn, further turns if there are any, and how its answers count.
 
     weight  a factor on the loss of all its answers.
-    kind    what `branch_weight` goes by.
+    kind    what `branch_weight` goes by; `ValueError` for one that it does not know.
     """
 
     user_text: str
@@ -55,6 +56,10 @@ class Branch:
     weight: float = 1.0
     kind: BranchKind = "answer"
     later_turns: tuple[Turn, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"kind must be one of {', '.join(_KINDS)}; got {self.kind!r}")
 
     @property
     def turns(self) -> tuple[Turn, ...]:

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from molmo2_ground.export import read_result
+from molmo2_ground.model.random_checkpoint import write_random_checkpoint
 from molmo2_ground.replay import derive, differences
+from tests.made_up_rows import row_folder, track_row
 from tests.media import Shelf, constant_rate
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow  # each test starts the command as a process of its own
 
@@ -87,6 +90,31 @@ def test_a_signal_while_drawing_leaves_no_half_written_file(
         assert process.wait() == code
     assert "Traceback" not in rest
     assert os.listdir(tmp_path) == ["tracks.json"]
+
+
+def test_a_signal_to_all_processes_of_a_training_run_saves_it(media: Shelf, tmp_path: Path) -> None:
+    rows = row_folder(media, tmp_path / "rows", track_row())
+    model = write_random_checkpoint(tmp_path / "model", kind="qwen")
+    words = ["--model", str(model), "--out", str(tmp_path / "out"), "--workers", "2"]
+    words += ["--steps", "10000", "--rows-a-step", "1", "--tokens", "400"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "molmo2_ground", "train", "finetune", str(rows), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,  # a group of its own, to be signalled as `timeout` and schedulers do
+    ) as process:
+        log = tmp_path / "out-work" / "log.jsonl"
+        assert eventually(
+            lambda: log.exists() and log.stat().st_size,
+            within_s=120,
+            unless=lambda: process.poll() is not None,
+        )
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "stopped by SIGTERM after step" in said
+    assert len(list((tmp_path / "out-work" / "snapshots").glob("step-*"))) == 1
 
 
 def long_run(command: str, arguments: list[str], folder: Path) -> subprocess.Popen[str]:

@@ -148,7 +148,28 @@ def test_a_start_that_is_no_model_is_one_line(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "work").exists()
 
 
-def test_a_scale_that_leaves_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        tiny.main(["--scale", "0"])
-    assert "--scale must be above 0" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--scale=0", "--scale must be above 0; got 0.0"),
+        ("--minutes=nan", "--minutes must be above 0; got nan"),
+        ("--every=0", "--every must be above 0; got 0.0"),
+        ("--threads=0", "argument --threads: expected a whole number of 1 or more; got '0'"),
+        ("--threads=-1", "argument --threads: expected a whole number of 1 or more; got '-1'"),
+        ("--workers=-1", "argument --workers: expected a whole number of 0 or more; got '-1'"),
+        ("--save-every=0", "argument --save-every: expected a whole number of 1 or more; got '0'"),
+        ("--uses=0", "argument --uses: expected a whole number of 1 or more; got '0'"),
+        ("--seed=-1", "argument --seed: expected a whole number of 0 or more; got '-1'"),
+        ("--device=foo", "--device must be 'auto' or one that is here: cpu"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line(
+    option: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tiny.main([option, f"--work={tmp_path / 'work'}"])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "work").exists()

@@ -208,6 +208,9 @@ def test_boxes_of_every_frame_are_thinned_to_the_grid(fps: float) -> None:
         pytest.param([0.03, 0.53, 1.04, 1.5], 2, [0, 0.5, 1, 1.5], id="rounded"),
         pytest.param([0, 1.5, 3.0, 4.5], 0.667, [0, 1.4993, 2.9985, 4.4978], id="a-rate-of-its-own"),
         pytest.param([0.1, 0.3, 2.2, 7.1], None, [0.1, 0.3, 2.2, 7.1], id="irregular"),
+        pytest.param(
+            [0.13, 0.5, 0.54, 0.57, 1.33], None, [0.13, 0.5, 0.54, 0.57, 1.33], id="on-a-grid-by-chance"
+        ),
         pytest.param([3.3], None, [3.3], id="once"),
         pytest.param([0, 0.5, 1, 4, 4.5, 5], 2, [k / 2 for k in range(11)], id="away-for-a-while"),
     ],

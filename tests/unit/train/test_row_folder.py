@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -177,6 +179,53 @@ def test_parquet_as_others_write_it(tmp_path: Path) -> None:
         row.pop("size_px", None)
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     assert [row.row_id for row in RowFolder(tmp_path)] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(datetime(2026, 5, 1, tzinfo=UTC), id="timestamp"),
+        pytest.param(timedelta(seconds=3), id="duration"),
+        pytest.param(Decimal("1.50"), id="decimal"),
+        pytest.param(b"\xff\x00", id="bytes"),
+    ],
+)
+def test_a_column_of_any_type_is_refused_by_its_name(tmp_path: Path, made: object) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"row_id": "a", "kind": "none", "made": made}]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    with pytest.raises(BadRowError, match=r"^rows.parquet row 1: .*made is unknown"):
+        RowFolder(tmp_path)[0]
+
+
+def test_a_number_in_decimals_is_a_number(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    row = {
+        "row_id": "a",
+        "kind": "video",
+        "media": ["a.mp4"],
+        "clip_s": [Decimal("1.5"), Decimal("2.5")],
+        "annotations": [{"task": ["caption"], "turns": [{"question": "What is it?", "answer": "A dog."}]}],
+    }
+    parquet.write_table(arrow.Table.from_pylist([row]), tmp_path / "rows.parquet")
+    assert RowFolder(tmp_path)[0].clip_s == (1.5, 2.5)
+
+
+def test_a_damaged_page_is_told_with_its_file_and_rows(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_rows(tmp_path, (track_row(f"row {number}") for number in range(40)), form="parquet")
+    path = tmp_path / "rows.parquet"
+    column = parquet.ParquetFile(path).metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(content)
+    folder = RowFolder(tmp_path)
+    assert folder[31].row_id == "row 31"
+    with pytest.raises(SourceError, match=r"rows.parquet is damaged: its rows 33 to 40 cannot be read: "):
+        folder[32]
 
 
 @pytest.mark.slow

@@ -103,15 +103,26 @@ def test_invariant_a_stopped_run_of_rows_ends_as_one_that_was_not(
         pytest.param({"settings": FineTuning(frozen="vit")}, "frozen are a list", id="frozen"),  # type: ignore[arg-type]
         pytest.param({"options": RunOptions(workers="2")}, "workers is a whole number", id="workers"),  # type: ignore[arg-type]
         pytest.param({"options": RunOptions(device=0)}, "device is a device's name", id="device"),  # type: ignore[arg-type]
+        pytest.param({"options": RunOptions(workers=-1)}, "workers must be 0 or more", id="no-workers"),
+        pytest.param({"options": RunOptions(log_every=0)}, "log_every must be 1 or more", id="never-logged"),
+        pytest.param({"options": RunOptions(rows_at_once=0)}, "rows_at_once must be 1", id="nothing-at-once"),
+        pytest.param({"options": RunOptions(seconds=-1)}, "seconds must be 0 or more", id="time-back"),
+        pytest.param({"options": RunOptions(seconds=float("nan"))}, "seconds must be 0", id="no-time"),
     ],
 )
-def test_what_is_of_another_kind_is_told_before_anything_is_written(
+def test_wrong_options_are_told_before_anything_is_written(
     rows: Path, tmp_path: Path, wrong: dict[str, Any], line: str
 ) -> None:
     given: dict[str, Any] = {"folders": [rows], "settings": SETTINGS, **wrong}
     with pytest.raises(ValueError, match=line):
         fine_tune(model="tiny", out=tmp_path / "out", **given)
     assert not (tmp_path / "out-work").exists()
+
+
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_a_checkpoint_without_a_name_is_told(rows: Path, out: str) -> None:
+    with pytest.raises(ValueError, match=r"a folder with a name of its own; got '[./]' \(--out names it\)"):
+        fine_tune([rows], model="tiny", out=Path(out), settings=SETTINGS)
 
 
 @pytest.mark.slow

@@ -69,3 +69,10 @@ def test_a_branch_that_fits_nowhere_is_left_out_and_the_next_one_is_not() -> Non
     long = Branch(user_text="Track the red car.", answer="There are none. " * 40)
     packed = pack_slots([tree(long, NONE)], TEXT.writer, slots=1, slot_len=40, pad_id=0)
     assert sorted(set(packed.branch_ids.reshape(-1).tolist())) == [0, 2]
+
+
+def test_a_branch_of_a_kind_that_has_no_weight_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="kind must be one of answer, video_caption, pointing, tracking; got"
+    ):
+        Branch(user_text="Why?", answer="Because.", kind="foo")  # type: ignore[arg-type]
