@@ -46,7 +46,9 @@ def receipt(
         source="street.mp4",
         frame_times_s=tuple(looked_s),
         shown_times_s=tuple(looked_s),
-        frame_source_indices=tuple(round(t * (fps or 1)) for t in looked_s),
+        frame_source_indices=fields.pop(
+            "frame_source_indices", tuple(round(t * (fps or 1)) for t in looked_s)
+        ),
         size_px=size_px,
         source_fps=fps,
         **fields,

@@ -240,8 +240,18 @@ def test_images_have_nothing_to_do_with_each_other() -> None:
 
 def test_points_of_another_picture_are_refused() -> None:
     other = receipt((0,)).model_copy(update={"size_px": (640, 360)})
-    with pytest.raises(ValueError, match=r"640 x 360 pixels, and these are 40 x 30: give the media"):
+    with pytest.raises(ValueError, match=r"has 40 x 30 pixels, and the result is of 640 x 360; name"):
         segment(_clip(2), Tracks(tracks=(_track(1, (0,)),), receipt=other), segmenter=Counting())
+
+
+def test_points_of_another_video_are_refused() -> None:
+    twice = Clip(frames=tuple(frames(9)), fps=10.0, duration_s=0.9)
+    late = receipt((0, 4)).model_copy(update={"frame_times_s": (0.0, 2.0)})
+    with pytest.raises(ValueError, match=r"lasts 0\.90 s, and the result goes up to 2\.00 s"):
+        segment(twice, Tracks(tracks=(_track(1, (0,)),), receipt=late), segmenter=Counting())
+    early = receipt((0, 7)).model_copy(update={"frame_times_s": (0.0, 0.1)})
+    with pytest.raises(ValueError, match=r"shows frame 7 at 0\.70 s, and the result has it at 0\.10 s"):
+        segment(twice, Tracks(tracks=(_track(1, (0, 8)),), receipt=early), segmenter=Counting())
 
 
 def test_an_unknown_way_of_following_is_refused() -> None:
