@@ -119,7 +119,7 @@ def test_a_result_about_pictures_says_nothing_of_a_video() -> None:
 
 
 def test_media_are_named_where_they_have_a_name() -> None:
-    assert [name_of(media) for media in ("d/a.mp4", Path("d/a.mp4"), [])] == [
+    assert [name_of(media) for media in ("d/a.mp4", Path("d/a.mp4"), None)] == [
         "d/a.mp4",
         "d/a.mp4",
         "what was given",
