@@ -29,10 +29,13 @@ class FrameTimes:
 
     times_s  seconds by number of the frame in its video; empty for a result about pictures.
     size_px  (width, height); (0, 0) is unknown and fits every size.
+    of_file  whether the frames are numbered as in a file. Somebody who hands in arrays may have taken every
+             tenth frame: then the result can still be drawn on the file, by its times.
     """
 
     times_s: Mapping[int, float]
     size_px: tuple[int, int]
+    of_file: bool = True
 
     @classmethod
     def of(cls, receipt: Receipt, *, also: Mapping[int, float] | None = None) -> FrameTimes:
@@ -42,7 +45,11 @@ class FrameTimes:
             for one in (receipt, *receipt.windows)
             for index, time_s in zip(one.frame_source_indices, one.frame_times_s, strict=False)
         }
-        return cls(times_s=times_s | dict(also or {}), size_px=receipt.size_px)
+        return cls(
+            times_s=times_s | dict(also or {}),
+            size_px=receipt.size_px,
+            of_file=bool(Path(receipt.source).suffix),
+        )
 
     def check_drawn(
         self,
@@ -56,7 +63,7 @@ class FrameTimes:
         """Raises `ValueError` for media that the result cannot be drawn on, by what their headers say.
 
         A scaled copy is taken: places are drawn as shares of the picture. The frames of a video are for
-        `checked` or `check_shown` to see.
+        `drawn_on` or `check_shown` to see.
         """
         self.check_kind(kind, name=name)
         self.check_shape(size_px, name=name)
@@ -117,7 +124,7 @@ class FrameTimes:
 
         Then the video must number it as the result does, too.
         """
-        if frame.time_s is None or frame.shown_time_s is None:
+        if not self.of_file or frame.time_s is None or frame.shown_time_s is None:
             return
         wanted_s = frame.shown_time_s
         self.check(frame.source_index, frame.time_s, name=name, frame_s=frame_s)
@@ -137,6 +144,10 @@ class FrameTimes:
             seen = frame.source_index
             yield frame
         self.check_count(seen + 1, name=name)
+
+    def drawn_on(self, frames: Iterable[Frame], *, name: str, frame_s: float) -> Iterator[Frame]:
+        """As `checked`; frames of a result that are not those of a file are drawn by their times alone."""
+        return self.checked(frames, name=name, frame_s=frame_s) if self.of_file else iter(frames)
 
     def _at(self, wanted_s: float) -> int | None:
         """The result's frame of this time, None when it has none."""

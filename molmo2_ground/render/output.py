@@ -86,7 +86,7 @@ def _video(
         info = probe(media)
         fps, duration_s = info.fps, info.duration_s
         times = FrameTimes.of(result.receipt)
-        frames = times.checked(iter_frames(media), name=name_of(media), frame_s=frame_s_of(fps))
+        frames = times.drawn_on(iter_frames(media), name=name_of(media), frame_s=frame_s_of(fps))
         ours = info.codec in _NEVER_RGB
         sound = Sound.of(Path(media).expanduser()) if info.has_audio else None
     else:

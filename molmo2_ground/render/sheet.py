@@ -118,8 +118,8 @@ def contact_sheet(
     """Write one picture of the frames that the model saw, with dots, times and what was not seen.
 
     masks, hidden, zones: as of `render`. The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or
-    .webp. Raises `SourceError` when the media cannot be read, `ValueError` for another suffix or fewer than
-    one column.
+    .webp. Raises `SourceError` when the media cannot be read, `ValueError` for another suffix, fewer than
+    one column or, as `render`, another video than the result's.
     """
     WHOLE.check("columns", columns)
     if columns < 1:

@@ -109,6 +109,15 @@ def test_every_frame_of_a_video_is_looked_at(fps: int, count: int, says: str) ->
         list(times.checked(clip.frames, name="a.mp4", frame_s=1 / fps))
 
 
+def test_frames_of_arrays_are_drawn_by_their_times() -> None:
+    clip = Clip.from_arrays(np.zeros((40, 2, 3, 3), dtype=np.uint8), fps=30)
+    arrays = receipt(looked_s=[0.0, 0.5, 1.0], frame_source_indices=(0, 1, 2), source="array")
+    times = FrameTimes.of(arrays)
+    assert len(list(times.drawn_on(clip.frames, name="a.mp4", frame_s=FRAME_S))) == 40
+    with pytest.raises(ValueError, match=r"shows frame 1 at 0\.03 s, and the result has it at 0\.50 s"):
+        list(times.checked(clip.frames, name="a.mp4", frame_s=FRAME_S))
+
+
 def test_a_result_about_pictures_says_nothing_of_a_video() -> None:
     pictures = FrameTimes.of(receipt(looked_s=[]))
     pictures.check_drawn("images", (7, 5), name="a.png")

@@ -128,6 +128,14 @@ def test_a_caption_of_an_image_counts_from_one() -> None:
     assert tile.caption == "image 5 · 7 found"
 
 
+def test_what_was_found_in_arrays_is_shown_in_the_file_that_they_came_from(media: Shelf) -> None:
+    # Every second frame, numbered by itself.
+    fields: dict[str, Any] = {"frame_source_indices": tuple(range(len(LOOKED_S))), "source": "array"}
+    result = tracks(looked_s=LOOKED_S, size_px=SIZE_PX, **fields)
+    made = tiles(media(shelf.constant_rate), result, width_px=96, max_frames=16)
+    assert [shelf.picture_number(tile.rgb) for tile in made] == [0, 2, 4, 6, 8, 10]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
