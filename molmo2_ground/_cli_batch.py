@@ -77,20 +77,8 @@ def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
     listed, origins = _listed(arguments.media), Origins(arguments.out)
     jobs = jobs_of(listed, arguments.out, kept=origins.names())
     arguments.out.mkdir(parents=True, exist_ok=True)
-    left, there, failures = [], 0, 0
-    for job in jobs:
-        try:
-            done_by = _done_by(job, query, origins)
-        except (SourceError, OSError) as error:
-            failures += 1
-            say(f"{job.media}: {one_line(error)}")
-            continue
-        if done_by is None:
-            left.append(job)
-            continue
-        there += 1
-        if not arguments.quiet:
-            say(f"{job.media}: {job.result} is there, by {done_by}; not asked again")
+    left, there = _looked_through(jobs, query, origins, quiet=arguments.quiet)
+    failures = len(jobs) - len(left) - there
     done = 0
     try:
         if left:
@@ -104,6 +92,31 @@ def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
         clips = amount(len(jobs), "clip")
         say(f"{clips}: {done} done, {there} there before, {failures} failed; {arguments.out}")
     return 1 if failures else 0
+
+
+def _looked_through(
+    jobs: Sequence[Job], query: Query, origins: Origins, *, quiet: bool
+) -> tuple[list[Job], int]:
+    """The clips that are still to be asked about, and how many have their result; the others are told."""
+    left, there, bar = [], 0, Bar(quiet=quiet)
+    for number, job in enumerate(jobs):
+        # A folder of an earlier version has its videos read through, which takes a while.
+        bar.tell("comparing", number / len(jobs), f"{number} of {len(jobs)}")
+        try:
+            done_by = _done_by(job, query, origins)
+        except (SourceError, OSError) as error:
+            bar.clear()
+            say(f"{job.media}: {one_line(error)}")
+            continue
+        if done_by is None:
+            left.append(job)
+            continue
+        there += 1
+        if not quiet:
+            bar.clear()
+            say(f"{job.media}: {job.result} is there, by {done_by}; not asked again")
+    bar.clear()
+    return left, there
 
 
 def _asked(
@@ -262,7 +275,7 @@ def _listed(words: Sequence[str]) -> list[Path]:
             found.append(path)
     if not found:
         raise ValueError(f"{' '.join(words)} names no clip; expected a path a line")
-    return [clip for path in found for clip in _clips_of(path)]
+    return [clip for path in found for clip in _clips_of(path.expanduser())]
 
 
 def _clips_of(path: Path) -> list[Path]:

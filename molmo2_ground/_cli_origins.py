@@ -42,7 +42,6 @@ class Origin:
         """Read it from the media; raises `OSError` when they cannot be read."""
         from molmo2_ground.sources.images import picture_files
 
-        media = media.expanduser()
         files = picture_files(media) if media.is_dir() else [media]
         sizes = [file.stat().st_size for file in files]
         digest = hashlib.sha256()
