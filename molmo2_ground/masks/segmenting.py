@@ -107,11 +107,13 @@ class MaskStream:
                 frames = open_clip(media).frames
         if prompts.points and size_px is not None:
             times, name = FrameTimes.of(result.receipt), name_of(media)
-            if isinstance(media, str | os.PathLike):
-                times.check_kind(kind, name=name)
+            # A Clip may be a part of the video.
+            whole, frame_s = isinstance(media, str | os.PathLike), frame_s_of(fps)
             times.check_size(size_px, name=name)
-            times.check_end(duration_s, name=name, frame_s=frame_s_of(fps))
-            frames = times.checked(frames, name=name, frame_s=frame_s_of(fps))
+            if whole:
+                times.check_kind(kind, name=name)
+                times.check_end(duration_s, name=name, frame_s=frame_s)
+            frames = times.checked(frames, name=name, frame_s=frame_s, whole=whole)
         chosen = segmenter_named(segmenter, device=device) if isinstance(segmenter, str) else segmenter
         return cls(
             segmenter=chosen,
