@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from molmo2_ground._amount import amount
+from molmo2_ground._cli_origins import Origin, Origins, check_receipt
 from molmo2_ground._cli_output import Bar, check_folder, named_path, one_line, say
 from molmo2_ground.errors import GroundError, SourceError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from molmo2_ground.grounder import Grounder
     from molmo2_ground.query import Query
     from molmo2_ground.replay import Result
+    from molmo2_ground.results import Receipt
 
 Loader = Callable[..., "Grounder"]
 
@@ -43,7 +46,7 @@ def add_parser(
         metavar="LIST",
         nargs="+",
         help="a text file (.txt, .list, .lst) with a path a line, or the clips themselves: files, patterns "
-        "such as 'videos/*.mp4', folders of images",
+        "such as 'videos/*.mp4', folders of videos, folders of images",
     )
     parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
     parser.add_argument("--task", choices=TASKS, default="track", help="what to do (default: track)")
@@ -71,26 +74,16 @@ def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
     """`batch`: 0 when every clip has its result, 1 when one has none."""
     query = _query(arguments)
     check_folder("--out", arguments.out)
-    jobs = jobs_of(_listed(arguments.media), arguments.out)
+    listed, origins = _listed(arguments.media), Origins(arguments.out)
+    jobs = jobs_of(listed, arguments.out, kept=origins.names())
     arguments.out.mkdir(parents=True, exist_ok=True)
-    left, there, failures = [], 0, 0
-    for job in jobs:
-        try:
-            done_by = _done_by(job, query)
-        except SourceError as error:
-            failures += 1
-            say(f"{job.media}: {one_line(error)}")
-            continue
-        if done_by is None:
-            left.append(job)
-            continue
-        there += 1
-        if not arguments.quiet:
-            say(f"{job.media}: {job.result} is there, by {done_by}; not asked again")
+    left, there = _looked_through(jobs, query, origins, quiet=arguments.quiet)
+    failures = len(jobs) - len(left) - there
     done = 0
     try:
         if left:
-            for found in _asked(left, query, arguments, loader, of=len(jobs), before=there + failures):
+            asked = _asked(left, query, arguments, loader, origins, of=len(jobs), before=there + failures)
+            for found in asked:
                 done, failures = done + found, failures + (not found)
     except KeyboardInterrupt:
         say(f"\nresults in {arguments.out}: {done + there} of {len(jobs)}; the same command goes on")
@@ -101,11 +94,37 @@ def run_batch(arguments: argparse.Namespace, loader: Loader | None) -> int:
     return 1 if failures else 0
 
 
+def _looked_through(
+    jobs: Sequence[Job], query: Query, origins: Origins, *, quiet: bool
+) -> tuple[list[Job], int]:
+    """The clips that are still to be asked about, and how many have their result; the others are told."""
+    left, there, bar = [], 0, Bar(quiet=quiet)
+    for number, job in enumerate(jobs):
+        # A folder of an earlier version has its videos read through, which takes a while.
+        bar.tell("comparing", number / len(jobs), f"{number} of {len(jobs)}")
+        try:
+            done_by = _done_by(job, query, origins)
+        except (SourceError, OSError) as error:
+            bar.clear()
+            say(f"{job.media}: {one_line(error)}")
+            continue
+        if done_by is None:
+            left.append(job)
+            continue
+        there += 1
+        if not quiet:
+            bar.clear()
+            say(f"{job.media}: {job.result} is there, by {done_by}; not asked again")
+    bar.clear()
+    return left, there
+
+
 def _asked(
     jobs: Sequence[Job],
     query: Query,
     arguments: argparse.Namespace,
     loader: Loader | None,
+    origins: Origins,
     *,
     of: int,
     before: int,
@@ -120,20 +139,35 @@ def _asked(
     grounder = (loader or load)(model, device=arguments.device, dtype=arguments.dtype)
     decoding = Decoding(max_new_tokens=arguments.max_new_tokens, cut_runaways=not arguments.keep_repeats)
     bar = Bar(quiet=arguments.quiet)
-    results = grounder.batch([job.media for job in jobs], query, decoding=decoding)
+    now: deque[Origin | None] = deque()
+    results = grounder.batch(_opened(jobs, now), query, decoding=decoding)
     try:
         for number, job in enumerate(jobs, start=before):
             bar.tell("asking", number / of, f"{number} of {of}")
             found = next(results)
             bar.clear()
+            origin = now.popleft()
             if isinstance(found, Failed):
                 say(f"{job.media}: {one_line(found.error)}")
             else:
+                # First, so that no result stands there of which nobody knows what it is about.
+                if origin is not None:
+                    origins.add(origin)
                 write_result(found, job.result)
                 print(f"{job.media}: {_found_words(found)}, {job.result}", flush=True)
             yield not isinstance(found, Failed)
     finally:
         bar.clear()
+
+
+def _opened(jobs: Iterable[Job], now: deque[Origin | None]) -> Iterator[Path]:
+    """The clips as their turn comes, with what each was then put into `now`; None when it cannot be read."""
+    for job in jobs:
+        try:
+            now.append(Origin.of(job.media, job.result))
+        except OSError:  # whoever asks about the clip tells it
+            now.append(None)
+        yield job.media
 
 
 def _query(arguments: argparse.Namespace) -> Query:
@@ -158,10 +192,11 @@ def _found_words(result: Result) -> str:
     return f"{len(result)} found"
 
 
-def _done_by(job: Job, query: Query) -> str | None:
+def _done_by(job: Job, query: Query, origins: Origins) -> str | None:
     """The model that gave the result that is there; None without one.
 
-    Raises `SourceError` when the file is something else: it is neither kept for a result nor written over.
+    Raises `SourceError` when the file is something else, or about other media: it is neither kept for a
+    result nor written over.
     """
     from molmo2_ground.export import read_result
 
@@ -179,22 +214,39 @@ def _done_by(job: Job, query: Query) -> str | None:
             f"{job.result} is there and answers another question ({receipt.task} {receipt.query!r}); move it "
             "away, or choose another --out"
         )
+    _check_media(job, receipt, origins)
     return receipt.model_id
 
 
-def jobs_of(media: Sequence[Path], folder: Path) -> list[Job]:
+def _check_media(job: Job, receipt: Receipt, origins: Origins) -> None:
+    """Raises `SourceError` when the result that is there was made from something else than this clip."""
+    known = origins.of(job.result)
+    if known is not None and not job.media.exists() and known.media == str(job.media.absolute()):
+        return  # it was asked about and has gone since
+    if known is None:
+        check_receipt(receipt, job.media, job.result)
+    now = Origin.of(job.media, job.result)
+    if known is None:
+        origins.add(now)
+    else:
+        known.check(now, job.result)
+
+
+def jobs_of(media: Sequence[Path], folder: Path, *, kept: Mapping[Path, str] | None = None) -> list[Job]:
     """A result file for each clip, each clip once.
 
     The file is named for the clip; where two clips share a name, as much of their paths is put before it as
-    tells them apart.
+    tells them apart. kept: the names of clips that have a result, by their whole path; they keep them.
     """
     clips = {path.absolute(): path for path in media}
-    left = {full: [full.stem, full.name, *_longer_names(full)] for full in clips}
-    chosen: dict[Path, str] = {}
+    names_of = {full: [full.stem, full.name, *_longer_names(full)] for full in clips}
+    chosen = {full: name for full, name in (kept or {}).items() if full in clips}
+    left = {full: names for full, names in names_of.items() if full not in chosen}
     for level in range(max((len(names) for names in left.values()), default=0)):
-        now = {full: names[min(level, len(names) - 1)] for full, names in left.items()}
-        taken = [*now.values(), *chosen.values()]
-        chosen |= {full: name for full, name in now.items() if taken.count(name) == 1}
+        # Those that have their name count too: of two clips called alike each gets its folder's name.
+        now = {full: names[min(level, len(names) - 1)] for full, names in names_of.items()}
+        alike = Counter([*now.values(), *(name for full, name in chosen.items() if now[full] != name)])
+        chosen |= {full: now[full] for full in left if alike[now[full]] == 1}
         left = {full: names for full, names in left.items() if full not in chosen}
     # Names of files that hold the sign which stands between folders can still be alike.
     chosen |= {full: f"{names[-1]}__{number}" for number, (full, names) in enumerate(left.items(), start=1)}
@@ -223,7 +275,21 @@ def _listed(words: Sequence[str]) -> list[Path]:
             found.append(path)
     if not found:
         raise ValueError(f"{' '.join(words)} names no clip; expected a path a line")
-    return found
+    return [clip for path in found for clip in _clips_of(path.expanduser())]
+
+
+def _clips_of(path: Path) -> list[Path]:
+    """The videos in a folder of videos, else the path itself. Raises `ValueError` for a mixed folder."""
+    from molmo2_ground.sources.container import film_files
+    from molmo2_ground.sources.images import picture_files
+
+    films = film_files(path) if path.is_dir() else []
+    if films and picture_files(path):
+        raise ValueError(
+            f"the folder {path} holds videos and pictures; name the videos, such as "
+            f"'{path}/*{films[0].suffix}', or a folder of the pictures alone"
+        )
+    return films or [path]
 
 
 def _lines_of(path: Path) -> list[Path]:

@@ -165,12 +165,7 @@ def _about_media(paths: list[Path], result: Result | Masks) -> tuple[int | None,
     if len(paths) > 1:
         raise ValueError(f"the result is of one video; got {amount(len(paths), 'file')}")
     facts = FilmFacts.of(paths[0])
-    if facts.size_px != receipt.size_px:
-        raise ValueError(
-            f"{paths[0]} has {facts.size_px[0]} x {facts.size_px[1]} pixels, and the result is of "
-            f"{receipt.size_px[0]} x {receipt.size_px[1]}; name the video that was asked about"
-        )
-    _check_times(result, facts, name=str(paths[0]))
+    _check_video(result, facts, name=str(paths[0]))
     return len(facts.times_s), ()
 
 
@@ -185,26 +180,16 @@ def _other_name(paths: list[Path], result: Result | Masks) -> str | None:
     return f"the result is of {source}, and its frames were counted in {paths[0].name}"
 
 
-def _check_times(result: Result | Masks, facts: FilmFacts, *, name: str) -> None:
-    """Raises `ValueError` when the result's frames are none of this video's, by number or by time."""
+def _check_video(result: Result | Masks, facts: FilmFacts, *, name: str) -> None:
+    """Raises `ValueError` when the result's frames are none of this video's, by size, number or time."""
     from molmo2_ground.export import marks_of
-    from molmo2_ground.sources.film_facts import SAME_TIME_S
+    from molmo2_ground.frame_times import FrameTimes
 
-    media = marks_of(result)
-    last = media.frames[-1] if media.frames else 0
-    if last >= len(facts.times_s):
-        raise ValueError(
-            f"{name} has {amount(len(facts.times_s), 'frame')}, and the result goes up to frame {last}, "
-            "counted from 0; name the video that was asked about"
-        )
-    for frame, time_s in media.times_s.items():
-        there_s = float(facts.times_s[frame])
-        # Marks that were imported by a rate, such as 30 for 29.97, drift by less than a hundredth.
-        if abs(time_s - there_s) > max(2 * facts.half_frame_s, there_s / 100) + SAME_TIME_S:
-            raise ValueError(
-                f"{name} shows frame {frame} at {there_s:.2f} s, and the result has it at {time_s:.2f} s; "
-                "name the video that was asked about"
-            )
+    times = FrameTimes.of(result.receipt, also=marks_of(result).times_s)
+    times.check_size(facts.size_px, name=name)
+    times.check_count(len(facts.times_s), name=name)
+    for frame in times.times_s:
+        times.check(frame, float(facts.times_s[frame]), name=name, frame_s=2 * facts.half_frame_s)
 
 
 def _image_names(paths: list[Path], *, count: int) -> tuple[str, ...]:

@@ -36,8 +36,13 @@ class Wanted:
         """The values of a list or the like; `ValueError` unless it is one, and all in it of this kind."""
         alone = not isinstance(values, Iterable) or isinstance(values, (str, bytes, *self.kinds))
         listed = () if alone else tuple(values)
-        if alone or not all(isinstance(value, self.kinds) for value in listed):
+        if alone:
             raise ValueError(f"{what} are a list, each of it {self.words}; got {_shown(values)}")
+        for number, value in enumerate(listed, start=1):
+            if not isinstance(value, self.kinds):
+                raise ValueError(
+                    f"{what} are a list, each of it {self.words}; number {number} of it is {_shown(value)}"
+                )
         return listed
 
     def or_nothing(self) -> Wanted:

@@ -424,22 +424,43 @@ def _view(arguments: argparse.Namespace, loader: Loader | None) -> int:
     from molmo2_ground.viewer import write_report
 
     result = read_result(arguments.result)
-    media = arguments.media or _source_of(result, beside=arguments.result)
-    check_written((arguments.out,), (arguments.result, media))
-    if media is None and not arguments.quiet:
-        say(f"{result.receipt.source} is not here, so the page has no pictures; name the file to have them")
+    named: Path | None = arguments.media
+    found = [] if named else _sources_of(result, beside=arguments.result)
+    check_written((arguments.out,), (arguments.result, named, *found))
     page = arguments.out or Path(tempfile.mkdtemp(prefix="molmo2-ground-")) / f"{arguments.result.stem}.html"
-    write_report(result, media, page)
+    if named is not None:
+        write_report(result, named, page)
+    elif (note := _write_found(result, found, page)) is not None and not arguments.quiet:
+        say(note)
     print(page)
     if arguments.out is None and not webbrowser.open(page.absolute().as_uri()) and not arguments.quiet:
         say("no browser could be started; open the page by hand")
     return DONE
 
 
-def _source_of(result: Result, *, beside: Path) -> Path | None:
-    """The file that the receipt names: from here, else from the folder of the result file."""
+def _sources_of(result: Result, *, beside: Path) -> list[Path]:
+    """The files that are called as the receipt says: here, and in the folder of the result file."""
     source = Path(result.receipt.source)
-    return next((path for path in (source, beside.parent / source) if path.exists()), None)
+    return [path for path in dict.fromkeys((source, beside.parent / source)) if path.exists()]
+
+
+def _write_found(result: Result, found: Sequence[Path], page: Path) -> str | None:
+    """Write the page with the first file that is the result's; where none is, without pictures, and say why.
+
+    Nobody named these files: another video may well have the same name.
+    """
+    from molmo2_ground.viewer import write_report
+
+    why = f"{result.receipt.source} is not here, so the page has no pictures; name the file to have them"
+    for path in found:
+        try:
+            write_report(result, path, page)
+        except (SourceError, ValueError) as error:
+            why = f"the page has no pictures: {one_line(error)}"
+        else:
+            return None
+    write_report(result, None, page)
+    return why
 
 
 def _demo(arguments: argparse.Namespace, loader: Loader | None) -> int:

@@ -43,10 +43,12 @@ def receipt(
         prompt=f"Track {query}.",
         raw_text=fields.pop("raw_text", "as written"),
         stop_reason="end",
-        source="street.mp4",
+        source=fields.pop("source", "street.mp4"),
         frame_times_s=tuple(looked_s),
         shown_times_s=tuple(looked_s),
-        frame_source_indices=tuple(round(t * (fps or 1)) for t in looked_s),
+        frame_source_indices=fields.pop(
+            "frame_source_indices", tuple(round(t * (fps or 1)) for t in looked_s)
+        ),
         size_px=size_px,
         source_fps=fps,
         **fields,

@@ -43,7 +43,8 @@ def write_label_studio(
     in the next frame that was looked at, so that Label Studio shows nothing in between.
     Boxes are cut at the edges of the picture, which its schema asks for.
     On pictures points are key points and masks become their boxes. What a model found is a prediction, what
-    people drew an annotation. States and the shapes of masks are left out and named.
+    people drew an annotation. States, the shapes of masks and times that no even rate gives are left out and
+    named.
     Raises `ValueError` for an empty label or a point of a video without a radius, `OSError`.
     """
     media.check_settled()
@@ -55,7 +56,7 @@ def write_label_studio(
         tasks = [_task(media, {VIDEO: media.name}, results)]
     else:
         tasks, dropped = _pictures(media)
-    left_out = (*media.left_out, *counted(dropped))
+    left_out = (*media.left_out, *_uneven(media), *counted(dropped))
     return Written(path=write_json(path, tasks), marks=len(media.marks), left_out=left_out)
 
 
@@ -125,6 +126,20 @@ def _time(media: MarkedMedia, frame: int) -> float:
         raise ValueError(f"{media.name}: Label Studio needs times, and the frames have none")
     exact = media.time_of(frame)
     return max(known) if exact is None else exact
+
+
+def _uneven(media: MarkedMedia) -> tuple[str, ...]:
+    """What to say of a video whose frames are not shown at an even rate, by which Label Studio counts."""
+    if media.kind != "video" or not media.fps:
+        return ()
+    fps = media.fps
+    away_s = max((abs(time_s - frame / fps) for frame, time_s in media.times_s.items()), default=0.0)
+    if away_s <= 0.5 / fps:
+        return ()
+    return (
+        f"its frames are not shown at an even rate, and Label Studio counts by one ({fps:g} a second): its "
+        f"times are up to {away_s:.2f} s off, until the file is imported with the video (--media)",
+    )
 
 
 def _in_picture(box: Box, size_px: tuple[int, int]) -> Box:

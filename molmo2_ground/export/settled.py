@@ -22,7 +22,8 @@ def settled(
     """The same marks in pixels, each with its time.
 
     film: the video that they are of; its size and the times of its frames count.
-    fps, size_px: without the video, the frame rate and the size, where the file does not say them.
+    fps, size_px: without the video, the frame rate and the size, where the file does not say them. Times that
+    were counted by a rate are named among what was left out: the video may show its frames at others.
     Pictures are settled as they are. Raises `SourceError` when a time or the size cannot be known, when the
     video has another size or fewer frames than the file says.
     """
@@ -63,7 +64,11 @@ def _by_rate(media: MarkedMedia, fps: float | None) -> MarkedMedia:
         frame: media.times_s[frame] if frame in media.times_s else frame / (rate or 1.0)
         for frame in media.frames
     }
-    return replace(_timed(media, times_s), fps=rate, times_s=times_s)
+    left_out = media.left_out
+    if rate and times_s.keys() - media.times_s.keys():
+        note = f"its times are counted by {rate:g} frames a second; the video itself (--media) has its own"
+        left_out = (*left_out, note)
+    return replace(_timed(media, times_s), fps=rate, times_s=times_s, left_out=left_out)
 
 
 def _timed(media: MarkedMedia, times_s: dict[int, float]) -> MarkedMedia:

@@ -18,6 +18,7 @@ import numpy as np
 from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.clip import Clip, Frame
 from molmo2_ground.errors import SourceError
+from molmo2_ground.frame_times import FrameTimes, name_of
 from molmo2_ground.masks.bridge import Bridge, bridges_of, carried_sample, place_at, usable_mask
 from molmo2_ground.masks.mask_place import PlaceInBox
 from molmo2_ground.masks.point_flow import FloatArray, GrayFrame, carried_between
@@ -27,7 +28,6 @@ from molmo2_ground.sources import MediaLike, iter_frames, open_clip, probe
 
 # So many frames between two looks are held for the way back; 0.23 MB each. Over more, flow is not tried.
 MOST_HELD = 256
-_SAME_FRAME_S = 0.02  # times survive a file and a change of time base to better than this
 
 
 def carry(
@@ -53,12 +53,16 @@ def carry(
     _check_order(tracks)
     if masks is not None:
         _check_masks(masks, tracks)
-    frames, duration_s = _frames_of(media, tracks)
+    times = _times_of(tracks)
+    frames, duration_s = _frames_of(media, times, wanted=len(tracks) > 0)
     carrier = _Carrier(tracks, masks)
     told = -1
     for frame in frames:
         if carrier.done(frame.source_index):
             break
+        if frame.time_s is not None:
+            # Exactly: a sample is put between others by its frame, and its time must lie between theirs, too.
+            times.check(frame.source_index, frame.time_s, name=name_of(media), frame_s=0.0, exactly=True)
         carrier.take(frame)
         share = min(1.0, (frame.time_s or 0.0) / duration_s) if duration_s else 0.0
         if on_progress is not None and int(100 * share) > told:
@@ -85,12 +89,6 @@ class _Carrier:
         self._held: dict[int, GrayFrame] = {}
         self._added: dict[int, list[Sample]] = defaultdict(list)
         self._outside = [_Outside.of(track, masks) for track in tracks]
-        self._times_s = {
-            sample.source_index: sample.time_s
-            for track in tracks
-            for sample in track.samples
-            if sample.state == "observed"
-        }
         ends = [bridge.ends[1] for bridge in self._waiting] + [o.last_mask for o in self._outside if o]
         self._last = max(ends, default=-1)
 
@@ -102,7 +100,6 @@ class _Carrier:
         """Use the next frame of the video."""
         assert frame.time_s is not None
         index = frame.source_index
-        self._check_time(index, frame.time_s)
         for number, outside in enumerate(self._outside):
             place = None if outside is None else outside.place(index)
             if place is not None:
@@ -173,14 +170,6 @@ class _Carrier:
         )
         return list(carried[:, 1:-1])
 
-    def _check_time(self, index: int, time_s: float) -> None:
-        expected_s = self._times_s.get(index)
-        if expected_s is not None and abs(expected_s - time_s) > _SAME_FRAME_S:
-            raise ValueError(
-                f"frame {index} of this video is shown at {time_s:.3f} s, and the tracks have it at "
-                f"{expected_s:.3f} s: give the video that the tracks were found in"
-            )
-
 
 class _Outside:
     """One object before its first and after its last sighting: a fixed place in its mask's box."""
@@ -216,8 +205,16 @@ class _Outside:
         return None if mask is None or share is None else share.in_mask(mask)
 
 
-def _frames_of(media: MediaLike, tracks: Tracks) -> tuple[Iterable[Frame], float | None]:
-    """The frames of a video at its own rate, and its duration. Raises `SourceError` for still pictures."""
+def _times_of(tracks: Tracks) -> FrameTimes:
+    seen = {s.source_index: s.time_s for track in tracks for s in track.samples if s.state == "observed"}
+    return FrameTimes.of(tracks.receipt, also=seen)
+
+
+def _frames_of(media: MediaLike, times: FrameTimes, *, wanted: bool) -> tuple[Iterable[Frame], float | None]:
+    """The frames of a video at its own rate, and its duration; of another size only when none is wanted.
+
+    Raises `SourceError` for still pictures, `ValueError` for another size.
+    """
     frames: Iterator[Frame] | tuple[Frame, ...]
     if isinstance(media, Clip):
         kind, duration_s, frames = media.kind, media.duration_s, media.frames
@@ -229,12 +226,8 @@ def _frames_of(media: MediaLike, tracks: Tracks) -> tuple[Iterable[Frame], float
         frames = iter_frames(media) if is_file else open_clip(media).frames  # type: ignore[arg-type]
     if size_px is not None and kind != "video":
         raise SourceError("expected the video that the tracks were found in; got still pictures")
-    shown = tracks.receipt.size_px
-    if size_px is not None and len(tracks) and shown != size_px:
-        raise ValueError(
-            f"the tracks were found in pictures of {shown[0]} x {shown[1]} pixels, and these are "
-            f"{size_px[0]} x {size_px[1]}: give the video that the tracks were found in"
-        )
+    if size_px is not None and wanted:
+        times.check_size(size_px, name=name_of(media))
     return frames, duration_s
 
 

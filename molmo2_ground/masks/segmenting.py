@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.clip import Clip, Frame
+from molmo2_ground.frame_times import FrameTimes, frame_s_of, name_of
 from molmo2_ground.masks.choice import segmenter_named
 from molmo2_ground.masks.prompts import PointedAt, Prompts
 from molmo2_ground.masks.propagation import Follow, Propagation
@@ -39,7 +40,8 @@ def segment(
     on_progress: hears the share that is done, 0 to 1.
     A result that points to nothing gives no masks. `Masks.notes` says where an object was lost, and why.
     Raises `SourceError` when the media cannot be read, `CheckpointError` or `MissingExtraError` when the
-    segmenter cannot be had, `ValueError` for wrong arguments or points of another picture.
+    segmenter cannot be had, `ValueError` for wrong arguments or other media than the result's: of
+    another size, or a video whose frames are shown at other times.
     """
     FUNCTION.or_nothing().check("on_progress", on_progress)
     stream = MaskStream.over(media, result, segmenter=segmenter, follow=follow, device=device)
@@ -93,21 +95,25 @@ class MaskStream:
         count: int | None
         if isinstance(media, Clip):
             kind, duration_s, count, frames = media.kind, media.duration_s, len(media), media.frames
+            fps = media.fps
             size_px = (media.frames[0].width_px, media.frames[0].height_px) if media.frames else None
         else:
             info = probe(media)
-            kind, duration_s, count = info.kind, info.duration_s, info.frame_count
+            kind, duration_s, count, fps = info.kind, info.duration_s, info.frame_count, info.fps
             size_px = (info.width_px, info.height_px)
             if isinstance(media, str | os.PathLike) and kind == "video":
                 frames = iter_frames(media)
             else:
                 frames = open_clip(media).frames
-        shown = result.receipt.size_px
-        if prompts.points and size_px is not None and shown != size_px:
-            raise ValueError(
-                f"the points were found in pictures of {shown[0]} x {shown[1]} pixels, and these are "
-                f"{size_px[0]} x {size_px[1]}: give the media that the result was made from"
-            )
+        if prompts.points and size_px is not None:
+            times, name = FrameTimes.of(result.receipt), name_of(media)
+            # A Clip may be a part of the video.
+            whole, frame_s = isinstance(media, str | os.PathLike), frame_s_of(fps)
+            times.check_size(size_px, name=name)
+            if whole:
+                times.check_kind(kind, name=name)
+                times.check_end(duration_s, name=name, frame_s=frame_s)
+            frames = times.checked(frames, name=name, frame_s=frame_s, whole=whole)
         chosen = segmenter_named(segmenter, device=device) if isinstance(segmenter, str) else segmenter
         return cls(
             segmenter=chosen,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from molmo2_ground._wanted import FUNCTION
 from molmo2_ground.clip import Clip, Frame, RgbArray
+from molmo2_ground.frame_times import FrameTimes, frame_s_of, name_of
 from molmo2_ground.render.draw import Painter
 from molmo2_ground.render.overlay import Drawable
 from molmo2_ground.render.picture import PICTURE_SUFFIXES, write_picture
@@ -46,20 +47,21 @@ def render(
     are drawn with the number of objects inside. `on_progress` hears the share that is done, 0 to 1. The file
     appears whole or not at all.
 
-    Raises `SourceError` when the media cannot be read, and `ValueError` for a suffix that does not fit, or
-    when the file would take the place of its own source.
+    Raises `SourceError` when the media cannot be read, and `ValueError` for a suffix that does not fit, when
+    the file would take the place of its own source, or for a file that is certainly another one than the
+    result's: of another shape (a scaled copy is drawn on), or a video whose frames are shown at other times.
     """
     FUNCTION.or_nothing().check("on_progress", on_progress)
     out = Path(out_path).expanduser()
     _check_target(media, out)
-    kind = media.kind if isinstance(media, Clip) else probe(media).kind
+    kind = _checked_kind(media, result)
     if out.suffix.lower() in VIDEO_SUFFIXES:
         if kind == "images":
             raise ValueError(
                 f"images are not written as a video; name the file {out.stem}.png instead of {out.name}"
             )
         painter = Painter(result, masks=masks, trail_s=trail_s, hidden=hidden, zones=zones)
-        return _video(media, painter, out, on_progress=on_progress)
+        return _video(media, result, painter, out, on_progress=on_progress)
     if kind == "images":
         clip = media if isinstance(media, Clip) else open_clip(media)
         if len(clip) == 1:
@@ -70,14 +72,21 @@ def render(
 
 
 def _video(
-    media: MediaLike, painter: Painter, out: Path, *, on_progress: Callable[[float], None] | None
+    media: MediaLike,
+    result: Result,
+    painter: Painter,
+    out: Path,
+    *,
+    on_progress: Callable[[float], None] | None,
 ) -> Path:
     if isinstance(media, Clip):
         frames, fps, duration_s, sound = iter(media.frames), media.fps, media.duration_s, None
         ours = False
     elif isinstance(media, str | os.PathLike):
         info = probe(media)
-        frames, fps, duration_s = iter_frames(media), info.fps, info.duration_s
+        fps, duration_s = info.fps, info.duration_s
+        times = FrameTimes.of(result.receipt)
+        frames = times.drawn_on(iter_frames(media), name=name_of(media), frame_s=frame_s_of(fps))
         ours = info.codec in _NEVER_RGB
         sound = Sound.of(Path(media).expanduser()) if info.has_audio else None
     else:
@@ -96,6 +105,21 @@ def _video(
         write_video(painted(), out, fps=fps, sound=sound, on_frame=tell.frame)
     tell.done()
     return out
+
+
+def _checked_kind(media: MediaLike, result: Result) -> str:
+    """`video` or `images`. Raises `ValueError` for other media than the result's, as far as headers tell."""
+    if isinstance(media, Clip):
+        return media.kind
+    info = probe(media)
+    FrameTimes.of(result.receipt).check_drawn(
+        info.kind,
+        (info.width_px, info.height_px),
+        name=name_of(media),
+        duration_s=info.duration_s,
+        frame_s=frame_s_of(info.fps),
+    )
+    return info.kind
 
 
 class _Progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from molmo2_ground._wanted import WHOLE
 from molmo2_ground.clip import Clip, Frame, RgbArray
 from molmo2_ground.errors import SourceError
+from molmo2_ground.frame_times import FrameTimes, frame_s_of, name_of
 from molmo2_ground.render.draw import Painter
 from molmo2_ground.render.overlay import Drawable
 from molmo2_ground.render.picture import write_picture
@@ -72,7 +73,8 @@ def tiles(
 
     When there are more frames, they are spread evenly over the video, three quarters of them over the frames
     in which something was seen; or those at `times_s` of a video (seconds). masks, hidden, zones: as of
-    `render`. Raises `SourceError` when the media cannot be read.
+    `render`. Raises `SourceError` when the media cannot be read, `ValueError` as `render` for other media
+    than the result's.
     """
     WHOLE.check("max_frames", max_frames)
     WHOLE.check("width_px", width_px)
@@ -116,8 +118,8 @@ def contact_sheet(
     """Write one picture of the frames that the model saw, with dots, times and what was not seen.
 
     masks, hidden, zones: as of `render`. The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or
-    .webp. Raises `SourceError` when the media cannot be read, `ValueError` for another suffix or fewer than
-    one column.
+    .webp. Raises `SourceError` when the media cannot be read, `ValueError` for another suffix, fewer than
+    one column or, as `render`, another video than the result's.
     """
     WHOLE.check("columns", columns)
     if columns < 1:
@@ -195,7 +197,7 @@ def _frames(
     shrink: Callable[[RgbArray], RgbArray],
 ) -> Iterator[Frame]:
     """The frames to show, read again from the media."""
-    kind = media.kind if isinstance(media, Clip) else probe(media).kind
+    kind, checked = _checked(media, timeline)
     if kind == "images":
         clip = media if isinstance(media, Clip) else open_clip(media)
         with_points = {point.source_index for point in timeline.stills}
@@ -216,7 +218,28 @@ def _frames(
         # A hair later than the frame's own time, so that a rounding does not fetch the frame before.
         return wanted + SAME_TIME_S
 
-    yield from open_clip(media, times=wanted_s if wanted.size else None, resize=shrink).frames
+    yield from checked(open_clip(media, times=wanted_s if wanted.size else None, resize=shrink).frames)
+
+
+def _checked(
+    media: MediaLike, timeline: Timeline
+) -> tuple[str, Callable[[Iterable[Frame]], Iterator[Frame]]]:
+    """`video` or `images`, and what looks at each frame of a file before it is shown.
+
+    Both raise `ValueError` for other media than the result's.
+    """
+    if isinstance(media, Clip):
+        return media.kind, iter
+    info, times, name = probe(media), FrameTimes.of(timeline.receipt), name_of(media)
+    size_px, frame_s = (info.width_px, info.height_px), frame_s_of(info.fps)
+    times.check_drawn(info.kind, size_px, name=name, duration_s=info.duration_s, frame_s=frame_s)
+
+    def checked(frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            times.check_shown(frame, name=name, frame_s=frame_s)
+            yield frame
+
+    return info.kind, checked
 
 
 def _chosen(items: Sequence[_Key], max_items: int, *, seen: Collection[_Key]) -> set[_Key]:

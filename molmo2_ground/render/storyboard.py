@@ -35,8 +35,8 @@ def storyboard(
     come before looks at which the number of objects changes, and those before looks with nothing new. Images
     have no story: of them those with points are shown, as by `contact_sheet`. masks, hidden, zones: as of
     `render`. The suffix of `out_png` chooses the format: .png, .jpg, .jpeg or .webp.
-    Raises `SourceError` when the media cannot be read, `ValueError` for another suffix, or fewer than one
-    frame or column.
+    Raises `SourceError` when the media cannot be read, `ValueError` for another suffix, fewer than one
+    frame or column, or, as `render`, for another video than the result's.
     """
     WHOLE.check("columns", columns)
     WHOLE.check("max_frames", max_frames)

@@ -25,6 +25,15 @@ _FILMS = (
 _SOUNDS = "mp3,wav,flac,aac,ac3,eac3,aiff,amr,caf,w64,wv,tta,ape,au"
 _OPTIONS = {"format_whitelist": f"{_FILMS},{_SOUNDS}", "max_pixels": str(MAX_PIXELS)}
 
+# By name, for folders alone; a file that is named is known by its content.
+_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "mts", "m2ts", "mpg", "mpeg", "wmv", "flv"),
+        *("ogv", "3gp", "mxf"),
+    )
+)
+
 READABLE = "a video (MP4, MOV, MKV, WebM, AVI, TS, …) or a picture (JPEG, PNG, WebP, …)"
 
 
@@ -46,6 +55,12 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         stream = _picture_stream(container, name)
         yield container, stream
+
+
+def film_files(folder: Path) -> list[Path]:
+    """The files in a folder that are called videos, by name."""
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".")]
+    return sorted(path for path in paths if path.is_file())
 
 
 def tells_decoding_times_only(container: InputContainer) -> bool:

@@ -40,7 +40,8 @@ def write_report(
     media: what the question was about; some of its frames come into the page, with the masks drawn in them.
     Without it the page has numbers and drawings only. video: the annotated video, shown by its name relative
     to the page; it is the only thing that stays outside.
-    Raises `SourceError` when the media cannot be read. The file appears whole or not at all.
+    Raises `SourceError` when the media cannot be read, `ValueError` as `render` when they are another video
+    than the result's. The file appears whole or not at all.
     """
     out = Path(out_html).expanduser()
     made = (

@@ -35,7 +35,7 @@ def page(media: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     seen = track({0.0: (10.0, 60.0), 0.4: (30.0, 60.0), 0.6: (45.0, 60.0)}, size_px=shelf.SIZE_PX)
     result = tracks(
-        seen, looked_s=[0.0, 0.2, 0.4, 0.6, 0.8], size_px=shelf.SIZE_PX, query="<b>the</b> red car"
+        seen, looked_s=[0.0, 0.2, 0.4, 0.6, 0.8], size_px=shelf.SIZE_PX, fps=10.0, query="<b>the</b> red car"
     )
     source = media(shelf.constant_rate)
     video = render(source, result, folder / "drawn.mp4")

@@ -241,4 +241,4 @@ def test_other_suffixes_are_refused_before_any_work(name: str, tmp_path: Path) -
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     source = _grey_video(tmp_path / "street.mp4", frame_count=3)
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        render(source, _car(), tmp_path / "nowhere" / "out.mp4")
+        render(source, tracks(), tmp_path / "nowhere" / "out.mp4")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from molmo2_ground._cli_batch import jobs_of
+from molmo2_ground._cli_origins import ORIGINS_FILE
 from molmo2_ground.answer import RawAnswer
 from molmo2_ground.backends.scripted import ScriptedBackend
 from molmo2_ground.cli import main
@@ -17,7 +18,7 @@ from molmo2_ground.export import read_result
 from molmo2_ground.grounder import Grounder
 from molmo2_ground.query import Prompt
 from molmo2_ground.results import Count, Points, Tracks
-from tests.media import Shelf, constant_rate
+from tests.media import Shelf, constant_rate, write_video
 
 TRACKS = '<tracks coords="0.0 1 500 250;0.5 1 600 250">the red car</tracks>'
 COUNT = 'Counting the <points coords="0.0 1 100 200 2 500 600">mugs</points> shows a total of 2.'
@@ -83,7 +84,7 @@ def test_a_clip_that_fails_is_named_and_the_others_go_on(
     assert err[0].startswith("broken.mp4: ")
     assert err[1] == "missing.mp4: there is no file missing.mp4"
     assert err[2] == "4 clips: 2 done, 0 there before, 2 failed; found"
-    assert sorted(path.name for path in (folder / "found").iterdir()) == ["one.json", "two.json"]
+    assert sorted(path.name for path in (folder / "found").glob("*.json")) == ["one.json", "two.json"]
 
 
 def test_what_is_there_is_not_asked_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert main(command, loader=Recorded(TRACKS, stops_at=2)) == 130
     err = capsys.readouterr().err
     assert "results in found: 2 of 3; the same command goes on" in err
-    assert sorted(path.name for path in (folder / "found").iterdir()) == ["one.json", "two.json"]
+    assert sorted(path.name for path in (folder / "found").glob("*.json")) == ["one.json", "two.json"]
     model = Recorded(TRACKS)
     assert main(command, loader=model) == 0
     assert [clip.source for _, clip in model.prompts] == ["three.mp4"]
@@ -201,6 +202,96 @@ def test_an_out_that_is_a_file_exits_1(folder: Path, capsys: pytest.CaptureFixtu
     command = ["batch", "one.mp4", "cars", "--out", "two.mp4"]
     assert main(command, loader=Recorded(TRACKS)) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# The same name, another video
+
+
+def _days(folder: Path) -> None:
+    for day, frame_count in (("mon", 12), ("tue", 20)):
+        (folder / day).mkdir()
+        write_video(folder / day / "cam1.mp4", frame_count=frame_count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of-an-earlier-version"])
+def test_another_video_of_the_same_name_is_not_taken_for_it(
+    noted: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _days(folder)
+    if not noted:  # what the result itself holds must tell them apart
+        write_video(folder / "tue" / "cam1.mp4", frame_count=20, fps=25)
+    ask = [*("batch", "mon/cam1.mp4", "the red car"), "--out", "found"]
+    assert main(ask, loader=Recorded(TRACKS)) == 0
+    before = (folder / "found" / "cam1.json").read_bytes()
+    if not noted:
+        (folder / "found" / ORIGINS_FILE).unlink()
+    capsys.readouterr()
+    tuesday = ["batch", "tue/cam1.mp4", "two.mp4", "the red car", "--out", "found"]
+    assert main(tuesday, loader=Recorded(TRACKS)) == 1
+    out, err = capsys.readouterr()
+    assert out == "two.mp4: 1 found, found/two.json\n"
+    why = f"was made from another file, {folder}/mon/cam1.mp4" if noted else "is about other media: "
+    first, summary = err.splitlines()
+    assert first.startswith(f"tue/cam1.mp4: found/cam1.json is there and {why}")
+    assert first.endswith("; move it away, or choose another --out")
+    assert summary == "2 clips: 1 done, 0 there before, 1 failed; found"
+    assert (folder / "found" / "cam1.json").read_bytes() == before
+    idle = Recorded(TRACKS)
+    assert main(ask, loader=idle) == 0
+    assert idle.loaded == 0
+    assert (folder / "found" / ORIGINS_FILE).read_text().count("cam1.json") == 1
+
+
+def test_a_clip_that_has_gone_keeps_its_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["batch", "one.mp4", "the red car", "--out", "found"]
+    assert main(ask, loader=Recorded(TRACKS)) == 0
+    (folder / "one.mp4").unlink()
+    assert main(ask, loader=Recorded(TRACKS)) == 0
+    assert "one.mp4: found/one.json is there, by scripted; not asked again" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_clip_keeps_its_name_when_another_of_the_name_joins(folder: Path) -> None:
+    _days(folder)
+    (folder / "tue").rename(folder / "later")
+    ask = ["batch", "[mt]*/*.mp4", "the red car", "--out", "found"]
+    assert main(ask, loader=Recorded(TRACKS)) == 0
+    (folder / "later").rename(folder / "tue")
+    model = Recorded(TRACKS)
+    assert main(ask, loader=model) == 0
+    assert len(model.prompts) == 1
+    names = sorted(path.name for path in (folder / "found").glob("*.json"))
+    assert names == ["cam1.json", "tue__cam1.mp4.json"]
+    # And it keeps it when it is named alone again.
+    idle = Recorded(TRACKS)
+    assert main(["batch", "tue/cam1.mp4", "the red car", "--out", "found"], loader=idle) == 0
+    assert idle.loaded == 0
+
+
+# Folders
+
+
+@pytest.mark.slow
+def test_a_folder_of_videos_is_each_of_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "clips").mkdir()
+    for name in ("one.mp4", "two.mp4"):
+        (folder / name).rename(folder / "clips" / name)
+    (folder / "clips" / "notes.md").touch()
+    command = ["batch", "clips", "three.mp4", "the red car", "--out", "found", "--quiet"]
+    assert main(command, loader=Recorded(TRACKS)) == 0
+    out = capsys.readouterr().out
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "clips/one.mp4",
+        "clips/two.mp4",
+        "three.mp4",
+    ]
+    Image.fromarray(np.zeros((5, 8, 3), np.uint8)).save(folder / "clips" / "1.png")
+    assert main(command, loader=Recorded(TRACKS)) == 2
+    expected = (
+        "the folder clips holds videos and pictures; name the videos, such as 'clips/*.mp4', or a folder"
+    )
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,17 @@ def test_what_is_of_another_kind_is_one_line(wanted: Wanted, value: object, line
 
 
 @pytest.mark.parametrize(
-    "values",
-    [pytest.param(5, id="no-list"), pytest.param("ab", id="words"), pytest.param(["a", 5], id="mixed")],
+    ("values", "told"),
+    [
+        pytest.param(5, "got 5", id="no-list"),
+        pytest.param("ab", "got 'ab'", id="words"),
+        pytest.param(["a", 5, 6], "number 2 of it is 5", id="mixed"),
+        pytest.param(["a" * 500, ["b"]], r"number 2 of it is \['b'\]", id="long"),
+        pytest.param([np.eye(2)], "number 1 of it is something of type ndarray", id="of-two-lines"),
+    ],
 )
-def test_a_list_holds_one_kind(values: object) -> None:
-    with pytest.raises(ValueError, match=f"names {LISTS} words; got"):
+def test_a_list_holds_one_kind(values: object, told: str) -> None:
+    with pytest.raises(ValueError, match=f"names {LISTS} words; {told}$"):
         WORDS.all_of("names", values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,25 @@ def test_what_has_no_place_is_named(tmp_path: Path) -> None:
     nameless = Tracks(tracks=(Track(object_id=1, label="", samples=(sample(0, 1, 1),)),), receipt=receipt())
     with pytest.raises(ValueError, match="has no label"):
         write_label_studio(marks_of(nameless), tmp_path / "x.json", radius_px=1)
+
+
+@pytest.mark.parametrize(
+    ("late_s", "told"),
+    [
+        pytest.param(0.0, False, id="even"),
+        pytest.param(0.03, False, id="within-half-a-frame"),
+        pytest.param(0.75, True, id="uneven"),
+    ],
+)
+def test_times_that_no_even_rate_gives_are_named(late_s: float, told: bool, tmp_path: Path) -> None:
+    media = marks_of(tracks())
+    last = media.frames[-1]
+    media = replace(media, times_s={**media.times_s, last: media.times_s[last] + late_s})
+    lines = write_label_studio(media, tmp_path / "tasks.json", radius_px=3).left_out
+    found = [line for line in lines if "at an even rate" in line]
+    assert len(found) == told
+    if told:
+        assert "(10 a second): its times are up to 0.75 s off, until" in found[0]
 
 
 def test_the_interface_names_what_the_results_name() -> None:

@@ -65,6 +65,13 @@ def test_without_the_video_the_rate_counts() -> None:
     assert settled(drawn(BOX, times_s={4: 0.7})).marks[0].time_s == 0.7
 
 
+def test_times_that_were_counted_by_a_rate_are_said() -> None:
+    note = "its times are counted by 2 frames a second; the video itself (--media) has its own"
+    assert settled(drawn(BOX), fps=2).left_out == (note,)
+    assert settled(drawn(BOX, times_s={4: 0.7})).left_out == ()
+    assert settled(drawn(BOX), film=film()).left_out == ()
+
+
 @pytest.mark.parametrize(
     ("media", "options", "message"),
     [

@@ -302,7 +302,9 @@ def test_no_tracks_need_no_video() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"size_px": (640, 360)}, "640 x 360 pixels, and these are 320 x 180", id="size"),
+        pytest.param(
+            {"size_px": (640, 360)}, "has 320 x 180 pixels, and the result is of 640 x 360", id="size"
+        ),
     ],
 )
 def test_another_video_is_told(change: dict[str, tuple[int, int]], words: str) -> None:
@@ -314,7 +316,7 @@ def test_another_video_is_told(change: dict[str, tuple[int, int]], words: str) -
 
 def test_another_rate_is_told() -> None:
     half = Clip.from_arrays([frame.rgb for frame in _BLANK.frames], fps=15)
-    with pytest.raises(ValueError, match=r"frame 6 of this video is shown at 0\.400 s, .* 0\.200 s"):
+    with pytest.raises(ValueError, match=r"what was given shows frame 6 at 0\.40 s, .* 0\.20 s"):
         carry(half, seen({0: (60.0, 90.0), 6: (60.0, 90.0)}))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from molmo2_ground.masks.propagation import LONGEST_WAY_BACK, Follow, Propagatio
 from molmo2_ground.masks.segmenting import MaskStream, segment
 from molmo2_ground.results import Mask, Point, Points, Receipt, Sample, Track, Tracks
 from tests.fake_segmenter import SIZE_PX, Counting, at, frames
+from tests.media import write_video
 
 # Areas by object, then by frame: pixels minus one are the steps from the sighting that a mask comes from.
 Areas = dict[int, dict[int, int]]
@@ -240,8 +242,28 @@ def test_images_have_nothing_to_do_with_each_other() -> None:
 
 def test_points_of_another_picture_are_refused() -> None:
     other = receipt((0,)).model_copy(update={"size_px": (640, 360)})
-    with pytest.raises(ValueError, match=r"640 x 360 pixels, and these are 40 x 30: give the media"):
+    with pytest.raises(ValueError, match=r"has 40 x 30 pixels, and the result is of 640 x 360; name"):
         segment(_clip(2), Tracks(tracks=(_track(1, (0,)),), receipt=other), segmenter=Counting())
+
+
+def test_points_of_another_video_are_refused() -> None:
+    clip = _clip(9)
+    early = receipt((0, 7)).model_copy(update={"frame_times_s": (0.0, 0.1)})
+    with pytest.raises(ValueError, match=r"shows frame 7 at 0\.70 s, and the result has it at 0\.10 s"):
+        segment(clip, Tracks(tracks=(_track(1, (0, 8)),), receipt=early), segmenter=Counting())
+
+
+def test_a_file_is_the_whole_video(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    write_video(film, size_px=SIZE_PX, frame_count=9)
+    tracks = Tracks(tracks=(_track(1, (0,)),), receipt=receipt((0, 20)))
+    with pytest.raises(ValueError, match=r"film\.mp4 lasts 0\.90 s, and the result goes up to 2\.00 s"):
+        segment(film, tracks, segmenter=Counting())
+
+
+def test_a_clip_may_be_a_part_of_the_video() -> None:
+    tracks = Tracks(tracks=(_track(1, (0, 4)),), receipt=receipt((0, 4, 20)))
+    assert segment(_clip(9), tracks, segmenter=Counting()).source_indices[0] == 0
 
 
 def test_an_unknown_way_of_following_is_refused() -> None:

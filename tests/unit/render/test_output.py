@@ -28,7 +28,7 @@ def test_several_images_become_one_sheet(tmp_path: Path) -> None:
 
 
 def test_a_video_under_a_picture_s_name_becomes_a_sheet(media: Shelf, tmp_path: Path) -> None:
-    result = tracks(looked_s=[0.0, 0.5, 1.0])
+    result = tracks(looked_s=[0.0, 0.5, 1.0], size_px=shelf.SIZE_PX, fps=10.0)
     with Image.open(render(media(shelf.constant_rate), result, tmp_path / "out.jpg")) as image:
         assert image.width == 8 + 3 * (200 + 8)
 
@@ -43,3 +43,16 @@ def test_a_picture_is_not_written_over_itself(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9, 3), dtype=np.uint8)).save(source)
     with pytest.raises(ValueError, match="source itself"):
         render(source, points([]), tmp_path / "." / "shelf.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out.mp4", "out.png"])
+def test_a_result_is_not_drawn_on_another_video(name: str, media: Shelf, tmp_path: Path) -> None:
+    result = tracks(looked_s=[0.0, 0.5, 1.0], size_px=shelf.SIZE_PX, fps=10.0)
+    half = tmp_path / "half.mp4"
+    shelf.write_video(half, size_px=(48, 32))
+    render(half, result, tmp_path / name).unlink()
+    half.unlink()
+    with pytest.raises(ValueError, match=r"variable_rate\.mp4 shows frame"):
+        render(media(shelf.variable_rate), result, tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ SIZE_PX = shelf.SIZE_PX
 LOOKED_S = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
-def _followed() -> Tracks:
-    seen = track({0.0: (10.0, 60.0), 0.4: (30.0, 60.0), 1.0: (80.0, 60.0)}, size_px=SIZE_PX)
-    return tracks(seen, looked_s=LOOKED_S, size_px=SIZE_PX, fps=10.0)
+def _followed(size_px: tuple[int, int] = SIZE_PX) -> Tracks:
+    seen = track({0.0: (10.0, 60.0), 0.4: (30.0, 60.0), 1.0: (80.0, 60.0)}, size_px=size_px)
+    return tracks(seen, looked_s=LOOKED_S, size_px=size_px, fps=10.0)
 
 
 def test_the_frames_that_the_model_saw_are_shown_with_what_it_found(media: Shelf) -> None:
@@ -34,8 +35,10 @@ def test_the_frames_that_the_model_saw_are_shown_with_what_it_found(media: Shelf
 
 
 def test_times_between_frames_of_a_variable_rate_file_fetch_the_right_ones(media: Shelf) -> None:
-    looked_s = [shelf.VARIABLE_TIMES_S[i] for i in (3, 5, 7, 11)]
-    made = tiles(media(shelf.variable_rate), tracks(looked_s=looked_s), width_px=96, max_frames=16)
+    shown = (3, 5, 7, 11)
+    looked_s = [shelf.VARIABLE_TIMES_S[i] for i in shown]
+    result = tracks(looked_s=looked_s, size_px=SIZE_PX, frame_source_indices=shown)
+    made = tiles(media(shelf.variable_rate), result, width_px=96, max_frames=16)
     assert [shelf.picture_number(tile.rgb) for tile in made] == [3, 5, 7, 11]
 
 
@@ -66,9 +69,9 @@ def test_frames_with_a_point_go_first(media: Shelf) -> None:
 
 
 def test_tiles_are_shrunk_and_never_enlarged(media: Shelf) -> None:
-    path = media(shelf.rotated)
-    assert {tile.rgb.shape for tile in tiles(path, _followed(), width_px=32, max_frames=4)} == {(40, 27, 3)}
-    assert {tile.rgb.shape for tile in tiles(path, _followed(), width_px=900, max_frames=4)} == {(96, 64, 3)}
+    path, upright = media(shelf.rotated), _followed((64, 96))
+    assert {tile.rgb.shape for tile in tiles(path, upright, width_px=32, max_frames=4)} == {(40, 27, 3)}
+    assert {tile.rgb.shape for tile in tiles(path, upright, width_px=900, max_frames=4)} == {(96, 64, 3)}
 
 
 def test_images_come_by_number_with_their_own_points() -> None:
@@ -123,3 +126,48 @@ def test_a_caption_of_an_image_counts_from_one() -> None:
     pixel = np.zeros((1, 1, 3), dtype=np.uint8)
     tile = Tile(rgb=pixel, plain=pixel, source_index=4, time_s=None, seen=7)
     assert tile.caption == "image 5 · 7 found"
+
+
+def test_what_was_found_in_arrays_is_shown_in_the_file_that_they_came_from(media: Shelf) -> None:
+    # Every second frame, numbered by itself.
+    fields: dict[str, Any] = {"frame_source_indices": tuple(range(len(LOOKED_S))), "source": "array"}
+    result = tracks(looked_s=LOOKED_S, size_px=SIZE_PX, **fields)
+    made = tiles(media(shelf.constant_rate), result, width_px=96, max_frames=16)
+    assert [shelf.picture_number(tile.rgb) for tile in made] == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        pytest.param({}, "", id="the-video"),
+        pytest.param({"size_px": (48, 32)}, "", id="scaled"),
+        pytest.param({"size_px": (96, 96)}, "has 96 x 96 pixels", id="shape"),
+        pytest.param({"frame_count": 5}, "lasts 0.50 s, and the result", id="short"),
+        pytest.param(
+            {"fps": 30, "frame_count": 36},
+            "shows frame 6 at 0.20 s, and the result has it at 0.60 s",
+            id="rate",
+        ),
+        pytest.param(
+            {"times_s": shelf.VARIABLE_TIMES_S},
+            "shows frame 2 at 0.40 s, and the result has frame 4 then",
+            id="times",
+        ),
+        pytest.param(
+            {"times_s": [0.0, *(0.2 + 0.02 * i for i in range(50))]},
+            "shows frame 11 at 0.40 s, and the result has frame 4 then",
+            id="numbers",
+        ),
+    ],
+)
+def test_another_video_than_the_result_s_is_refused(
+    options: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "film.mp4"
+    shelf.write_video(path, **options)
+    if not says:
+        assert len(tiles(path, _followed(), width_px=96, max_frames=16)) == len(LOOKED_S)
+        return
+    with pytest.raises(ValueError, match=says) as told:
+        tiles(path, _followed(), width_px=96, max_frames=16)
+    assert str(told.value).startswith(str(path))

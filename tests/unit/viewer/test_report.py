@@ -102,6 +102,7 @@ def test_text_from_the_model_stays_text(media: Shelf, tmp_path: Path) -> None:
         seen,
         looked_s=LOOKED_S,
         size_px=shelf.SIZE_PX,
+        fps=10.0,
         query=EVIL,
         raw_text=EVIL,
         report=report,
