@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 BAD_USAGE = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong; the usage, of many lines, is there for the asking."""
+    """Says in one line what is wrong; the usage, of many lines, is there for the asking.
+
+    Options are written in full: `--rate`, meant for a learning rate, is not to be taken for `--rates`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """End the process with exit code 2."""

@@ -19,6 +19,16 @@ def test_wrong_usage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_an_option_is_written_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser(prog="tool")
+    train = parser.add_subparsers().add_parser("train")
+    train.add_argument("--rates")
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(["train", "--rate", "5e-4"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --rate 5e-4" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "from_0", "from_1"),
     [
